@@ -1,0 +1,1 @@
+"""The specification: what must hold. It imports nothing but the standard library."""

@@ -1,0 +1,160 @@
+"""Histories: what happened when a trace ran on a target.
+
+A history is data. It holds who the target is, the trace, and one event per operation with what the target did and what
+could be observed. Predicates (`pawl_spec.invariants`) read histories; a stored history can be judged again by a later
+specification.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+
+from pawl_spec.trace import Op, Trace
+
+
+class Observe(IntEnum):
+    """How much of a target can be seen. A verdict is never stated above the level at which it was reached."""
+
+    WIRE = 0
+    """L0: what goes over the wire and what is accepted."""
+    COUNTS = 1
+    """L1: ids and counts of retained keys, and a digest of the stored state."""
+    STATE = 2
+    """L2: the full state, which can be forked and handed to the attacker."""
+    DISK = 3
+    """L3: the bytes on disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits that a target declares; the model takes them. None means that the target declares no such limit."""
+
+    forward_jump: int = 25_000
+    """Largest accepted difference between a message's counter and the next expected one."""
+    kept_per_chain: int | None = 2_000
+    kept_per_session: int | None = 8_000
+    receiving_chains: int | None = 5
+    archived_sessions: int | None = 40
+    derivations_per_message: int | None = None
+    """Chain steps and key derivations that one received message may cause."""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Where implementations rightly differ; declared, never guessed."""
+
+    promotes: str = "on-new-chain"
+    """Which received message makes an archived session the current one: "on-new-chain", "always" or "never"."""
+    closes_chains: bool = False
+    """A new ratchet key closes the former receiving chain at `previous_counter` instead of leaving it open."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """What a target says of itself."""
+
+    name: str
+    version: str
+    level: Observe
+    capabilities: frozenset[str]
+    """Declared abilities: "reinstall", "approve", "strict-identity", "restart", "crash", "work", "deterministic"."""
+    limits: Limits = Limits()
+    profile: Profile = Profile()
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What was seen of one party after an operation. None means "cannot be seen here"."""
+
+    digest: str
+    """Of everything the party stores; equal digests mean equal state."""
+    prekeys: tuple[int, ...] | None = None
+    """Ids of the one-time prekeys still held."""
+    sessions: int | None = None
+    """Archived sessions held for the peer that has the most."""
+    chains: int | None = None
+    """Receiving chains of the session that has the most."""
+    kept_chain: int | None = None
+    """Kept message keys of the chain that has the most."""
+    kept_session: int | None = None
+    """Kept message keys of the session that has the most."""
+    durable: bool | None = None
+    """Whether what the last operation changed was durable when it returned."""
+    work: int | None = None
+    """Chain steps and key derivations that the last operation caused."""
+
+
+class Outcome(Enum):
+    """How an operation ended."""
+
+    DONE = "done"
+    REFUSED = "refused"
+    CRASHED = "crashed"
+    """A crash that the trace asked for."""
+    DIED = "died"
+    """The target's program ended, or raised something that is not a refusal."""
+    HUNG = "hung"
+    SKIPPED = "skipped"
+    """Nothing to do: no such message, no such session to act on, or the target declares that it cannot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What can be read off a message on the wire without any key."""
+
+    kind: str
+    """"prekey" or "signal"."""
+    version: int
+    """The version byte."""
+    ratchet_key: str
+    """Hex. Names the sending chain."""
+    counter: int
+    previous_counter: int
+    base_key: str | None = None
+    """Hex; of a prekey message only."""
+    prekey_id: int | None = None
+    signed_prekey_id: int | None = None
+    identity_key: str | None = None
+    registration_id: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One operation and what came of it."""
+
+    step: int
+    op: Op
+    outcome: Outcome
+    actor: int | None = None
+    """The party that acted."""
+    peer: int | None = None
+    code: str | None = None
+    """The refusal code."""
+    text: str = ""
+    """The target's own words, for people."""
+    message: int | None = None
+    """Handle of the message that was sent or delivered."""
+    header: Header | None = None
+    """Of the message sent."""
+    plaintext: int | None = None
+    """Handle of the message whose plaintext came out; -1 for a plaintext that nobody sent."""
+    before: Observation | None = None
+    after: Observation | None = None
+    complete: str | None = None
+    """After a crash: the digest that the completed operation would have left."""
+    readable: tuple[int, ...] | None = None
+    """Handles that the attacker could read with the actor's session state."""
+    prekey_id: int | None = None
+    """The one-time prekey that a bundle handed out."""
+    canonical: bool | None = None
+    """Of a message sent: whether its bytes are the canonical encoding of what they say."""
+
+
+@dataclass(slots=True)
+class History:
+    """A trace and what happened, in order."""
+
+    target: Hello
+    trace: Trace
+    events: list[Event] = field(default_factory=list)

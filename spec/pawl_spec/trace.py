@@ -1,0 +1,289 @@
+"""Traces: lists of typed operations over a small world of parties, network, attacker and disk.
+
+One currency for every engine: what Hypothesis generates, Atheris mutates, a vector publishes, a counterexample is.
+Two encodings: JSON (the archive form, versioned) and bytes (for fuzzers). *Every* byte string decodes to some trace:
+an unknown opcode is a no-op, operands are taken modulo their range, a missing operand is 0. Opcodes are append-only,
+and so are `TAMPERS`, `FORGERIES` and `JUNK`: their positions are part of both encodings.
+
+Operations name handles, never bytes: a message is "the n-th message sent", taken modulo what exists when it runs.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final
+
+FORMAT: Final = "pawl-trace"
+VERSION: Final = 1
+
+PARTIES: Final = ("alice", "bob", "carol")
+"""Names of the parties of every world. Each has one device, 1."""
+
+HEADER_BYTES: Final = 4
+"""Of the byte form: version, strict mask, seed (two bytes, big-endian)."""
+
+MAX_OPS: Final = 4096
+"""Operations in one trace; the byte form ignores what follows."""
+
+TAMPERS: Final = (
+    "mac",
+    "ciphertext",
+    "counter",
+    "previous-counter",
+    "ratchet-key",
+    "version",
+    "truncate",
+    "unknown-field",
+    "duplicate-field",
+    "overlong-varint",
+    "registration-id",
+    "prekey-id",
+    "drop-prekey-id",
+    "signed-prekey-id",
+    "base-key",
+    "identity-key",
+    "outer-version",
+    "low-order-identity",
+    "low-order-base-key",
+    "low-order-ratchet-key",
+    "reorder-fields",
+    "wrong-wire-type",
+    "outer-unknown-field",
+    "outer-duplicate-field",
+    "outer-overlong-varint",
+    "trailing-byte",
+)
+"""What the attacker changes in a copy of a message. From "registration-id" to "low-order-base-key" and the names with
+"outer" concern the outer layer of a prekey message."""
+
+FORGERIES: Final = (
+    "bad-signature",
+    "swap-signed-prekey",
+    "swap-identity",
+    "attacker-bundle",
+    "low-order-signed-prekey",
+    "low-order-prekey",
+    "swap-prekey",
+    "key-type",
+    "short-signature",
+    "prekey-id",
+)
+"""What the attacker does to a prekey bundle on its way."""
+
+JUNK: Final = ("empty", "version-only", "random", "version-random", "well-formed", "oversized", "huge-length")
+"""What bytes the attacker makes up."""
+
+
+class Kind(Enum):
+    """The operations. The value is (opcode, operands with their ranges); opcodes are never reused."""
+
+    NOP = (0, ())
+    ESTABLISH = (1, (("actor", 3), ("peer", 3), ("one_time", 2)))
+    SEND = (2, (("actor", 3), ("peer", 3), ("size", 256)))
+    DELIVER = (3, (("index", 256),))
+    DUPLICATE = (4, (("index", 256),))
+    DROP = (5, (("index", 256),))
+    REPLAY = (6, (("message", 256),))
+    TAMPER = (7, (("message", 256), ("field", len(TAMPERS)), ("how", 256)))
+    REDIRECT = (8, (("message", 256), ("to", 3), ("sender", 3)))
+    INJECT = (9, (("to", 3), ("sender", 3), ("what", len(JUNK)), ("how", 256)))
+    FORGE_BUNDLE = (10, (("actor", 3), ("peer", 3), ("how", len(FORGERIES))))
+    REINSTALL = (11, (("actor", 3),))
+    APPROVE = (12, (("actor", 3), ("peer", 3)))
+    RESTART = (13, (("actor", 3),))
+    CRASH = (14, (("actor", 3), ("at", 16)))
+    INSPECT = (15, (("actor", 3),))
+    BURST = (16, (("actor", 3), ("peer", 3), ("count", 65536)))
+
+    def __init__(self, opcode: int, operands: tuple[tuple[str, int], ...]) -> None:
+        self.opcode = opcode
+        self.operands = operands
+        self.names = tuple(name for name, _ in operands)
+        self.width = sum(2 if size > 256 else 1 for _, size in operands)
+        self.word = self.name.lower().replace("_", "-")
+
+
+BY_OPCODE: Final = {kind.opcode: kind for kind in Kind}
+BY_WORD: Final = {kind.word: kind for kind in Kind}
+
+
+class TraceError(ValueError):
+    """A JSON trace that is not one; the text says where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One operation: its kind and its operands, in the order of `Kind.names`."""
+
+    kind: Kind
+    args: tuple[int, ...] = ()
+
+    def __getitem__(self, name: str) -> int:
+        return self.args[self.kind.names.index(name)]
+
+    def __str__(self) -> str:
+        return f"{self.kind.word}({', '.join(map(describe, [self.kind] * len(self.args), self.kind.names, self.args))})"
+
+
+def describe(kind: Kind, name: str, value: int) -> str:
+    """An operand for people: parties and choices by name."""
+    if name in ("actor", "peer", "to", "sender"):
+        return PARTIES[value]
+    if kind is Kind.TAMPER and name == "field":
+        return TAMPERS[value]
+    if kind is Kind.FORGE_BUNDLE and name == "how":
+        return FORGERIES[value]
+    if kind is Kind.INJECT and name == "what":
+        return JUNK[value]
+    return f"{name}={value}"
+
+
+def op(kind: Kind, **operands: int) -> Op:
+    """Make an operation by operand names; operands left out are 0. Raises: TraceError."""
+    unknown = set(operands) - set(kind.names)
+    if unknown:
+        raise TraceError(f"{kind.word} has no operand {sorted(unknown)[0]!r}")
+    for name, size in kind.operands:
+        value = operands.get(name, 0)
+        if type(value) is not int or not 0 <= value < size:
+            raise TraceError(f"{kind.word}: {name} must be 0 to {size - 1}")
+    return Op(kind, tuple(operands.get(name, 0) for name in kind.names))
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """A world's settings and the operations that run in it."""
+
+    ops: tuple[Op, ...]
+    seed: int = 0
+    """0 to 65535. Of the world's randomness, where the target takes it from us."""
+    strict: int = 0
+    """Bit n set: party n does not trust on first use."""
+
+    def is_strict(self, party: int) -> bool:
+        """Whether the party accepts only approved identities."""
+        return bool(self.strict >> party & 1)
+
+
+# -- bytes ------------------------------------------------------------------------------------------------------------
+
+
+def encode(trace: Trace) -> bytes:
+    """The byte form: header, then opcode and operands, one byte each (two, big-endian, for ranges over 256)."""
+    out = bytearray((VERSION, trace.strict & 7))
+    out += trace.seed.to_bytes(2, "big")
+    for operation in trace.ops:
+        out.append(operation.kind.opcode)
+        for value, (_, size) in zip(operation.args, operation.kind.operands, strict=True):
+            out += value.to_bytes(2 if size > 256 else 1, "big")
+    return bytes(out)
+
+
+def decode(data: bytes) -> Trace:
+    """Any byte string as a trace. Total: it never raises, and `decode(encode(trace)) == trace`.
+
+    The version byte is read by later formats; today every value means version 1.
+    """
+    head = data[:HEADER_BYTES].ljust(HEADER_BYTES, b"\0")
+    ops: list[Op] = []
+    at, end = HEADER_BYTES, len(data)
+    while at < end and len(ops) < MAX_OPS:
+        kind = BY_OPCODE.get(data[at], Kind.NOP)
+        at += 1
+        args: list[int] = []
+        for _, size in kind.operands:
+            width = 2 if size > 256 else 1
+            args.append(int.from_bytes(data[at : at + width].ljust(width, b"\0"), "big") % size)
+            at += width
+        ops.append(Op(kind, tuple(args)))
+    return Trace(tuple(ops), seed=int.from_bytes(head[2:4], "big"), strict=head[1] & 7)
+
+
+# -- JSON -------------------------------------------------------------------------------------------------------------
+
+
+def to_json(trace: Trace) -> dict[str, object]:
+    """The archive form, for `json.dumps`. Choices are written by name, so that a person can read and write it."""
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "seed": trace.seed,
+        "strict": [name for party, name in enumerate(PARTIES) if trace.is_strict(party)],
+        "ops": [_op_to_json(operation) for operation in trace.ops],
+    }
+
+
+def _op_to_json(operation: Op) -> dict[str, object]:
+    out: dict[str, object] = {"op": operation.kind.word}
+    for name, value in zip(operation.kind.names, operation.args, strict=True):
+        choices = _choices(operation.kind, name)
+        out[name] = choices[value] if choices else value
+    return out
+
+
+def _choices(kind: Kind, name: str) -> tuple[str, ...]:
+    if name in ("actor", "peer", "to", "sender"):
+        return PARTIES
+    if kind is Kind.TAMPER and name == "field":
+        return TAMPERS
+    if kind is Kind.FORGE_BUNDLE and name == "how":
+        return FORGERIES
+    if kind is Kind.INJECT and name == "what":
+        return JUNK
+    return ()
+
+
+def from_json(document: object) -> Trace:
+    """Read the archive form. Raises: TraceError, with the place."""
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise TraceError(f'not a trace: "format" must be "{FORMAT}"')
+    if document.get("version") != VERSION:
+        raise TraceError(f"trace version {document.get('version')!r} is not {VERSION}")
+    seed, strict, ops = document.get("seed", 0), document.get("strict", []), document.get("ops")
+    if type(seed) is not int or not 0 <= seed <= 0xFFFF:
+        raise TraceError('"seed" must be 0 to 65535')
+    if not isinstance(strict, list) or any(name not in PARTIES for name in strict):
+        raise TraceError(f'"strict" must list some of {", ".join(PARTIES)}')
+    if not isinstance(ops, list) or len(ops) > MAX_OPS:
+        raise TraceError(f'"ops" must be a list of at most {MAX_OPS} operations')
+    mask = sum(1 << PARTIES.index(name) for name in set(strict))
+    return Trace(tuple(_op_from_json(at, entry) for at, entry in enumerate(ops)), seed=seed, strict=mask)
+
+
+def _op_from_json(at: int, entry: object) -> Op:
+    if not isinstance(entry, dict) or entry.get("op") not in BY_WORD:
+        raise TraceError(f'operation {at}: "op" must be one of {", ".join(BY_WORD)}')
+    kind = BY_WORD[entry["op"]]
+    operands: dict[str, int] = {}
+    for name, value in entry.items():
+        if name == "op":
+            continue
+        choices = _choices(kind, name)
+        if choices and value in choices:
+            value = choices.index(value)
+        elif choices and type(value) is not int:
+            raise TraceError(f"operation {at}: {name} must be one of {', '.join(choices)}")
+        operands[name] = value
+    try:
+        return op(kind, **operands)
+    except TraceError as error:
+        raise TraceError(f"operation {at}: {error}") from None
+
+
+def dumps(trace: Trace) -> str:
+    """The archive form as text, one operation a line."""
+    document = to_json(trace)
+    ops = ",\n  ".join(json.dumps(entry) for entry in document.pop("ops"))  # type: ignore[attr-defined]
+    head = json.dumps(document)[:-1]
+    return f'{head}, "ops": [\n  {ops}\n]}}\n'
+
+
+def loads(text: str) -> Trace:
+    """Read the archive form from text. Raises: TraceError."""
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise TraceError(f"not JSON: {error}") from None
+    return from_json(document)

@@ -1,0 +1,180 @@
+"""The tree of typed refusals.
+
+Everything the library refuses raises a subclass of `ProtocolError` with a stable `code`. Any other exception that
+leaves the library is a bug. Texts never hold key material or plaintext.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class ProtocolError(Exception):
+    """Something was refused. `code` is stable across releases; the text is for people."""
+
+    code: ClassVar[str] = "protocol-error"
+
+
+# -- what a caller handed in ------------------------------------------------------------------------------------------
+
+
+class InvalidArgument(ProtocolError, ValueError):
+    """An argument has the wrong type or range; nothing was done."""
+
+    code = "invalid-argument"
+
+
+# -- parsing ----------------------------------------------------------------------------------------------------------
+
+
+class MalformedMessage(ProtocolError):
+    """The bytes are not a message: truncated, a wrong wire type, a repeated or missing field."""
+
+    code = "malformed-message"
+
+
+class MessageTooLarge(ProtocolError):
+    """The message, or a field of it, is longer than the stated limit; it was not parsed further."""
+
+    code = "message-too-large"
+
+
+class UnknownVersion(ProtocolError):
+    """The message version is not one that this library speaks."""
+
+    code = "unknown-version"
+
+
+class InvalidKey(ProtocolError):
+    """A public key has the wrong length or type, or its shared secret is all zero."""
+
+    code = "invalid-key"
+
+
+# -- authentication ---------------------------------------------------------------------------------------------------
+
+
+class InvalidSignature(ProtocolError):
+    """An XEdDSA signature does not verify."""
+
+    code = "invalid-signature"
+
+
+class BadMac(ProtocolError):
+    """The message authentication code matches under no session that could have produced the message."""
+
+    code = "bad-mac"
+
+
+class InvalidCiphertext(ProtocolError):
+    """An authenticated message holds a body that is not AES-256-CBC with PKCS#7 padding."""
+
+    code = "invalid-ciphertext"
+
+
+# -- sessions ---------------------------------------------------------------------------------------------------------
+
+
+class NoSession(ProtocolError):
+    """There is no session with this address."""
+
+    code = "no-session"
+
+
+class DuplicateMessage(ProtocolError):
+    """The message was decrypted before, or its key was dropped with the oldest kept ones."""
+
+    code = "duplicate-message"
+
+
+class TooFarAhead(ProtocolError):
+    """The counter is further ahead than the forward-jump limit allows."""
+
+    code = "too-far-ahead"
+
+
+class WorkLimitExceeded(ProtocolError):
+    """Reading the message could cost more key derivations than one message may cause."""
+
+    code = "work-limit-exceeded"
+
+
+class CounterExhausted(ProtocolError):
+    """A sending chain has used its last counter."""
+
+    code = "counter-exhausted"
+
+
+class StaleSession(ProtocolError):
+    """The session was never acknowledged by the peer within the stated time; establish a new one."""
+
+    code = "stale-session"
+
+
+class UnknownPreKey(ProtocolError):
+    """The message names a one-time prekey that is not (or no longer) there."""
+
+    code = "unknown-prekey"
+
+
+class UnknownSignedPreKey(ProtocolError):
+    """The message names a signed prekey that is not (or no longer) there."""
+
+    code = "unknown-signed-prekey"
+
+
+class ReplayedPreKeyMessage(ProtocolError):
+    """The message would build a session whose base key was seen before under this signed prekey."""
+
+    code = "replayed-prekey-message"
+
+
+class SeenBaseKeysFull(ProtocolError):
+    """The memory of seen base keys is full for this signed prekey; rotate the signed prekey."""
+
+    code = "seen-base-keys-full"
+
+
+class UntrustedIdentity(ProtocolError):
+    """The identity key is not the pinned one, or a first use was not approved."""
+
+    code = "untrusted-identity"
+
+
+# -- storage ----------------------------------------------------------------------------------------------------------
+
+
+class StorageError(ProtocolError):
+    """The store could not do what was asked; the transaction was rolled back."""
+
+    code = "storage-error"
+
+
+class CorruptStore(StorageError):
+    """The store, or a record in it, is damaged. It is neither treated as empty nor overwritten."""
+
+    code = "corrupt-store"
+
+
+class Conflict(StorageError):
+    """A row changed since it was read; the transaction was rolled back."""
+
+    code = "conflict"
+
+
+class StoreClosed(StorageError):
+    """The store was closed."""
+
+    code = "store-closed"
+
+
+class StoreBusy(StorageError):
+    """Another writer held the store for longer than the busy timeout."""
+
+    code = "store-busy"
+
+
+class UnsupportedSchema(StorageError):
+    """The store was written by a release with another schema version."""
+
+    code = "unsupported-schema"

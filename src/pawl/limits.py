@@ -1,0 +1,65 @@
+"""Every bound of the library, each with its unit, its reason and its source.
+
+A bound is checked before the work that it limits is done.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+MAX_MESSAGE_BYTES: Final = 512 * 1024
+"""Bytes of one serialised message. Bounds what a parser touches. Source: the threat model's owner uses this limit."""
+
+MAX_CIPHERTEXT_BYTES: Final = 256 * 1024
+"""Bytes of one message body. Bounds memory per decryption. Source: the threat model's owner uses this limit."""
+
+MAX_PLAINTEXT_BYTES: Final = MAX_CIPHERTEXT_BYTES - 16
+"""Bytes of one plaintext: the ciphertext limit less a full block of PKCS#7 padding."""
+
+MAX_UNKNOWN_FIELDS: Final = 16
+"""Unknown fields accepted in one message. Peers may add fields; a flood of them is not a message."""
+
+MAX_FORWARD_JUMP: Final = 25_000
+"""Chain steps (message counter minus next expected) that one message may skip. Each costs two HMACs.
+
+Source: the official client's MAX_FORWARD_JUMPS.
+"""
+
+MAX_DERIVATIONS_PER_MESSAGE: Final = 2 * MAX_FORWARD_JUMP + 2_000
+"""Chain steps plus key derivations that one received message may cause over all candidate sessions together.
+
+Room for one wrong candidate with a full jump before the right one, and for a ratchet step in each archived session.
+"""
+
+MAX_SKIPPED_KEYS_PER_CHAIN: Final = 2_000
+"""Message keys kept per receiving chain; the oldest is dropped. Source: the official client."""
+
+MAX_SKIPPED_KEYS_PER_SESSION: Final = 8_000
+"""Message keys kept per session; the oldest of the oldest chain is dropped. Bounds rows per peer."""
+
+MAX_RECEIVING_CHAINS: Final = 5
+"""Receiving chains kept per session, newest first. Source: the official client's MAX_RECEIVER_CHAINS."""
+
+MAX_ARCHIVED_SESSIONS: Final = 40
+"""Archived sessions kept per address, newest first. Source: the official client's ARCHIVED_STATES_MAX_LENGTH."""
+
+MAX_UNACKNOWLEDGED_SECONDS: Final = 30 * 24 * 60 * 60
+"""Seconds for which an initiator may send on a session that the peer never answered. Source: the official client."""
+
+MAX_SEEN_BASE_KEYS: Final = 10_000
+"""Base keys remembered per signed prekey for prekey messages without a one-time prekey (CTR-06), then refused by name."""
+
+MAX_RECORD_BYTES: Final = 64 * 1024
+"""Bytes of one stored record. A session record is under 1.5 KiB; the rest is room for later versions."""
+
+MAX_NAME_BYTES: Final = 512
+"""UTF-8 bytes of an address' name."""
+
+MAX_DEVICE_ID: Final = 127
+"""Largest device id. 0 is common among node-libsignal's users, the official client uses 1 to 127."""
+
+MAX_COUNTER: Final = 2**32 - 1
+"""Largest message counter: a uint32 on the wire."""
+
+MAX_PREKEY_ID: Final = 2**24 - 1
+"""Largest prekey id that we generate; ids start at 1, because node-libsignal leaves id 0 out of the message."""

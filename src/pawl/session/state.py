@@ -1,0 +1,62 @@
+"""The state of one session: immutable values, no behaviour.
+
+Kept message keys are not part of this state: they are rows of their own (`pawl.storage.contract.Table.SKIPPED_KEY`),
+looked up one at a time, so that the cost of a message does not grow with the number of kept keys.
+Source: Double Ratchet, section 3.2 (state variables); names follow it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pawl.crypto.keys import ChainKey, KeyPair, PublicKey, RootKey
+
+
+@dataclass(frozen=True, slots=True)
+class SendingChain:
+    """The chain on which this side sends: its ratchet key pair, chain key and next counter."""
+
+    ratchet: KeyPair
+    chain_key: ChainKey
+    counter: int
+
+
+@dataclass(frozen=True, slots=True)
+class ReceivingChain:
+    """A chain on which the peer sends: the peer's ratchet key, chain key, next expected counter, kept keys (a count)."""
+
+    ratchet_key: PublicKey
+    chain_key: ChainKey
+    counter: int
+    kept: int
+
+
+@dataclass(frozen=True, slots=True)
+class PendingPreKey:
+    """What an initiator repeats in each message until the peer answers. `prekey_id` None means no one-time prekey."""
+
+    prekey_id: int | None
+    signed_prekey_id: int
+    base_key: PublicKey
+    created_at: int
+    """Unix time in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One session with one device of a peer. `base_key`, the initiator's, names it."""
+
+    version: int
+    """Message version: 3."""
+    base_key: PublicKey
+    local_identity: PublicKey
+    remote_identity: PublicKey
+    local_registration_id: int
+    remote_registration_id: int
+    root_key: RootKey = field(repr=False)
+    sending: SendingChain
+    receiving: tuple[ReceivingChain, ...]
+    """Newest first, at most MAX_RECEIVING_CHAINS."""
+    previous_counter: int
+    """Index of the last message on the former sending chain, 0 if there was none."""
+    pending: PendingPreKey | None

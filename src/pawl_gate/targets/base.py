@@ -1,0 +1,128 @@
+"""What a target is: anything that can carry out the operations of a trace.
+
+A `Target` starts fresh `World`s; a world holds a few parties, each with a store of its own, and does one thing at a time
+for one of them. It never sees the network or the trace: the runner carries messages between parties. Everything that
+crosses this boundary is bytes, numbers and names, so that a foreign implementation can sit behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pawl_spec.history import Hello, Observation
+
+
+@dataclass(frozen=True, slots=True)
+class WireMessage:
+    """What one party hands to the network: `kind` ("prekey" or "signal", told beside the message) and its bytes."""
+
+    kind: str
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A prekey bundle as a server would hand it out. Public keys have 33 bytes, the signature has 64."""
+
+    registration_id: int
+    device_id: int
+    identity_key: bytes
+    signed_prekey_id: int
+    signed_prekey: bytes
+    signature: bytes
+    prekey_id: int | None
+    prekey: bytes | None
+
+
+class Refused(Exception):
+    """The target refused what it was asked. `code` is one of the codes of `pawl.errors`, or "unknown"."""
+
+    def __init__(self, code: str, text: str = "") -> None:
+        super().__init__(f"{code}: {text}" if text else code)
+        self.code = code
+        self.text = text
+
+
+class Misbehaved(Exception):
+    """The implementation raised something that is not a refusal (in process only): a bug of it, a result of ours."""
+
+
+class SimulatedCrash(BaseException):
+    """An armed crash point was reached: the party's process is gone, only what is durable is left."""
+
+
+class TargetCrashed(Exception):
+    """The target's program ended. A result: it is judged, not excused."""
+
+
+class TargetHung(Exception):
+    """The target did not answer in time; it was killed. A result."""
+
+
+class HarnessBroken(Exception):
+    """The driver does not keep to the contract: nonsense on stdout, a missing verb, a wrong type. Exit code 3."""
+
+
+class World(Protocol):
+    """A fresh set of parties. Parties are numbered from 0; each has one store and one device."""
+
+    def create(self, party: int, *, name: str, device_id: int, trust_on_first_use: bool) -> bytes:
+        """Make a party with a new store and identity, and return its identity key (33 bytes).
+
+        Without trust on first use, only identities that were handed to `approve` are accepted.
+        """
+
+    def reinstall(self, party: int) -> bytes:
+        """The party loses its store and starts again with a new identity under the same name; returns its key."""
+
+    def bundle(self, party: int, *, one_time: bool) -> Bundle:
+        """Make a bundle: the party's signed prekey and, if asked, a fresh one-time prekey."""
+
+    def establish(self, party: int, peer: int, bundle: Bundle) -> None:
+        """Process a bundle that claims to be `peer`'s."""
+
+    def encrypt(self, party: int, peer: int, plaintext: bytes) -> WireMessage:
+        """Encrypt for `peer`."""
+
+    def decrypt(self, party: int, peer: int, message: WireMessage) -> bytes:
+        """Decrypt a message that claims to come from `peer`."""
+
+    def approve(self, party: int, peer: int, identity_key: bytes) -> None:
+        """Record the decision of `party`'s user that `identity_key` (33 bytes) is `peer`'s."""
+
+    def restart(self, party: int) -> None:
+        """Throw away everything in memory and open the party again from what is durable."""
+
+    def arm_crash(self, party: int, at: int) -> None:
+        """Let the party's next operation crash at its `at`-th store step. Needs the capability "crash"."""
+
+    def disarm_crash(self, party: int) -> bool:
+        """Take the crash point back; says whether it was still armed (the operation had fewer steps)."""
+
+    def observe(self, party: int) -> Observation | None:
+        """What can be seen of the party's state at the target's observation level; None below L1."""
+
+    def secrets(self, party: int) -> Sequence[bytes]:
+        """L2: every 32-byte secret in the party's *session* state (not identity, not prekeys), for the attacker."""
+
+    def complete_digest(self, party: int) -> str | None:
+        """After a crash: the digest the state would have had, had the crashed operation completed. Needs "crash"."""
+
+    def close(self) -> None:
+        """End the world."""
+
+
+class Target(Protocol):
+    """An implementation under judgement."""
+
+    @property
+    def hello(self) -> Hello:
+        """Who it is, what it can do, at which level it can be observed, which limits it declares."""
+
+    def world(self, seed: int) -> World:
+        """A fresh world. In process, one seed gives one transcript, byte for byte."""
+
+    def close(self) -> None:
+        """Release the target and end its processes."""
