@@ -45,6 +45,10 @@ class Row(NamedTuple):
     value: bytes
     version: int
 
+    def __repr__(self) -> str:
+        # A value may hold private keys.
+        return f"Row(value=<{len(self.value)} bytes>, version={self.version})"
+
 
 class Transaction(Protocol):
     """The view inside `Store.transaction()`. It must not be used after the block ends."""
