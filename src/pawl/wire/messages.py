@@ -1,0 +1,280 @@
+"""Messages of version 3: bytes in, a frozen message or a typed refusal out; and the other way round, canonically.
+
+A message is a version byte, a protobuf and, for a SignalMessage, a MAC of 8 bytes. The MAC is over the bytes as they
+were received, never over a re-encoding. A PreKeySignalMessage has none: what stands around its inner message is
+authenticated only as far as it enters the key agreement, its registration id and prekey ids not at all.
+
+Source: the existing clients' message formats; Double Ratchet, section 3.4 (header); X3DH, section 3.3 (first message).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Final, TypeVar
+
+from google.protobuf.message import DecodeError, Message
+
+from pawl.crypto.kdf import MAC_BYTES
+from pawl.crypto.keys import PublicKey
+from pawl.errors import InvalidArgument, MalformedMessage, MessageTooLarge, UnknownVersion
+from pawl.limits import MAX_CIPHERTEXT_BYTES, MAX_MESSAGE_BYTES
+from pawl.wire import signal_pb2
+from pawl.wire.scanner import Schema, bytes_field, key_field, scan, uint32_field
+from pawl.wire.varint import MAX_UINT32, encode_varint
+
+MESSAGE_VERSION: Final = 3
+"""The message version that this library speaks: the high nibble of the version byte."""
+
+VERSION_BYTE: Final = 0x33
+"""What we write: version 3, by a writer whose current version is 3."""
+
+ACCEPTED_VERSION_BYTES: Final = frozenset({0x33, 0x34})
+"""What we read: the official client writes 0x34 in its stored version 3 sessions."""
+
+SIGNAL_SCHEMA: Final = Schema(
+    key_field(1, "ratchet_key"),
+    uint32_field(2, "counter"),
+    # Missing means 0. No receiver of ours relies on it.
+    uint32_field(3, "previous_counter", required=False),
+    bytes_field(4, "ciphertext", limit=MAX_CIPHERTEXT_BYTES),
+)
+"""The fields of a SignalMessage."""
+
+PREKEY_SCHEMA: Final = Schema(
+    # Missing means that no one-time prekey was used. 0 is an id like any other.
+    uint32_field(1, "prekey_id", required=False),
+    key_field(2, "base_key"),
+    key_field(3, "identity_key"),
+    bytes_field(4, "message", limit=MAX_MESSAGE_BYTES),
+    # Missing means 0. It is not authenticated in any case.
+    uint32_field(5, "registration_id", required=False),
+    uint32_field(6, "signed_prekey_id"),
+)
+"""The fields of a PreKeySignalMessage."""
+
+_M = TypeVar("_M", bound=Message)
+
+
+class MessageType(IntEnum):
+    """What kind of message travels beside the bytes. Source: the numbers of node-libsignal and the official client."""
+
+    SIGNAL = 2
+    """A message of a session that both sides have."""
+    PREKEY = 3
+    """A message that carries what its receiver needs to build the session."""
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptedMessage:
+    """What `encrypt` returns and `decrypt` takes: a type and the bytes to send. Raises: InvalidArgument."""
+
+    type: MessageType
+    serialized: bytes
+
+    def __post_init__(self) -> None:
+        if type(self.type) is not MessageType or type(self.serialized) is not bytes:
+            raise InvalidArgument("an encrypted message is a MessageType and bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class SignalMessage:
+    """A message of a session, as received."""
+
+    version_byte: int
+    ratchet_key: PublicKey
+    """The sender's current ratchet key."""
+    counter: int
+    """Position in the sender's chain, 0 to 2^32 - 1."""
+    previous_counter: int
+    """Index of the last message on the sender's former chain, as the sender says."""
+    ciphertext: bytes
+    mac: bytes
+    """8 bytes."""
+    authenticated: bytes
+    """All bytes received before the MAC: what the MAC is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class PreKeySignalMessage:
+    """A message that can build a session, as received."""
+
+    version_byte: int
+    registration_id: int
+    """Of the sender's device; not authenticated."""
+    prekey_id: int | None
+    """None: no one-time prekey was used."""
+    signed_prekey_id: int
+    base_key: PublicKey
+    identity_key: PublicKey
+    """Of the sender."""
+    message: SignalMessage
+
+
+def encode_signal_body(*, ratchet_key: PublicKey, counter: int, previous_counter: int, ciphertext: bytes) -> bytes:
+    """Version byte and protobuf of a SignalMessage, which the MAC is over; the caller appends the MAC of 8 bytes.
+
+    Raises: InvalidArgument for another type or an integer over 32 bits; MessageTooLarge.
+    """
+    # Check
+    if type(ratchet_key) is not PublicKey or type(ciphertext) is not bytes:
+        raise InvalidArgument("a message is made of a PublicKey, two integers and bytes")
+    if len(ciphertext) > MAX_CIPHERTEXT_BYTES:
+        raise MessageTooLarge(f"a ciphertext has at most {MAX_CIPHERTEXT_BYTES} bytes")
+    # Derive: the fields in the order of their numbers, zeros written.
+    return b"".join(
+        (
+            b"\x33\x0a\x21\x05",
+            ratchet_key.data,
+            b"\x10",
+            _uint32(counter),
+            b"\x18",
+            _uint32(previous_counter),
+            b"\x22",
+            encode_varint(len(ciphertext)),
+            ciphertext,
+        )
+    )
+
+
+def encode_prekey_message(
+    *,
+    registration_id: int,
+    prekey_id: int | None,
+    signed_prekey_id: int,
+    base_key: PublicKey,
+    identity_key: PublicKey,
+    message: bytes,
+) -> bytes:
+    """A whole PreKeySignalMessage around `message`, a whole SignalMessage.
+
+    Raises: InvalidArgument for another type or an integer over 32 bits; MessageTooLarge.
+    """
+    # Check
+    if type(base_key) is not PublicKey or type(identity_key) is not PublicKey or type(message) is not bytes:
+        raise InvalidArgument("a prekey message is made of integers, two PublicKeys and bytes")
+    # Derive: the fields in the order of their numbers, zeros written, absent left out.
+    encoded = b"".join(
+        (
+            b"\x33" if prekey_id is None else b"\x33\x08" + _uint32(prekey_id),
+            b"\x12\x21\x05",
+            base_key.data,
+            b"\x1a\x21\x05",
+            identity_key.data,
+            b"\x22",
+            encode_varint(len(message)),
+            message,
+            b"\x28",
+            _uint32(registration_id),
+            b"\x30",
+            _uint32(signed_prekey_id),
+        )
+    )
+    if len(encoded) > MAX_MESSAGE_BYTES:
+        raise MessageTooLarge(f"a message has at most {MAX_MESSAGE_BYTES} bytes")
+    return encoded
+
+
+def decode_signal_message(data: bytes) -> SignalMessage:
+    """The SignalMessage in `data`; its MAC is not checked here.
+
+    Raises: MalformedMessage, MessageTooLarge, UnknownVersion, InvalidKey; InvalidArgument if `data` is not bytes.
+    """
+    # Check
+    version_byte = _check_frame(data)
+    # A message has room for its MAC.
+    if len(data) <= MAC_BYTES:
+        raise MalformedMessage("the message has no room for its MAC")
+    body = data[1:-MAC_BYTES]
+    values = scan(body, SIGNAL_SCHEMA)
+    # Derive
+    parsed = _parse(signal_pb2.SignalMessage, body)
+    counter, previous_counter = parsed.counter, parsed.previous_counter
+    ratchet_key, ciphertext = parsed.ratchet_key, parsed.ciphertext
+    # The scanner and the package read the same message.
+    if (
+        ratchet_key != values[1]
+        or counter != values[2]
+        or previous_counter != values.get(3, 0)
+        or ciphertext != values[4]
+    ):
+        raise _disagreement()
+    return SignalMessage(
+        version_byte,
+        PublicKey.deserialize(ratchet_key),
+        counter,
+        previous_counter,
+        ciphertext,
+        data[-MAC_BYTES:],
+        data[:-MAC_BYTES],
+    )
+
+
+def decode_prekey_message(data: bytes) -> PreKeySignalMessage:
+    """The PreKeySignalMessage in `data`, its inner message parsed too; nothing is authenticated here.
+
+    The outer message version equals the inner (PAR-04), because either has to be 3; the low nibbles, the writers'
+    current versions, may differ.
+    Raises: MalformedMessage, MessageTooLarge, UnknownVersion, InvalidKey; InvalidArgument if `data` is not bytes.
+    """
+    # Check
+    version_byte = _check_frame(data)
+    body = data[1:]
+    values = scan(body, PREKEY_SCHEMA)
+    # Derive
+    parsed = _parse(signal_pb2.PreKeySignalMessage, body)
+    prekey_id = parsed.prekey_id if parsed.HasField("prekey_id") else None
+    # The scanner and the package read the same message.
+    if (
+        prekey_id != values.get(1)
+        or parsed.base_key != values[2]
+        or parsed.identity_key != values[3]
+        or parsed.message != values[4]
+        or parsed.registration_id != values.get(5, 0)
+        or parsed.signed_prekey_id != values[6]
+    ):
+        raise _disagreement()
+    return PreKeySignalMessage(
+        version_byte,
+        parsed.registration_id,
+        prekey_id,
+        parsed.signed_prekey_id,
+        PublicKey.deserialize(parsed.base_key),
+        PublicKey.deserialize(parsed.identity_key),
+        decode_signal_message(parsed.message),
+    )
+
+
+def _check_frame(data: bytes) -> int:
+    """The version byte of a message that may be parsed."""
+    if type(data) is not bytes:
+        raise InvalidArgument("a message is bytes")
+    # Nothing is done for a message over the limit.
+    if len(data) > MAX_MESSAGE_BYTES:
+        raise MessageTooLarge(f"a message has at most {MAX_MESSAGE_BYTES} bytes")
+    if not data:
+        raise MalformedMessage("the message is empty")
+    # The whole byte is authenticated as it was received; only two of them are version 3.
+    if data[0] not in ACCEPTED_VERSION_BYTES:
+        raise UnknownVersion(f"the version byte is 0x{data[0]:02x}; this library speaks message version 3")
+    return data[0]
+
+
+def _parse(kind: type[_M], body: bytes) -> _M:
+    """What the protobuf package reads in `body`."""
+    try:
+        return kind.FromString(body)
+    except DecodeError:
+        raise _disagreement() from None
+
+
+def _disagreement() -> MalformedMessage:
+    return MalformedMessage("the scanner and the protobuf package do not read the same message")
+
+
+def _uint32(value: int) -> bytes:
+    """`value` as a varint of at most 5 bytes."""
+    encoded = encode_varint(value)
+    if value > MAX_UINT32:
+        raise InvalidArgument("an integer of a message has at most 32 bits")
+    return encoded

@@ -1,0 +1,153 @@
+"""A strict scanner of protobuf bytes: everything that may be refused is refused here, before the package decodes.
+
+The package's own parser is lenient: of two fields with one number it takes the last, it cuts an integer down to its
+type, and it skips a field of another wire type as unknown. What two parsers may read in two ways is no message.
+
+Written in Python so that a fuzzer sees its branches; the package then decodes the same bytes and must agree.
+Source: Protocol Buffers, "Encoding"; the strictness is ours (invariant PAR-02).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+from pawl.crypto.keys import SERIALIZED_KEY_BYTES
+from pawl.errors import InvalidKey, MalformedMessage, MessageTooLarge
+from pawl.limits import MAX_UNKNOWN_FIELDS
+from pawl.wire.varint import MAX_UINT32, MAX_UINT64, read_varint
+
+VARINT: Final = 0
+FIXED64: Final = 1
+LENGTH_DELIMITED: Final = 2
+FIXED32: Final = 5
+
+Values: TypeAlias = Mapping[int, int | bytes]
+"""What a message holds: the value of each known field that is there, by its number."""
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What is known of one field: number and name, wire type, and the bytes it may have if it has a length."""
+
+    number: int
+    name: str
+    wire_type: int
+    least: int
+    most: int
+    required: bool
+
+
+def uint32_field(number: int, name: str, *, required: bool = True) -> Field:
+    """A field that holds an integer of 0 to 2^32 - 1."""
+    return Field(number, name, VARINT, 0, 0, required)
+
+
+def key_field(number: int, name: str) -> Field:
+    """A required field that holds a serialized public key: exactly 33 bytes."""
+    return Field(number, name, LENGTH_DELIMITED, SERIALIZED_KEY_BYTES, SERIALIZED_KEY_BYTES, required=True)
+
+
+def bytes_field(number: int, name: str, *, limit: int) -> Field:
+    """A required field that holds at most `limit` bytes."""
+    return Field(number, name, LENGTH_DELIMITED, 0, limit, required=True)
+
+
+class Schema:
+    """The known fields of one message."""
+
+    __slots__ = ("by_tag", "fields", "numbers", "required")
+
+    def __init__(self, *fields: Field) -> None:
+        self.fields: Final = fields
+        self.by_tag: Final = {each.number << 3 | each.wire_type: each for each in fields}
+        self.numbers: Final = frozenset(each.number for each in fields)
+        self.required: Final = frozenset(each.number for each in fields if each.required)
+
+
+def scan(data: bytes, schema: Schema) -> Values:
+    """The known fields in `data`, in any order; unknown ones are passed over, at most MAX_UNKNOWN_FIELDS of them.
+
+    Raises: MalformedMessage; InvalidKey for a key that is not 33 bytes; MessageTooLarge for a field over its limit.
+    """
+    values: dict[int, int | bytes] = {}
+    by_tag = schema.by_tag
+    unknown = at = 0
+    end = len(data)
+    while at < end:
+        tag = data[at]
+        # One byte is the common case, here and below; it cannot be too long.
+        if tag < 0x80:
+            at += 1
+        else:
+            tag, at = read_varint(data, at, MAX_UINT32)
+        known = by_tag.get(tag)
+        if known is None:
+            _refuse_tag(tag, schema)
+            unknown += 1
+            # Peers may add fields, but a flood of them is no message.
+            if unknown > MAX_UNKNOWN_FIELDS:
+                raise MalformedMessage(f"the message has more than {MAX_UNKNOWN_FIELDS} unknown fields")
+            at = _skip(data, at, tag & 7)
+            continue
+        # A field comes once: of two, readers would disagree on which one counts.
+        if known.number in values:
+            raise MalformedMessage(f"the field {known.name} is there twice")
+        if at < end and data[at] < 0x80:
+            value = data[at]
+            at += 1
+        else:
+            value, at = read_varint(data, at, MAX_UINT32)
+        if tag & 7 == VARINT:
+            values[known.number] = value
+            continue
+        # The length is one that the field may have, before anything of that length is touched.
+        if not known.least <= value <= known.most:
+            raise _length_refusal(known)
+        start, at = at, at + value
+        # A field ends inside the message.
+        if at > end:
+            raise MalformedMessage(f"the message ends inside the field {known.name}")
+        values[known.number] = data[start:at]
+    # A required field that is missing has no default.
+    if not values.keys() >= schema.required:
+        missing = next(each.name for each in schema.fields if each.required and each.number not in values)
+        raise MalformedMessage(f"the field {missing} is missing")
+    return values
+
+
+def _refuse_tag(tag: int, schema: Schema) -> None:
+    """Refuse a tag that may not even begin an unknown field."""
+    # Field numbers start at 1.
+    if tag >> 3 == 0:
+        raise MalformedMessage("a field has number 0")
+    # A known field has its own wire type and no other.
+    if tag >> 3 in schema.numbers:
+        raise MalformedMessage(f"the field {tag >> 3} has the wrong wire type")
+
+
+def _length_refusal(known: Field) -> InvalidKey | MessageTooLarge:
+    """A key has one length, other fields have a limit."""
+    if known.least == known.most:
+        return InvalidKey(f"the field {known.name} is not {known.most} bytes")
+    return MessageTooLarge(f"the field {known.name} is over {known.most} bytes")
+
+
+def _skip(data: bytes, at: int, wire_type: int) -> int:
+    """The index after the unknown field whose value starts at `at`."""
+    if wire_type == VARINT:
+        return read_varint(data, at, MAX_UINT64)[1]
+    if wire_type == LENGTH_DELIMITED:
+        length, at = read_varint(data, at, MAX_UINT32)
+    elif wire_type == FIXED64:
+        length = 8
+    elif wire_type == FIXED32:
+        length = 4
+    else:
+        # Groups nest without a length, and 6 and 7 are nothing.
+        raise MalformedMessage(f"a field has the wire type {wire_type}")
+    # A field ends inside the message.
+    if at + length > len(data):
+        raise MalformedMessage("the message ends inside an unknown field")
+    return at + length

@@ -1,0 +1,53 @@
+"""Varints: integers of 0 to 2^64 - 1 in 1 to 10 bytes, seven bits each, the lowest first.
+
+Source: Protocol Buffers, "Encoding", Base 128 Varints.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pawl.errors import InvalidArgument, MalformedMessage
+
+MAX_UINT32: Final = 2**32 - 1
+"""Largest value of a uint32 field."""
+
+MAX_UINT64: Final = 2**64 - 1
+"""Largest value of any varint."""
+
+_ONE_BYTE: Final = tuple(bytes([value]) for value in range(0x80))
+
+
+def encode_varint(value: int) -> bytes:
+    """The shortest encoding of `value`, 1 to 10 bytes. Raises: InvalidArgument unless it is 0 to 2^64 - 1."""
+    if type(value) is not int or not 0 <= value <= MAX_UINT64:
+        raise InvalidArgument("an integer on the wire is 0 to 2^64 - 1")
+    if value < 0x80:
+        return _ONE_BYTE[value]
+    out = bytearray()
+    while value >= 0x80:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def read_varint(data: bytes, at: int, maximum: int) -> tuple[int, int]:
+    """The value that starts at index `at` of `data`, and the index after it.
+
+    Raises: MalformedMessage if it is cut off, above `maximum`, or longer than it need be.
+    """
+    value = shift = 0
+    for index in range(at, len(data)):
+        byte = data[index]
+        value |= (byte & 0x7F) << shift
+        # A value above the maximum is refused at once, so that at most 10 bytes are read.
+        if value > maximum or shift > 63:
+            raise MalformedMessage("an integer is out of range")
+        if byte < 0x80:
+            # One value has one encoding: the last byte of several is not zero.
+            if byte == 0 and shift:
+                raise MalformedMessage("an integer is longer than it need be")
+            return value, index + 1
+        shift += 7
+    raise MalformedMessage("the message ends inside an integer")
