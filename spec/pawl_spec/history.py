@@ -149,6 +149,10 @@ class Event:
     """The one-time prekey that a bundle handed out."""
     canonical: bool | None = None
     """Of a message sent: whether its bytes are the canonical encoding of what they say."""
+    counters: tuple[int, ...] = ()
+    """Of a burst: the counters of its messages; all are on the chain that `header`, of the first, names."""
+    crash_armed: bool = False
+    """Whether a crash point was armed for this operation; it may have ended before reaching it."""
 
 
 @dataclass(slots=True)
@@ -158,3 +162,6 @@ class History:
     target: Hello
     trace: Trace
     events: list[Event] = field(default_factory=list)
+    closing: int | None = None
+    """Index of the first event of the closing part, in which the network delivers everything and both sides of each
+    pair try to talk again; None if the trace was run without it."""

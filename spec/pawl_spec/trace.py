@@ -76,6 +76,13 @@ JUNK: Final = ("empty", "version-only", "random", "version-random", "well-formed
 """What bytes the attacker makes up."""
 
 
+COUNTER_DELTAS: Final = (1, 2, 300, 25_001, 2**31)
+"""What "counter" and "previous-counter" add (modulo 2**32), chosen by `how`."""
+
+VERSION_BYTES: Final = (0x34, 0x32, 0x43, 0x23, 0x53, 0x35, 0x00, 0xFF)
+"""What "version" and "outer-version" write, chosen by `how`."""
+
+
 class Kind(Enum):
     """The operations. The value is (opcode, operands with their ranges); opcodes are never reused."""
 
@@ -253,7 +260,7 @@ def from_json(document: object) -> Trace:
 
 
 def _op_from_json(at: int, entry: object) -> Op:
-    if not isinstance(entry, dict) or entry.get("op") not in BY_WORD:
+    if not isinstance(entry, dict) or not isinstance(entry.get("op"), str) or entry["op"] not in BY_WORD:
         raise TraceError(f'operation {at}: "op" must be one of {", ".join(BY_WORD)}')
     kind = BY_WORD[entry["op"]]
     operands: dict[str, int] = {}

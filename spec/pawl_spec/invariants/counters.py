@@ -1,0 +1,182 @@
+"""Counters and replay: one position on a sending chain is used once, and one message is delivered once.
+
+Threat        T-REPLAY: an attacker replays, reorders or withholds messages to confuse state.
+Source        Double Ratchet, sections 2.1, 2.6 and 3; threat model, "Message Replay / Counter Reuse".
+Not covered   A whole device restored from an old backup outside the store; two processes on one store.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+
+from pawl_spec.history import Event, Observe, Outcome
+from pawl_spec.invariants.common import RECEIVES, as_expected, who
+from pawl_spec.registry import Finding, Story, Violation, invariant
+from pawl_spec.trace import Kind
+
+REPLAY = 'threat model, "Message Replay / Counter Reuse"'
+
+
+def _counters(story: Story, *, only_after_restart: bool) -> Iterator[Finding]:
+    due: dict[str, int] = defaultdict(int)
+    lost: dict[str, int] = defaultdict(int)
+    restarted: set[str] = set()
+    chain_of: dict[tuple[int, int], str] = {}
+    for event in story.events:
+        if event.op.kind is Kind.RESTART or event.outcome is Outcome.CRASHED:
+            # The crash may have fallen between commit and hand-out: that explains one missing counter, no more.
+            for (actor, _), chain in chain_of.items():
+                if actor == event.actor:
+                    restarted.add(chain)
+                    lost[chain] += event.outcome is Outcome.CRASHED and event.op.kind in (Kind.SEND, Kind.BURST)
+        if event.header is None:
+            continue
+        chain = event.header.ratchet_key
+        chain_of[who(event)] = chain
+        for counter in event.counters or (event.header.counter,):
+            judged = not only_after_restart or chain in restarted
+            # A repeated counter is a repeated message key: two ciphertexts under one key and IV.
+            if counter < due[chain]:
+                problem = f"counter {counter} again, {due[chain]} was due"
+            elif counter - due[chain] > lost[chain]:
+                problem = f"counter {counter} skips {due[chain]} and no lost call explains it"
+            else:
+                problem = ""
+            if judged:
+                yield Violation(event, problem) if problem else None
+            lost[chain] -= max(counter - due[chain], 0)
+            due[chain] = counter + 1
+
+
+@invariant(id="CTR-01", threat="T-REPLAY", source="Double Ratchet, section 2.1")
+def counters_count_up(story: Story) -> Iterator[Finding]:
+    """On each sending chain the counters start at 0, strictly increase and none is used twice; a gap needs a crash
+    between commit and hand-out to explain it."""
+    yield from _counters(story, only_after_restart=False)
+
+
+@invariant(
+    id="CTR-02",
+    threat="T-REPLAY",
+    source=REPLAY,
+    needs=("restart",),
+    not_covered="two processes that share a store",
+)
+def counters_survive_restarts(story: Story) -> Iterator[Finding]:
+    """CTR-01 holds across crash and restart."""
+    yield from _counters(story, only_after_restart=True)
+
+
+@invariant(
+    id="CTR-03",
+    threat="T-REPLAY",
+    source="Double Ratchet, section 2.6",
+    refusals=("duplicate-message", "no-session", "bad-mac", "unknown-prekey"),
+)
+def messages_are_delivered_once(story: Story) -> Iterator[Finding]:
+    """Every message is delivered at most once; a repeat is refused."""
+    delivered: set[int] = set()
+    for event in story.events:
+        if event.op.kind.word not in RECEIVES or event.message is None:
+            continue
+        if event.outcome is Outcome.DONE and event.plaintext is not None:
+            if event.plaintext in delivered:
+                yield Violation(event, f"m{event.plaintext} was delivered before")
+            delivered.add(event.plaintext)
+        elif event.outcome is Outcome.REFUSED and event.message in delivered:
+            yield None
+    yield from (finding for finding in as_expected(story, "CTR-03") if finding is None or _refused(finding.event))
+
+
+def _refused(event: Event) -> bool:
+    return event.outcome is Outcome.REFUSED
+
+
+@invariant(
+    id="CTR-04",
+    threat="T-REPLAY",
+    source="Double Ratchet, section 2.6",
+    refusals=("too-far-ahead", "duplicate-message"),
+)
+def window_is_kept(story: Story) -> Iterator[Finding]:
+    """Messages within the window are accepted in any order; beyond it they are refused."""
+    yield from as_expected(story, "CTR-04")
+
+
+@invariant(id="CTR-05", threat="T-REPLAY", source="Double Ratchet, section 3.5", level=Observe.COUNTS)
+def refusals_change_nothing(story: Story) -> Iterator[Finding]:
+    """A refused operation leaves the stored state as it was."""
+    for event in story.events:
+        if event.outcome is not Outcome.REFUSED or event.before is None or event.after is None:
+            continue
+        changed = event.before.digest != event.after.digest
+        yield Violation(event, f"refused ({event.code}), yet the state changed") if changed else None
+
+
+@invariant(
+    id="CTR-06",
+    threat="T-REPLAY",
+    source="X3DH, section 4.2",
+    refusals=("duplicate-message", "replayed-prekey-message", "unknown-prekey"),
+    not_covered="the bound of the memory of base keys",
+)
+def prekey_messages_are_not_replayed(story: Story) -> Iterator[Finding]:
+    """A replayed prekey message creates no second session and delivers no second plaintext."""
+    yield from as_expected(story, "CTR-06")
+
+
+@invariant(
+    id="CTR-07",
+    threat="T-REPLAY",
+    source="Sesame, section 3.3",
+    not_covered="a peer that lost its state without saying so",
+)
+def late_messages_leave_the_current_session(story: Story) -> Iterator[Finding]:
+    """A late message of an older session never harms the current one: what is sent next goes on in it."""
+    late: set[tuple[int, int]] = set()
+    session_of: dict[str, int] = {}
+    for event, expect in story.expected:
+        if expect.late and event.outcome is Outcome.DONE:
+            late.add(who(event))
+        if expect.header is None or event.header is None:
+            continue
+        # A ratchet key belongs to the session for which it was first used.
+        session = session_of.setdefault(event.header.ratchet_key, expect.header.session)
+        if who(event) in late:
+            late.discard(who(event))
+            elsewhere = session != expect.header.session
+            yield Violation(event, "the message after a late one went out on another session") if elsewhere else None
+
+
+@invariant(
+    id="CTR-08",
+    threat="T-DESYNC",
+    source="Sesame, section 3; threat model, security goals",
+    not_covered="pairs whose identity policy refuses the peer",
+)
+def both_sides_can_talk_in_the_end(story: Story) -> Iterator[Finding]:
+    """Once the network delivers everything, and each refused side establishes anew from a fresh bundle, both decrypt
+    within 10 rounds."""
+    start = story.history.closing
+    if start is None:
+        return
+    heard: dict[tuple[int, int], Event] = {}
+    tried: dict[tuple[int, int], Event] = {}
+    excused: set[frozenset[int]] = set()
+    for event in story.events[start:]:
+        if event.code == "untrusted-identity":
+            excused.add(frozenset(who(event)))
+        if event.op.kind is Kind.DELIVER and event.outcome in (Outcome.DONE, Outcome.REFUSED):
+            tried[who(event)] = event
+            if event.outcome is Outcome.DONE:
+                heard[who(event)] = event
+    for pair in {frozenset(pair) for pair in tried}:
+        if pair in excused or len(pair) < 2:
+            continue
+        one, other = sorted(pair)
+        missing = [way for way in ((one, other), (other, one)) if way not in heard]
+        if not missing:
+            yield None
+        elif last := tried.get(missing[0]):
+            yield Violation(last, "10 rounds after everything was delivered, it still hears nothing")

@@ -1,0 +1,90 @@
+"""Key deletion: a key that was used is gone.
+
+Threat        T-KEYS: a device is taken later, and what it still holds reads what it processed before.
+Source        Double Ratchet, sections 2.1 and 8.1 (deletion); X3DH, section 4.6; threat model, security goals.
+Not covered   What stays in the process's memory or on the disk after deletion (Python cannot promise erasure).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pawl_spec.history import Observe, Outcome
+from pawl_spec.invariants.common import as_expected
+from pawl_spec.registry import Finding, Story, Violation, invariant
+from pawl_spec.trace import Kind
+
+
+def _readable(story: Story, *, sent: bool) -> Iterator[Finding]:
+    processed: dict[int, set[int]] = {}
+    for event in story.events:
+        if event.actor is None:
+            continue
+        if event.op.kind is Kind.REINSTALL:
+            processed.pop(event.actor, None)
+        if event.outcome is Outcome.DONE and event.message is not None and (event.op.kind is Kind.SEND) is sent:
+            processed.setdefault(event.actor, set()).add(event.message)
+        if event.readable is None:
+            continue
+        mine = processed.get(event.actor, set())
+        leaked = sorted(mine.intersection(event.readable))
+        if leaked:
+            names = ", ".join(f"m{handle}" for handle in leaked)
+            yield Violation(event, f"its session state still decrypts {names}, which it {'sent' if sent else 'read'}")
+        elif mine:
+            yield None
+
+
+@invariant(
+    id="KEY-01",
+    threat="T-KEYS",
+    source="Double Ratchet, section 2.1",
+    level=Observe.STATE,
+    not_covered="identity keys and prekeys, which are no session state; erasure from memory",
+)
+def read_messages_stay_read(story: Story) -> Iterator[Finding]:
+    """After a message was decrypted, the retained session state cannot decrypt it again."""
+    yield from _readable(story, sent=False)
+
+
+@invariant(
+    id="KEY-02",
+    threat="T-KEYS",
+    source="Double Ratchet, section 2.1",
+    level=Observe.STATE,
+    not_covered="erasure from memory",
+)
+def sent_messages_are_sealed(story: Story) -> Iterator[Finding]:
+    """After a message was sent, the sender's session state cannot decrypt it."""
+    yield from _readable(story, sent=True)
+
+
+@invariant(
+    id="KEY-03",
+    threat="T-KEYS",
+    source="X3DH, section 3.4",
+    level=Observe.COUNTS,
+    refusals=("unknown-prekey",),
+    not_covered="two processes that read two messages at once",
+)
+def one_time_prekeys_serve_once(story: Story) -> Iterator[Finding]:
+    """A one-time prekey is gone once used, and serves exactly one session."""
+    used: dict[int, set[int]] = {}
+    sent_with: dict[int, int | None] = {}
+    for event in story.events:
+        if event.actor is None:
+            continue
+        if event.op.kind is Kind.REINSTALL:
+            used.pop(event.actor, None)
+        if event.op.kind is Kind.SEND and event.message is not None and event.header is not None:
+            sent_with[event.message] = event.header.prekey_id
+        delivered = event.op.kind in (Kind.DELIVER, Kind.REPLAY) and event.outcome is Outcome.DONE
+        if delivered and event.message is not None:
+            prekey_id = sent_with.get(event.message)
+            if prekey_id is not None and event.before and event.before.prekeys and prekey_id in event.before.prekeys:
+                used.setdefault(event.actor, set()).add(prekey_id)
+        mine = used.get(event.actor)
+        if mine and event.after is not None and event.after.prekeys is not None:
+            left = sorted(mine.intersection(event.after.prekeys))
+            yield Violation(event, f"one-time prekey {left[0]} was used and is still there") if left else None
+    yield from as_expected(story, "KEY-03")

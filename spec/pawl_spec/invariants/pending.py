@@ -1,0 +1,46 @@
+"""Invariants of the catalogue that nothing judges yet. They are listed, and never counted as holding."""
+
+from __future__ import annotations
+
+from pawl_spec.registry import not_yet_judged
+
+CALLBACKS = "needs operations for callbacks that misbehave"
+STORES = "needs storage faults and several writers"
+MODEL = "needs the model's knowledge of a compromised state"
+GROUPS = "sender keys are not built yet"
+WORKERS = "the worker pool is not built yet"
+ROTATION = "needs the rotation of signed prekeys"
+
+for id_, threat, claim, why in (
+    ("IDC-07", "T-IDENTITY", "A trust question is asked under one canonical name everywhere.", CALLBACKS),
+    ("IDC-09", "T-IDENTITY", "Compatibility fallbacks are named options, off by default, and emit an event.", CALLBACKS),
+    ("IDC-10", "T-IDENTITY", "A callback that raises, blocks or calls back leaves the state whole.", CALLBACKS),
+    ("KEY-04", "T-KEYS", "A superseded chain or root key is not retained beyond the stated bound of chains.", MODEL),
+    ("KEY-05", "T-KEYS", "A deleted secret is not in the store's bytes after a checkpoint.", STORES),
+    ("KEY-06", "T-KEYS", "No secret appears in logs, events, error texts or repr.", "tested, but not over histories yet"),
+    ("KEY-07", "T-KEYS", "A rotated signed prekey is deleted after a stated grace period.", ROTATION),
+    ("SEC-01", "T-KEYS", "A state taken at time t decrypts nothing from before t but what the model says.", MODEL),
+    ("SEC-02", "T-KEYS", "A state taken at time t decrypts nothing from the message on that the model names.", MODEL),
+    ("BND-03", "T-AMPLIFY", "The work per message does not grow with age or kept keys.", "measured, not judged yet"),
+    ("ATM-03", "T-DESYNC", "An adapter without transactions is refused by default.", STORES),
+    ("ATM-04", "T-DESYNC", "Of two writers of one session one wins and the other is told.", STORES),
+    ("ATM-05", "T-DESYNC", "A rollback leaves the store as it was.", STORES),
+    ("ATM-06", "T-DESYNC", "A corrupt store is refused, never read as empty, never overwritten.", STORES),
+    ("ATM-07", "T-DESYNC", "A record of any released schema version is read, or refused by name.", STORES),
+    ("ATM-08", "T-DESYNC", "A record read back under another key, store or version is refused.", STORES),
+    ("PAR-03", "T-PARSER", "Size and field limits hold before allocation.", "needs a measure of memory"),
+    ("PAR-05", "T-PARSER", "Stored records and bundles are parsed as strictly as messages.", "needs their operations"),
+    ("WRK-01", "T-WORKER", "Pending and queued jobs never exceed the limits.", WORKERS),
+    ("WRK-02", "T-WORKER", "Over the limit a job is refused at once with a typed error.", WORKERS),
+    ("WRK-03", "T-WORKER", "Each job ends exactly once, with its own result or a typed error.", WORKERS),
+    ("WRK-04", "T-WORKER", "A dead or hung worker is noticed and replaced.", WORKERS),
+    ("WRK-05", "T-WORKER", "A bad argument is refused to its caller and costs no slot.", WORKERS),
+    ("WRK-06", "T-WORKER", "Each transition emits an event; closing ends all jobs and processes.", WORKERS),
+    ("GRP-01", "T-REPLAY", "The CTR rules hold per sender-key chain.", GROUPS),
+    ("GRP-02", "T-FORGERY", "Every group message carries a valid signature of its chain.", GROUPS),
+    ("GRP-03", "T-REPLAY", "A replayed distribution message never rewinds a chain.", GROUPS),
+    ("GRP-04", "T-KEYS", "A removed member decrypts nothing new.", GROUPS),
+    ("GRP-05", "T-FORGERY", "A member cannot send as another member.", GROUPS),
+    ("GRP-06", "T-KEYS", "KEY, BND and ATM hold for sender-key records.", GROUPS),
+):
+    not_yet_judged(id_, threat, claim, why=why)

@@ -1,0 +1,327 @@
+"""The attacker: changes messages and bundles on their way, makes up bytes, and searches a stolen state for keys.
+
+`pawl_spec.model` holds the symbolic counterpart of each change; the names are `TAMPERS`, `FORGERIES` and `JUNK`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from pawl.crypto import kdf, xeddsa
+from pawl.crypto.keys import KeyPair, PrivateKey, PublicKey
+from pawl_gate.targets.base import Bundle, WireMessage
+from pawl_gate.wire_view import Layer, prekey_layer, signal_layer, varint, write_field
+from pawl_spec.trace import COUNTER_DELTAS, VERSION_BYTES
+
+LOW_ORDER = b"\x05" + bytes(32)
+"""The point of order one: every agreement with it is all zero."""
+
+UNKNOWN_FIELD = write_field(100, b"unknown")
+OUTER = frozenset(
+    {
+        "registration-id",
+        "prekey-id",
+        "drop-prekey-id",
+        "signed-prekey-id",
+        "base-key",
+        "identity-key",
+        "outer-version",
+        "low-order-identity",
+        "low-order-base-key",
+        "reorder-fields",
+        "outer-unknown-field",
+        "outer-duplicate-field",
+        "outer-overlong-varint",
+    }
+)
+"""Changes that concern the outer layer of a prekey message."""
+
+
+def key_pair(label: str) -> KeyPair:
+    """A key pair of the attacker's, the same in every run."""
+    return KeyPair.from_private(PrivateKey(_clamped(hashlib.sha256(b"attacker " + label.encode()).digest())))
+
+
+def _clamped(data: bytes) -> bytes:
+    return bytes([data[0] & 248]) + data[1:31] + bytes([data[31] & 127 | 64])
+
+
+ATTACKER = key_pair("identity")
+
+
+def random_key(*labels: int) -> bytes:
+    """A well-formed public key (33 bytes) that nobody's private key is known for in the world."""
+    return key_pair(f"stray {labels}").public.serialize()
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A changed message; `prekey_id` is the one it names now, where that was changed."""
+
+    message: WireMessage
+    prekey_id: int | None = None
+
+
+# -- messages ---------------------------------------------------------------------------------------------------------
+
+
+def tamper(
+    message: WireMessage, name: str, how: int, *, others: Sequence[WireMessage], identities: Mapping[int, bytes]
+) -> Change | None:
+    """A changed copy of a message, or None where the change does not concern it (an outer field of a plain message).
+
+    `others` are all messages so far, to splice from; `identities` maps "the next party" to its key (33 bytes).
+    """
+    if name in OUTER:
+        return _tamper_outer(message, name, how, identities) if message.kind == "prekey" else None
+    if message.kind == "signal":
+        return Change(WireMessage("signal", _tamper_inner(message.data, name, how, others)))
+    outer = prekey_layer(message.data)
+    inner = outer.get(4)
+    assert isinstance(inner, bytes)
+    outer.set(4, _tamper_inner(inner, name, how, others))
+    return Change(WireMessage("prekey", outer.data()))
+
+
+def _tamper_inner(data: bytes, name: str, how: int, others: Sequence[WireMessage]) -> bytes:
+    layer = signal_layer(data)
+    delta = COUNTER_DELTAS[how % len(COUNTER_DELTAS)]
+    match name:
+        case "mac":
+            layer.trailer = _flip(layer.trailer, how)
+        case "ciphertext":
+            layer.set(4, _flip(_bytes(layer, 4), how))
+        case "counter":
+            layer.set(2, (_int(layer, 2) + delta) % 2**32)
+        case "previous-counter":
+            layer.set(3, (_int(layer, 3) + delta) % 2**32)
+        case "ratchet-key":
+            layer.set(1, _other_ratchet_key(layer, how, others))
+        case "low-order-ratchet-key":
+            layer.set(1, LOW_ORDER)
+        case "version":
+            layer.version = VERSION_BYTES[how % len(VERSION_BYTES)]
+        case "truncate":
+            return data[: how % len(data)]
+        case "trailing-byte":
+            return data + bytes([how])
+        case "unknown-field":
+            return _with_body(layer, UNKNOWN_FIELD)
+        case "duplicate-field":
+            number = how % 4 + 1
+            value = layer.get(number)
+            return _with_body(layer, write_field(number, 0 if value is None else value))
+        case "overlong-varint":
+            return _overlong(layer, 2)
+        case "wrong-wire-type":
+            return _with_body(Layer(layer.version, _without(layer, 2), layer.trailer), write_field(2, b"\1"))
+    return layer.data()
+
+
+def _tamper_outer(message: WireMessage, name: str, how: int, identities: Mapping[int, bytes]) -> Change:
+    layer = prekey_layer(message.data)
+    prekey_id: int | None = None
+    match name:
+        case "registration-id":
+            layer.set(5, (_int(layer, 5) + 1) % 2**32)
+        case "prekey-id":
+            prekey_id = (_int(layer, 1) + 1 + how) % 2**32
+            layer.set(1, prekey_id)
+        case "drop-prekey-id":
+            layer.fields = _without(layer, 1)
+        case "signed-prekey-id":
+            layer.set(6, (_int(layer, 6) + 1000 + how) % 2**32)
+        case "base-key":
+            layer.set(2, random_key(how))
+        case "low-order-base-key":
+            layer.set(2, LOW_ORDER)
+        case "identity-key":
+            layer.set(3, ATTACKER.public.serialize() if how % 2 == 0 else identities[0])
+        case "low-order-identity":
+            layer.set(3, LOW_ORDER)
+        case "outer-version":
+            layer.version = VERSION_BYTES[how % len(VERSION_BYTES)]
+        case "reorder-fields":
+            at = how % len(layer.fields)
+            layer.fields = layer.fields[at:] + layer.fields[:at]
+            if at == 0:
+                layer.fields.reverse()
+        case "outer-unknown-field":
+            return Change(WireMessage("prekey", layer.data() + UNKNOWN_FIELD))
+        case "outer-duplicate-field":
+            number, value = layer.fields[how % len(layer.fields)]
+            return Change(WireMessage("prekey", layer.data() + write_field(number, value)))
+        case "outer-overlong-varint":
+            return Change(WireMessage("prekey", _overlong(layer, 5)))
+    return Change(WireMessage("prekey", layer.data()), prekey_id)
+
+
+def _other_ratchet_key(layer: Layer, how: int, others: Sequence[WireMessage]) -> bytes:
+    """A stray key, or one spliced from another message if that has another."""
+    mine = _bytes(layer, 1)
+    if how % 2:
+        other = others[how % len(others)]
+        inner = other.data if other.kind == "signal" else _bytes(prekey_layer(other.data), 4)
+        spliced = _bytes(signal_layer(inner), 1)
+        if spliced != mine:
+            return spliced
+    return random_key(how, 1)
+
+
+def _with_body(layer: Layer, more: bytes) -> bytes:
+    body = Layer(layer.version, layer.fields).data()
+    return body + more + layer.trailer
+
+
+def _overlong(layer: Layer, number: int) -> bytes:
+    """The layer with the varint of one field written one byte longer than needed."""
+    out = bytearray([layer.version])
+    for field, value in layer.fields:
+        if field == number and isinstance(value, int):
+            shortest = varint(value)
+            out += varint(field << 3) + shortest[:-1] + bytes([shortest[-1] | 0x80, 0])
+        else:
+            out += write_field(field, value)
+    return bytes(out) + layer.trailer
+
+
+def _without(layer: Layer, number: int) -> list[tuple[int, int | bytes]]:
+    return [field for field in layer.fields if field[0] != number]
+
+
+def _flip(data: bytes, how: int) -> bytes:
+    if not data:
+        return b"\1"
+    at = how % len(data)
+    return data[:at] + bytes([data[at] ^ 1 << how % 8]) + data[at + 1 :]
+
+
+def _int(layer: Layer, number: int) -> int:
+    value = layer.get(number)
+    return value if isinstance(value, int) else 0
+
+
+def _bytes(layer: Layer, number: int) -> bytes:
+    value = layer.get(number)
+    return value if isinstance(value, bytes) else b""
+
+
+# -- bundles ----------------------------------------------------------------------------------------------------------
+
+
+def forge(bundle: Bundle, how: str) -> Bundle:
+    """A changed copy of a prekey bundle."""
+    mine = ATTACKER.public.serialize()
+    match how:
+        case "bad-signature":
+            return replace(bundle, signature=_flip(bundle.signature, 3))
+        case "short-signature":
+            return replace(bundle, signature=bundle.signature[:-1])
+        case "swap-signed-prekey":
+            return replace(bundle, signed_prekey=mine)
+        case "swap-identity":
+            return replace(bundle, identity_key=mine)
+        case "attacker-bundle":
+            return replace(bundle, identity_key=mine, signed_prekey=mine, signature=_sign(mine))
+        case "low-order-signed-prekey":
+            return replace(bundle, identity_key=mine, signed_prekey=LOW_ORDER, signature=_sign(LOW_ORDER))
+        case "low-order-prekey":
+            return replace(bundle, prekey=LOW_ORDER)
+        case "swap-prekey":
+            return replace(bundle, prekey=mine)
+        case "key-type":
+            return replace(bundle, signed_prekey=b"\x06" + bundle.signed_prekey[1:])
+        case _:  # "prekey-id": an id that its owner does not have
+            return replace(bundle, prekey_id=(bundle.prekey_id or 0) + 1_000_000)
+
+
+def _sign(message: bytes) -> bytes:
+    return xeddsa.sign(ATTACKER.private, message, rng=lambda size: hashlib.sha512(message).digest()[:size])
+
+
+# -- made-up bytes ----------------------------------------------------------------------------------------------------
+
+
+def junk(what: str, how: int) -> WireMessage:
+    """Bytes that nobody sent; odd `how`: handed over as a prekey message."""
+    kind = "prekey" if how & 1 else "signal"
+    noise = b"".join(hashlib.sha256(bytes([how, block])).digest() for block in range(4))
+    match what:
+        case "empty":
+            data = b""
+        case "version-only":
+            data = b"\x33"
+        case "random":
+            data = noise[: how % 128]
+        case "version-random":
+            data = b"\x33" + noise[: how % 128]
+        case "well-formed":
+            data = _well_formed(kind, how, noise)
+        case "oversized":
+            data = b"\x33" + write_field(4, bytes(512 * 1024)) + noise[:8]
+        case _:  # "huge-length": a length that is not there
+            data = b"\x33\x22" + varint(2**31 - 1 if how & 2 else 2**63 - 1) + noise[:16]
+    return WireMessage(kind, data)
+
+
+def _well_formed(kind: str, how: int, noise: bytes) -> bytes:
+    fields: list[tuple[int, int | bytes]] = [(1, random_key(how, 2)), (2, how), (3, 0), (4, noise[:16])]
+    inner = Layer(0x33, fields, noise[16:24]).data()
+    if kind == "signal":
+        return inner
+    outer: list[tuple[int, int | bytes]] = [
+        (1, how),
+        (2, random_key(how, 3)),
+        (3, ATTACKER.public.serialize()),
+        (4, inner),
+        (5, 1),
+        (6, 1),
+    ]
+    return Layer(0x33, outer).data()
+
+
+# -- a stolen state ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """A message as the attacker recorded it: its SignalMessage and the identities (33 bytes) under its MAC."""
+
+    handle: int
+    signal: bytes
+    counter: int
+    sender: bytes
+    receiver: bytes
+
+
+def readable(secrets: Iterable[bytes], recorded: Sequence[Recorded]) -> tuple[int, ...]:
+    """Handles of the recorded messages that a key derived from the secrets authenticates.
+
+    Each secret is tried as a message seed, and as a chain key stepped as far as the highest recorded counter. That is
+    all that symmetric-key state can be: what takes a Diffie-Hellman step leads forward, to keys not yet used.
+    """
+    if not recorded:
+        return ()
+    steps = min(max(entry.counter for entry in recorded) + 1, MAX_STEPS)
+    mac_keys: list[bytes] = []
+    for secret in secrets:
+        mac_keys.append(kdf.message_keys(secret)[1])
+        chain = secret
+        for _ in range(steps):
+            seed, chain = kdf.step_chain(chain)
+            mac_keys.append(kdf.message_keys(seed)[1])
+    found = []
+    for entry in recorded:
+        body, mac = entry.sender + entry.receiver + entry.signal[:-8], entry.signal[-8:]
+        if any(hmac.digest(key, body, "sha256")[:8] == mac for key in mac_keys):
+            found.append(entry.handle)
+    return tuple(found)
+
+
+MAX_STEPS = 64
+"""Chain steps that the attacker's search takes from each secret."""
+
+__all__ = ["ATTACKER", "Change", "PublicKey", "Recorded", "forge", "junk", "readable", "tamper"]

@@ -1,0 +1,393 @@
+"""The runner: carries out a trace on a target and writes down what happened.
+
+It plays the network, the disk and the attacker; it judges nothing. Whatever the target does becomes an event.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TypeVar
+
+from pawl_gate.attacker import Recorded, forge, junk, readable, tamper
+from pawl_gate.targets.base import (
+    Bundle,
+    HarnessBroken,
+    Misbehaved,
+    Refused,
+    SimulatedCrash,
+    Target,
+    TargetCrashed,
+    TargetHung,
+    WireMessage,
+)
+from pawl_gate.wire_view import header, inner_data, is_canonical
+from pawl_spec.history import Event, Header, History, Observation, Observe, Outcome
+from pawl_spec.trace import FORGERIES, JUNK, PARTIES, TAMPERS, Kind, Op, Trace, op
+
+T = TypeVar("T")
+
+ROUNDS = 10
+"""Rounds of the closing part within which both sides must be able to talk (CTR-08)."""
+
+DEVICE_ID = 1
+"""Each party has one device."""
+
+SIZES = (0, 1, 15, 16, 17, 256)
+"""Bytes of filler in a plaintext, chosen by the operand `size`: around the cipher's block, and a usual message."""
+
+CRASHABLE = frozenset({Kind.SEND, Kind.DELIVER, Kind.REPLAY, Kind.TAMPER, Kind.ESTABLISH})
+"""Operations in which an armed crash can strike."""
+
+
+def plaintext_of(handle: int, size: int) -> bytes:
+    """The text of message `handle`: its name, so that a plaintext says which message it came from, and filler."""
+    return b"m%d" % handle + b"." * SIZES[size % len(SIZES)]
+
+
+class Run:
+    """One world, one history."""
+
+    def __init__(self, target: Target, *, seed: int = 0, strict: int = 0) -> None:
+        self._hello = target.hello
+        self._can = self._hello.capabilities
+        self._world = target.world(seed)
+        self.history = History(self._hello, Trace((), seed=seed, strict=strict))
+        self._ops: list[Op] = []
+        self._identities: dict[int, bytes] = {}
+        self._messages: list[WireMessage] = []
+        self._routes: list[tuple[int, int]] = []
+        self._recorded: list[Recorded | None] = []
+        self._texts: dict[bytes, int] = {}
+        self._flight: list[int] = []
+        self._armed: dict[int, int] = {}
+        self._over = False
+
+    # -- one operation ------------------------------------------------------------------------------------------------
+
+    def step(self, operation: Op) -> Event:
+        """Carry out one operation. Raises: HarnessBroken, and nothing for what the target does."""
+        self._ops.append(operation)
+        event = Event(len(self.history.events), operation, Outcome.SKIPPED)
+        if not self._over:
+            event = HANDLERS[operation.kind](self, event)
+        if event.outcome in (Outcome.DIED, Outcome.HUNG):
+            # Nothing that follows would have a meaning.
+            self._over = True
+        self.history.events.append(event)
+        return event
+
+    def finish(self, *, closing: bool = True) -> History:
+        """Let the network deliver everything and both sides of each pair talk again; then end the world."""
+        trace = self.history.trace
+        self.history.trace = replace(trace, ops=tuple(self._ops))
+        try:
+            if closing and not self._over:
+                self._close()
+        finally:
+            self._world.close()
+        return self.history
+
+    def _close(self) -> None:
+        self._armed.clear()
+        self.history.closing = len(self.history.events)
+        pairs = sorted({(min(route), max(route)) for route in self._routes if route[0] != route[1]})
+        while self._flight:
+            self.step(op(Kind.DELIVER, index=0))
+        for one, other in pairs:
+            self._talk(one, other)
+        for party in sorted(self._identities):
+            self.step(op(Kind.INSPECT, actor=party))
+
+    def _talk(self, one: int, other: int) -> None:
+        for _ in range(ROUNDS):
+            if self._heard(one, other) and self._heard(other, one):
+                return
+            if self._over:
+                return
+
+    def _heard(self, sender: int, receiver: int) -> bool:
+        """One message; whoever cannot go on establishes anew from a fresh bundle."""
+        sent = self.step(op(Kind.SEND, actor=sender, peer=receiver))
+        if sent.outcome is Outcome.REFUSED:
+            self.step(op(Kind.ESTABLISH, actor=sender, peer=receiver, one_time=1))
+            return False
+        received = self.step(op(Kind.DELIVER, index=len(self._flight) - 1)) if self._flight else sent
+        if received.outcome is Outcome.REFUSED:
+            self.step(op(Kind.ESTABLISH, actor=receiver, peer=sender, one_time=1))
+        return received.outcome is Outcome.DONE
+
+    # -- the target, guarded ------------------------------------------------------------------------------------------
+
+    def _attempt(self, event: Event, actor: int, call: Callable[[], T]) -> tuple[Event, T | None]:
+        """Do one thing for `actor` and note how it ended, with the state before and after."""
+        before = self._observe(actor)
+        armed = self._armed.pop(actor, None) if event.op.kind in CRASHABLE else None
+        if armed is not None:
+            self._world.arm_crash(actor, armed)
+        result: T | None = None
+        complete = None
+        try:
+            result = call()
+            event = replace(event, outcome=Outcome.DONE)
+        except Refused as refused:
+            event = replace(event, outcome=Outcome.REFUSED, code=refused.code, text=refused.text)
+        except SimulatedCrash:
+            event = replace(event, outcome=Outcome.CRASHED)
+            complete = self._world.complete_digest(actor)
+            self._world.restart(actor)
+        except (Misbehaved, TargetCrashed) as died:
+            event = replace(event, outcome=Outcome.DIED, text=str(died))
+        except TargetHung as hung:
+            event = replace(event, outcome=Outcome.HUNG, text=str(hung))
+        if event.outcome in (Outcome.DIED, Outcome.HUNG):
+            return event, None
+        if armed is not None:
+            self._world.disarm_crash(actor)
+        after = self._observe(actor)
+        event = replace(event, actor=actor, before=before, after=after, complete=complete)
+        return replace(event, crash_armed=armed is not None), result
+
+    def _observe(self, party: int) -> Observation | None:
+        return self._world.observe(party) if self._hello.level >= Observe.COUNTS else None
+
+    def _party(self, party: int) -> None:
+        """Make a party when it is first needed."""
+        if party not in self._identities:
+            trust = not self.history.trace.is_strict(party)
+            if not trust and "strict-identity" not in self._can:
+                # Declared: the target has no such policy, so the party trusts on first use, and the trace says so.
+                self.history.trace = replace(self.history.trace, strict=self.history.trace.strict & ~(1 << party))
+                trust = True
+            name = PARTIES[party]
+            self._identities[party] = self._world.create(
+                party, name=name, device_id=DEVICE_ID, trust_on_first_use=trust
+            )
+
+    # -- bundles ------------------------------------------------------------------------------------------------------
+
+    def _establish(self, event: Event) -> Event:
+        actor, peer = event.op["actor"], event.op["peer"]
+        forging = event.op.kind is Kind.FORGE_BUNDLE
+        if actor == peer:
+            return event
+        self._party(actor)
+        self._party(peer)
+        one_time = forging or bool(event.op["one_time"])
+        event = replace(event, actor=actor, peer=peer)
+        # The peer's part is not the operation under judgement, but it may fail like any other.
+        made, bundle = self._bundle(event, peer, one_time=one_time)
+        if bundle is None:
+            return made
+        event = replace(event, prekey_id=bundle.prekey_id)
+        given = forge(bundle, FORGERIES[event.op["how"]]) if forging else bundle
+        done, _ = self._attempt(event, actor, lambda: self._world.establish(actor, peer, given))
+        return done
+
+    def _bundle(self, event: Event, peer: int, *, one_time: bool) -> tuple[Event, Bundle | None]:
+        try:
+            return event, self._world.bundle(peer, one_time=one_time)
+        except (Refused, Misbehaved, TargetCrashed) as failed:
+            return replace(event, outcome=Outcome.DIED, text=f"no bundle: {failed}"), None
+        except TargetHung as hung:
+            return replace(event, outcome=Outcome.HUNG, text=str(hung)), None
+
+    # -- sending ------------------------------------------------------------------------------------------------------
+
+    def _send(self, event: Event) -> Event:
+        actor, peer = event.op["actor"], event.op["peer"]
+        if actor == peer:
+            return event
+        self._party(actor)
+        self._party(peer)
+        handle = len(self._messages)
+        text = plaintext_of(handle, event.op["size"])
+        event = replace(event, actor=actor, peer=peer)
+        event, message = self._attempt(event, actor, lambda: self._world.encrypt(actor, peer, text))
+        if message is None:
+            return event
+        seen = header(message)
+        self._messages.append(message)
+        self._routes.append((actor, peer))
+        self._texts[text] = handle
+        self._flight.append(handle)
+        self._record(handle, message, seen, actor, peer)
+        return replace(event, message=handle, header=seen, canonical=is_canonical(message))
+
+    def _record(self, handle: int, message: WireMessage, seen: Header, actor: int, peer: int) -> None:
+        if self._hello.level >= Observe.STATE:
+            sender, receiver = self._identities[actor], self._identities[peer]
+            self._recorded.append(Recorded(handle, inner_data(message), seen.counter, sender, receiver))
+
+    def _burst(self, event: Event) -> Event:
+        """Many messages that the network loses at once."""
+        actor, peer, count = event.op["actor"], event.op["peer"], event.op["count"]
+        if actor == peer or count == 0:
+            return event
+        self._party(actor)
+        self._party(peer)
+        counters: list[int] = []
+        first: list[Header] = []
+
+        def send_all() -> None:
+            for _ in range(count):
+                seen = header(self._world.encrypt(actor, peer, b"lost"))
+                if first and seen.ratchet_key != first[0].ratchet_key:
+                    raise Misbehaved("the sending chain changed although nothing was received")
+                first.append(seen) if not first else None
+                counters.append(seen.counter)
+
+        event = replace(event, actor=actor, peer=peer)
+        event, _ = self._attempt(event, actor, send_all)
+        return replace(event, header=first[0] if first else None, counters=tuple(counters))
+
+    # -- the network --------------------------------------------------------------------------------------------------
+
+    def _deliver(self, event: Event) -> Event:
+        if not self._flight:
+            return event
+        handle = self._flight.pop(event.op["index"] % len(self._flight))
+        sender, receiver = self._routes[handle]
+        return self._hand_over(event, receiver, sender, self._messages[handle], handle)
+
+    def _duplicate(self, event: Event) -> Event:
+        if not self._flight:
+            return event
+        handle = self._flight[event.op["index"] % len(self._flight)]
+        self._flight.append(handle)
+        return replace(event, outcome=Outcome.DONE, message=handle)
+
+    def _drop(self, event: Event) -> Event:
+        if not self._flight:
+            return event
+        handle = self._flight.pop(event.op["index"] % len(self._flight))
+        return replace(event, outcome=Outcome.DONE, message=handle)
+
+    def _chosen(self, event: Event) -> int | None:
+        return event.op["message"] % len(self._messages) if self._messages else None
+
+    def _replay(self, event: Event) -> Event:
+        handle = self._chosen(event)
+        if handle is None:
+            return event
+        sender, receiver = self._routes[handle]
+        return self._hand_over(event, receiver, sender, self._messages[handle], handle)
+
+    def _hand_over(self, event: Event, to: int, sender: int, message: WireMessage, handle: int | None) -> Event:
+        event = replace(event, actor=to, peer=sender, message=handle)
+        event, text = self._attempt(event, to, lambda: self._world.decrypt(to, sender, message))
+        return event if text is None else replace(event, plaintext=self._texts.get(text, -1))
+
+    # -- the attacker -------------------------------------------------------------------------------------------------
+
+    def _tamper(self, event: Event) -> Event:
+        handle = self._chosen(event)
+        if handle is None:
+            return event
+        sender, receiver = self._routes[handle]
+        third = (sender + 1) % len(PARTIES)
+        self._party(third)
+        name, how = TAMPERS[event.op["field"]], event.op["how"]
+        identities = {0: self._identities[third]}
+        change = tamper(self._messages[handle], name, how, others=self._messages, identities=identities)
+        if change is None:
+            return event
+        event = replace(event, prekey_id=change.prekey_id)
+        return self._hand_over(event, receiver, sender, change.message, handle)
+
+    def _redirect(self, event: Event) -> Event:
+        handle = self._chosen(event)
+        to, sender = event.op["to"], event.op["sender"]
+        if handle is None or to == sender:
+            return event
+        self._party(to)
+        self._party(sender)
+        return self._hand_over(event, to, sender, self._messages[handle], handle)
+
+    def _inject(self, event: Event) -> Event:
+        to, sender = event.op["to"], event.op["sender"]
+        if to == sender:
+            return event
+        self._party(to)
+        self._party(sender)
+        return self._hand_over(event, to, sender, junk(JUNK[event.op["what"]], event.op["how"]), None)
+
+    def _inspect(self, event: Event) -> Event:
+        """The attacker is given the party's session state and searches it for keys of recorded messages."""
+        actor = event.op["actor"]
+        if self._hello.level < Observe.STATE or actor not in self._identities:
+            return event
+        secrets = self._world.secrets(actor)
+        mine = [entry for entry in self._recorded if entry and actor in self._routes[entry.handle]]
+        return replace(event, outcome=Outcome.DONE, actor=actor, readable=readable(secrets, mine))
+
+    # -- parties ------------------------------------------------------------------------------------------------------
+
+    def _reinstall(self, event: Event) -> Event:
+        actor = event.op["actor"]
+        if "reinstall" not in self._can or actor not in self._identities:
+            return event
+        event, key = self._attempt(event, actor, lambda: self._world.reinstall(actor))
+        if key is not None:
+            self._identities[actor] = key
+        return event
+
+    def _approve(self, event: Event) -> Event:
+        actor, peer = event.op["actor"], event.op["peer"]
+        if "approve" not in self._can or actor == peer:
+            return event
+        self._party(actor)
+        self._party(peer)
+        event = replace(event, actor=actor, peer=peer)
+        event, _ = self._attempt(event, actor, lambda: self._world.approve(actor, peer, self._identities[peer]))
+        return event
+
+    def _restart(self, event: Event) -> Event:
+        actor = event.op["actor"]
+        if "restart" not in self._can or actor not in self._identities:
+            return event
+        event, _ = self._attempt(event, actor, lambda: self._world.restart(actor))
+        return event
+
+    def _crash(self, event: Event) -> Event:
+        actor = event.op["actor"]
+        if "crash" not in self._can:
+            return event
+        self._party(actor)
+        self._armed[actor] = event.op["at"]
+        return replace(event, outcome=Outcome.DONE, actor=actor)
+
+    def _nop(self, event: Event) -> Event:
+        return event
+
+
+HANDLERS: dict[Kind, Callable[[Run, Event], Event]] = {
+    Kind.NOP: Run._nop,
+    Kind.ESTABLISH: Run._establish,
+    Kind.SEND: Run._send,
+    Kind.DELIVER: Run._deliver,
+    Kind.DUPLICATE: Run._duplicate,
+    Kind.DROP: Run._drop,
+    Kind.REPLAY: Run._replay,
+    Kind.TAMPER: Run._tamper,
+    Kind.REDIRECT: Run._redirect,
+    Kind.INJECT: Run._inject,
+    Kind.FORGE_BUNDLE: Run._establish,
+    Kind.REINSTALL: Run._reinstall,
+    Kind.APPROVE: Run._approve,
+    Kind.RESTART: Run._restart,
+    Kind.CRASH: Run._crash,
+    Kind.INSPECT: Run._inspect,
+    Kind.BURST: Run._burst,
+}
+
+
+def run_trace(target: Target, trace: Trace, *, closing: bool = True) -> History:
+    """Carry out a trace in a fresh world. Raises: HarnessBroken."""
+    run = Run(target, seed=trace.seed, strict=trace.strict)
+    for operation in trace.ops:
+        run.step(operation)
+    return run.finish(closing=closing)
+
+
+__all__ = ["HarnessBroken", "Run", "run_trace"]

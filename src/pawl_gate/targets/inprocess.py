@@ -1,0 +1,444 @@
+"""Pawl itself as a target, in this process: every observation level but the disk, crash points, counted work."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib.metadata import version
+from typing import Protocol, TypeVar
+
+from pawl import Device, EncryptedMessage, IdentityPolicy, MessageType, PreKeyBundle, ProtocolAddress, ProtocolError
+from pawl.crypto import kdf
+from pawl.crypto.keys import PublicKey
+from pawl.limits import (
+    MAX_ARCHIVED_SESSIONS,
+    MAX_DERIVATIONS_PER_MESSAGE,
+    MAX_FORWARD_JUMP,
+    MAX_RECEIVING_CHAINS,
+    MAX_SKIPPED_KEYS_PER_CHAIN,
+    MAX_SKIPPED_KEYS_PER_SESSION,
+)
+from pawl.sources import Rng
+from pawl.storage.contract import Row, Store, Table, Transaction
+from pawl.storage.memory import MemoryStore
+from pawl.wire.records import decode_session
+from pawl_gate.targets.base import Bundle, Misbehaved, Refused, SimulatedCrash, WireMessage
+from pawl_spec.history import Hello, Limits, Observation, Observe, Profile
+from pawl_spec.trace import PARTIES
+
+T = TypeVar("T")
+
+NOW = 1_700_000_000
+"""Unix seconds: the clock of every world stands still."""
+
+BEFORE_COMMIT, AFTER_COMMIT = 14, 15
+"""Crash points at the commit; smaller numbers count the store's calls."""
+
+LIMITS = Limits(
+    forward_jump=MAX_FORWARD_JUMP,
+    kept_per_chain=MAX_SKIPPED_KEYS_PER_CHAIN,
+    kept_per_session=MAX_SKIPPED_KEYS_PER_SESSION,
+    receiving_chains=MAX_RECEIVING_CHAINS,
+    archived_sessions=MAX_ARCHIVED_SESSIONS,
+    derivations_per_message=MAX_DERIVATIONS_PER_MESSAGE,
+)
+HELLO = Hello(
+    name="pawl",
+    version=version("pawl-signal"),
+    level=Observe.STATE,
+    capabilities=frozenset({"reinstall", "approve", "strict-identity", "restart", "crash", "work", "deterministic"}),
+    limits=LIMITS,
+    profile=Profile(promotes="on-new-chain", closes_chains=False),
+)
+
+NAME_TO_TYPE = {"prekey": MessageType.PREKEY, "signal": MessageType.SIGNAL}
+TYPE_TO_NAME = {kind: name for name, kind in NAME_TO_TYPE.items()}
+
+
+class SeededRng:
+    """Random bytes from a seed: one seed, one transcript. For tests alone."""
+
+    def __init__(self, seed: bytes, drawn: int = 0) -> None:
+        self._seed = seed
+        self._drawn = drawn
+
+    def __call__(self, size: int) -> bytes:
+        """`size` bytes, at most 64."""
+        self._drawn += 1
+        return hashlib.blake2b(self._drawn.to_bytes(8, "big"), key=self._seed, digest_size=size).digest()
+
+    def copy(self) -> SeededRng:
+        """A source that goes on as this one would."""
+        return SeededRng(self._seed, self._drawn)
+
+
+class ObservedStore:
+    """A memory store that is watched: a digest of its rows, counts of what it keeps, and crash points."""
+
+    def __init__(self, inner: MemoryStore) -> None:
+        self.inner = inner
+        self.crash_at: int | None = None
+        self.chains: dict[bytes, int] = {}
+        """Receiving chains per session row."""
+        self.kept_chain: Counter[bytes] = Counter()
+        self.kept_session: Counter[bytes] = Counter()
+        self.sessions: Counter[bytes] = Counter()
+        self.prekeys: set[int] = set()
+        self._rows: dict[tuple[Table, bytes], int] = {}
+        self._digest = 0
+        self._calls = 0
+        for table, rows in inner.snapshot().items():
+            for key, row in rows.items():
+                self._note(table, key, row)
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        return self._transaction()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Transaction]:
+        writes: dict[tuple[Table, bytes], Row | None] = {}
+        with self.inner.transaction() as inner:
+            yield _ObservedTransaction(self, inner, writes)
+            self._crash_point(BEFORE_COMMIT)
+        for (table, key), row in writes.items():
+            self._note(table, key, row)
+        if writes:
+            self._crash_point(AFTER_COMMIT)
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def call(self) -> None:
+        """One call of the store: where a crash can strike."""
+        self._calls += 1
+        self._crash_point(self._calls - 1)
+
+    def arm(self, at: int | None) -> None:
+        """Set the crash point, counted from now."""
+        self.crash_at = at
+        self._calls = 0
+
+    def _crash_point(self, here: int) -> None:
+        if self.crash_at == here:
+            self.crash_at = None
+            raise SimulatedCrash(here)
+
+    def _note(self, table: Table, key: bytes, row: Row | None) -> None:
+        """Keep digest and counts in step with one committed row."""
+        old = self._rows.pop((table, key), None)
+        if old is not None:
+            self._digest ^= old
+        if row is not None:
+            label = table.value.encode() + b"\0" + len(key).to_bytes(4, "big") + key + row.version.to_bytes(8, "big")
+            new = int.from_bytes(hashlib.blake2b(label + row.value, digest_size=16).digest(), "big")
+            self._rows[table, key] = new
+            self._digest ^= new
+        change = (row is not None) - (old is not None)
+        if table is Table.SKIPPED_KEY:
+            self.kept_chain[key[:-4]] += change
+            self.kept_session[key[:-36]] += change
+        elif table is Table.SESSION:
+            self.sessions[key[:-32]] += change
+            self.chains.pop(key, None)
+            if row is not None:
+                self.chains[key] = len(decode_session(row.value).receiving)
+        elif table is Table.PREKEY:
+            number = int.from_bytes(key, "big")
+            self.prekeys.add(number) if row is not None else self.prekeys.discard(number)
+
+    def digest(self) -> str:
+        """Of all rows and their versions: equal digests, equal state."""
+        return f"{self._digest:032x}"
+
+
+class _ObservedTransaction:
+    def __init__(self, store: ObservedStore, inner: Transaction, writes: dict[tuple[Table, bytes], Row | None]) -> None:
+        self._store = store
+        self._inner = inner
+        self._writes = writes
+
+    def get(self, table: Table, key: bytes) -> Row | None:
+        self._store.call()
+        return self._inner.get(table, key)
+
+    def put(self, table: Table, key: bytes, value: bytes, *, version: int) -> int:
+        self._store.call()
+        new = self._inner.put(table, key, value, version=version)
+        self._writes[table, key] = Row(value, new)
+        return new
+
+    def delete(self, table: Table, key: bytes, *, version: int) -> None:
+        self._store.call()
+        self._inner.delete(table, key, version=version)
+        self._writes[table, key] = None
+
+    def scan(self, table: Table, prefix: bytes, *, limit: int | None = None) -> Sequence[tuple[bytes, Row]]:
+        self._store.call()
+        return self._inner.scan(table, prefix, limit=limit)
+
+    def count(self, table: Table, prefix: bytes) -> int:
+        self._store.call()
+        return self._inner.count(table, prefix)
+
+
+class DeviceLike(Protocol):
+    """What the gate uses of `pawl.Device`; a control may put something else in its place."""
+
+    @property
+    def identity_key(self) -> PublicKey: ...
+    def prekey_bundle(self, *, one_time: bool = True, device_id: int = 1) -> PreKeyBundle: ...
+    def establish(self, peer: ProtocolAddress, bundle: PreKeyBundle) -> None: ...
+    def encrypt(self, peer: ProtocolAddress, plaintext: bytes) -> EncryptedMessage: ...
+    def decrypt(self, peer: ProtocolAddress, message: EncryptedMessage) -> bytes: ...
+    def trust_identity(self, name: str, key: PublicKey) -> None: ...
+
+
+class Variant:
+    """How a world is put together. The reference is this class; a control overrides one piece of it."""
+
+    name = "pawl"
+
+    def store(self, durable: Store) -> Store:
+        """What the device writes to, over what is durable."""
+        return durable
+
+    def device(self, store: Store, policy: IdentityPolicy, rng: Rng) -> DeviceLike:
+        """The device itself."""
+        return Device(store, identity_policy=policy, rng=rng, clock=lambda: NOW)
+
+    def patched(self) -> AbstractContextManager[object]:
+        """What is changed in the library while one of its operations runs."""
+        return nullcontext()
+
+
+class InProcessTarget:
+    """Pawl, or a control: a broken variant of it."""
+
+    def __init__(self, variant: Variant | None = None) -> None:
+        self._variant = Variant() if variant is None else variant
+        self.hello = HELLO if variant is None else _renamed(HELLO, variant.name)
+
+    def world(self, seed: int) -> InProcessWorld:
+        """A fresh world; one seed gives one transcript, byte for byte."""
+        return InProcessWorld(self._variant, seed)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+def _renamed(hello: Hello, name: str) -> Hello:
+    return Hello(name, hello.version, hello.level, hello.capabilities, hello.limits, hello.profile)
+
+
+class _Party:
+    def __init__(self, address: ProtocolAddress, policy: IdentityPolicy, rng: SeededRng) -> None:
+        self.address = address
+        self.policy = policy
+        self.rng = rng
+        self.store = ObservedStore(MemoryStore())
+        self.device: DeviceLike | None = None
+        self.seen: tuple[int, Observation] | None = None
+        self.before: tuple[MemoryStore, SeededRng] | None = None
+        self.complete: str | None = None
+        self.durable: bool | None = None
+        self.work: int | None = None
+
+
+class InProcessWorld:
+    """Parties with a device each, over memory stores that are watched."""
+
+    def __init__(self, variant: Variant, seed: int) -> None:
+        self._variant = variant
+        self._seed = seed
+        self._parties: dict[int, _Party] = {}
+        self._made = 0
+
+    # -- parties ------------------------------------------------------------------------------------------------------
+
+    def create(self, party: int, *, name: str, device_id: int, trust_on_first_use: bool) -> bytes:
+        policy = IdentityPolicy(trust_on_first_use=trust_on_first_use)
+        return self._start(party, _Party(ProtocolAddress(name, device_id), policy, self._rng()))
+
+    def reinstall(self, party: int) -> bytes:
+        old = self._parties[party]
+        return self._start(party, _Party(old.address, old.policy, self._rng()))
+
+    def _rng(self) -> SeededRng:
+        self._made += 1
+        return SeededRng(b"%d.%d" % (self._seed, self._made))
+
+    def _start(self, party: int, new: _Party) -> bytes:
+        self._parties[party] = new
+        new.device = self._open(new.store, new.policy, new.rng)
+        return new.device.identity_key.serialize()
+
+    def _open(self, durable: Store, policy: IdentityPolicy, rng: Rng) -> DeviceLike:
+        with self._variant.patched():
+            return self._variant.device(self._variant.store(durable), policy, rng)
+
+    def restart(self, party: int) -> None:
+        one = self._parties[party]
+        one.store.arm(None)
+        one.device = self._open(one.store, one.policy, one.rng)
+
+    # -- operations ---------------------------------------------------------------------------------------------------
+
+    def _do(self, party: int, call: Callable[[DeviceLike], T]) -> T:
+        one = self._parties[party]
+        assert one.device is not None
+        revision = one.store.inner.revision
+        try:
+            with self._variant.patched(), counted() as work:
+                result = call(one.device)
+        except ProtocolError as error:
+            raise Refused(error.code, str(error)) from error
+        except SimulatedCrash:
+            one.complete = self._completed(one, call)
+            raise
+        except Exception as error:
+            raise Misbehaved(f"{type(error).__name__}: {error}") from error
+        finally:
+            one.work = work.count
+            one.durable = one.store.inner.revision != revision
+        return result
+
+    def _completed(self, one: _Party, call: Callable[[DeviceLike], object]) -> str | None:
+        """The digest after the same operation without the crash, from the state and randomness before it."""
+        if one.before is None:
+            return None
+        memory, rng = one.before
+        store = ObservedStore(memory)
+        try:
+            with self._variant.patched():
+                call(self._variant.device(self._variant.store(store), one.policy, rng))
+        except ProtocolError:
+            pass
+        return store.digest()
+
+    def bundle(self, party: int, *, one_time: bool) -> Bundle:
+        made = self._do(party, lambda device: device.prekey_bundle(one_time=one_time))
+        return Bundle(
+            registration_id=made.registration_id,
+            device_id=made.device_id,
+            identity_key=made.identity_key.serialize(),
+            signed_prekey_id=made.signed_prekey_id,
+            signed_prekey=made.signed_prekey.serialize(),
+            signature=made.signed_prekey_signature,
+            prekey_id=made.prekey_id,
+            prekey=None if made.prekey is None else made.prekey.serialize(),
+        )
+
+    def establish(self, party: int, peer: int, bundle: Bundle) -> None:
+        address = self._address(peer)
+
+        def process(device: DeviceLike) -> None:
+            given = PreKeyBundle(
+                registration_id=bundle.registration_id,
+                device_id=bundle.device_id,
+                identity_key=PublicKey.deserialize(bundle.identity_key),
+                signed_prekey_id=bundle.signed_prekey_id,
+                signed_prekey=PublicKey.deserialize(bundle.signed_prekey),
+                signed_prekey_signature=bundle.signature,
+                prekey_id=bundle.prekey_id,
+                prekey=None if bundle.prekey is None else PublicKey.deserialize(bundle.prekey),
+            )
+            device.establish(address, given)
+
+        self._do(party, process)
+
+    def encrypt(self, party: int, peer: int, plaintext: bytes) -> WireMessage:
+        address = self._address(peer)
+        message = self._do(party, lambda device: device.encrypt(address, plaintext))
+        return WireMessage(TYPE_TO_NAME[message.type], message.serialized)
+
+    def decrypt(self, party: int, peer: int, message: WireMessage) -> bytes:
+        address = self._address(peer)
+        given = EncryptedMessage(NAME_TO_TYPE[message.kind], message.data)
+        return self._do(party, lambda device: device.decrypt(address, given))
+
+    def approve(self, party: int, peer: int, identity_key: bytes) -> None:
+        name = self._address(peer).name
+        self._do(party, lambda device: device.trust_identity(name, PublicKey.deserialize(identity_key)))
+
+    def _address(self, party: int) -> ProtocolAddress:
+        one = self._parties.get(party)
+        return ProtocolAddress(PARTIES[party], 1) if one is None else one.address
+
+    # -- crashes ------------------------------------------------------------------------------------------------------
+
+    def arm_crash(self, party: int, at: int) -> None:
+        one = self._parties[party]
+        one.before = (one.store.inner.fork(), one.rng.copy())
+        one.store.arm(at)
+
+    def disarm_crash(self, party: int) -> bool:
+        one = self._parties[party]
+        armed = one.store.crash_at is not None
+        one.store.arm(None)
+        one.before = None
+        return armed
+
+    def complete_digest(self, party: int) -> str | None:
+        return self._parties[party].complete
+
+    # -- observation --------------------------------------------------------------------------------------------------
+
+    def observe(self, party: int) -> Observation:
+        one = self._parties[party]
+        store = one.store
+        return Observation(
+            digest=store.digest(),
+            prekeys=tuple(sorted(store.prekeys)),
+            sessions=max(store.sessions.values(), default=1) - 1,
+            chains=max(store.chains.values(), default=0),
+            kept_chain=max(store.kept_chain.values(), default=0),
+            kept_session=max(store.kept_session.values(), default=0),
+            durable=one.durable,
+            work=one.work,
+        )
+
+    def secrets(self, party: int) -> Sequence[bytes]:
+        rows = self._parties[party].store.inner.snapshot()
+        found: list[bytes] = [row.value for row in rows[Table.SKIPPED_KEY].values()]
+        for row in rows[Table.SESSION].values():
+            session = decode_session(row.value)
+            found += [session.root_key.data, session.sending.chain_key.data, session.sending.ratchet.private.data]
+            found += [chain.chain_key.data for chain in session.receiving]
+        return [secret for secret in found if len(secret) == 32]
+
+    def close(self) -> None:
+        self._parties.clear()
+
+
+class Work:
+    """How many chain steps and key derivations an operation caused."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+@contextmanager
+def counted() -> Iterator[Work]:
+    """Count the calls of `pawl.crypto.kdf` while an operation runs."""
+    work = Work()
+    step_chain, root_step, message_keys = kdf.step_chain, kdf.root_step, kdf.message_keys
+
+    def counted_step_chain(chain_key: bytes) -> tuple[bytes, bytes]:
+        work.count += 1
+        return step_chain(chain_key)
+
+    def counted_root_step(root_key: bytes, dh: bytes) -> tuple[bytes, bytes]:
+        work.count += 1
+        return root_step(root_key, dh)
+
+    def counted_message_keys(seed: bytes) -> tuple[bytes, bytes, bytes]:
+        work.count += 1
+        return message_keys(seed)
+
+    kdf.step_chain, kdf.root_step, kdf.message_keys = counted_step_chain, counted_root_step, counted_message_keys
+    try:
+        yield work
+    finally:
+        kdf.step_chain, kdf.root_step, kdf.message_keys = step_chain, root_step, message_keys

@@ -1,0 +1,178 @@
+"""What anybody on the network sees of a message: its fields, without keys.
+
+Written apart from `pawl.wire`, so that the observer does not share the implementation's mistakes. It reads the output
+of honest senders and takes it apart for the attacker; it judges nothing.
+Source: Protocol Buffers encoding; framing: version byte, protobuf, and for a SignalMessage an 8-byte MAC.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pawl_gate.targets.base import HarnessBroken, WireMessage
+from pawl_spec.history import Header
+
+VARINT, BYTES = 0, 2
+MAC_BYTES = 8
+
+SIGNAL_FIELDS = {1: BYTES, 2: VARINT, 3: VARINT, 4: BYTES}
+"""ratchet_key, counter, previous_counter, ciphertext."""
+PREKEY_FIELDS = {1: VARINT, 2: BYTES, 3: BYTES, 4: BYTES, 5: VARINT, 6: VARINT}
+"""pre_key_id, base_key, identity_key, message, registration_id, signed_pre_key_id."""
+
+Value = int | bytes
+Fields = list[tuple[int, Value]]
+"""Field numbers and values in the order on the wire."""
+
+
+def varint(number: int) -> bytes:
+    """A canonical varint."""
+    out = bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
+
+
+def read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """The varint at `at` and the place behind it. Raises: IndexError when it is cut off."""
+    shift = number = 0
+    while True:
+        byte = data[at]
+        at += 1
+        number |= (byte & 127) << shift
+        if byte < 128:
+            return number, at
+        shift += 7
+
+
+def read_fields(data: bytes) -> Fields:
+    """The fields of a protobuf with varints and byte strings only. Raises: HarnessBroken for anything else."""
+    fields: Fields = []
+    at = 0
+    try:
+        while at < len(data):
+            tag, at = read_varint(data, at)
+            value: Value
+            if tag & 7 == VARINT:
+                value, at = read_varint(data, at)
+            elif tag & 7 == BYTES:
+                length, at = read_varint(data, at)
+                value, at = data[at : at + length], at + length
+            else:
+                raise HarnessBroken(f"a sent message has wire type {tag & 7}")
+            fields.append((tag >> 3, value))
+    except IndexError:
+        raise HarnessBroken("a sent message is cut off") from None
+    return fields
+
+
+def write_field(number: int, value: Value) -> bytes:
+    """One field in canonical form."""
+    if isinstance(value, int):
+        return varint(number << 3 | VARINT) + varint(value)
+    return varint(number << 3 | BYTES) + varint(len(value)) + value
+
+
+def write_fields(fields: Fields) -> bytes:
+    """The fields in the order given, each in canonical form."""
+    return b"".join(write_field(number, value) for number, value in fields)
+
+
+@dataclass(slots=True)
+class Layer:
+    """A version byte, fields, and a trailer (the MAC of a SignalMessage, empty for the outer layer)."""
+
+    version: int
+    fields: Fields
+    trailer: bytes = b""
+
+    def get(self, number: int) -> Value | None:
+        """The value of the first field with this number."""
+        return next((value for field, value in self.fields if field == number), None)
+
+    def set(self, number: int, value: Value) -> None:
+        """Replace the value of a field, or add it at the end."""
+        for at, (field, _) in enumerate(self.fields):
+            if field == number:
+                self.fields[at] = (number, value)
+                return
+        self.fields.append((number, value))
+
+    def data(self) -> bytes:
+        """The bytes of this layer."""
+        return bytes([self.version]) + write_fields(self.fields) + self.trailer
+
+
+def signal_layer(data: bytes) -> Layer:
+    """A SignalMessage taken apart. Raises: HarnessBroken."""
+    if len(data) < 1 + MAC_BYTES:
+        raise HarnessBroken("a sent message is too short")
+    return Layer(data[0], read_fields(data[1:-MAC_BYTES]), data[-MAC_BYTES:])
+
+
+def prekey_layer(data: bytes) -> Layer:
+    """The outer layer of a PreKeySignalMessage. Raises: HarnessBroken."""
+    if not data:
+        raise HarnessBroken("a sent message is empty")
+    return Layer(data[0], read_fields(data[1:]))
+
+
+def inner_data(message: WireMessage) -> bytes:
+    """The bytes of the SignalMessage in a message."""
+    if message.kind == "signal":
+        return message.data
+    inner = prekey_layer(message.data).get(4)
+    if not isinstance(inner, bytes):
+        raise HarnessBroken("a sent prekey message holds no message")
+    return inner
+
+
+def header(message: WireMessage) -> Header:
+    """What the network reads off a message that a target sent. Raises: HarnessBroken."""
+    inner = signal_layer(inner_data(message))
+    outer = prekey_layer(message.data) if message.kind == "prekey" else None
+    return Header(
+        kind=message.kind,
+        version=message.data[0],
+        ratchet_key=_hex(inner, 1),
+        counter=_number(inner, 2) or 0,
+        previous_counter=_number(inner, 3) or 0,
+        base_key=None if outer is None else _hex(outer, 2),
+        prekey_id=None if outer is None else _number(outer, 1),
+        signed_prekey_id=None if outer is None else _number(outer, 6),
+        identity_key=None if outer is None else _hex(outer, 3),
+        registration_id=None if outer is None else _number(outer, 5),
+    )
+
+
+def _hex(layer: Layer, number: int) -> str:
+    value = layer.get(number)
+    if not isinstance(value, bytes):
+        raise HarnessBroken(f"field {number} of a sent message is missing or no byte string")
+    return value.hex()
+
+
+def _number(layer: Layer, number: int) -> int | None:
+    value = layer.get(number)
+    if isinstance(value, bytes):
+        raise HarnessBroken(f"field {number} of a sent message is no number")
+    return value
+
+
+def is_canonical(message: WireMessage) -> bool:
+    """Whether the bytes are the canonical encoding: known fields in number order, once each, shortest varints."""
+    inner = inner_data(message)
+    layer = signal_layer(inner)
+    good = layer.data() == inner and _in_order(layer, SIGNAL_FIELDS)
+    if message.kind == "prekey":
+        outer = prekey_layer(message.data)
+        good = good and outer.data() == message.data and _in_order(outer, PREKEY_FIELDS)
+    return good
+
+
+def _in_order(layer: Layer, known: dict[int, int]) -> bool:
+    numbers = [number for number, _ in layer.fields]
+    typed = all(isinstance(value, int) == (known.get(number) == VARINT) for number, value in layer.fields)
+    return typed and numbers == sorted(set(numbers)) and set(numbers) <= set(known)
