@@ -1,0 +1,396 @@
+"""Records: what the store's rows hold, encoded canonically and read back only if they are exactly that.
+
+Nobody else writes these bytes, so a reader demands more than of a message: what was decoded, encoded again, must give
+the same bytes. That one rule refuses unknown, repeated, missing and reordered fields and every other spelling. The
+records of the hot path are encoded by hand, which is faster; the protobuf package decodes them, so that each read
+checks one against the other.
+
+Every decoder raises CorruptStore, for records over their limit too; the texts hold nothing of the record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from google.protobuf.message import DecodeError, Message
+
+from pawl.crypto.keys import KEY_BYTES, ChainKey, KeyPair, MessageSeed, PrivateKey, PublicKey, RootKey
+from pawl.crypto.xeddsa import SIGNATURE_BYTES
+from pawl.errors import CorruptStore, InvalidArgument, InvalidKey
+from pawl.limits import (
+    MAX_ARCHIVED_SESSIONS,
+    MAX_COUNTER,
+    MAX_RECEIVING_CHAINS,
+    MAX_RECORD_BYTES,
+    MAX_SKIPPED_KEYS_PER_CHAIN,
+    MAX_SKIPPED_KEYS_PER_SESSION,
+)
+from pawl.session.state import PendingPreKey, ReceivingChain, SendingChain, Session
+from pawl.wire import records_pb2
+from pawl.wire.messages import MESSAGE_VERSION
+from pawl.wire.varint import MAX_UINT32, encode_varint
+
+MAX_SECONDS: Final = 2**63 - 1
+"""Largest Unix time in a record, in seconds: what a signed 64-bit integer holds."""
+
+_KEY_FIELD: Final = b"\x0a\x20"
+"""The tag of field 1 and the length 32, as they stand before a key."""
+
+_KEY_FIELD_BYTES: Final = len(_KEY_FIELD) + KEY_BYTES
+
+_M = TypeVar("_M", bound=Message)
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class PreKey:
+    """A one-time prekey: its id, 0 to 2^32 - 1, and its key pair. Raises: InvalidArgument."""
+
+    id: int
+    pair: KeyPair
+
+    def __post_init__(self) -> None:
+        _require(type(self.pair) is KeyPair and _is_uint(self.id, MAX_UINT32), "a prekey is a 32-bit id and a KeyPair")
+
+
+@dataclass(frozen=True, slots=True)
+class SignedPreKey:
+    """A signed prekey: id, key pair, the signature of 64 bytes, the Unix time in seconds. Raises: InvalidArgument."""
+
+    id: int
+    pair: KeyPair
+    signature: bytes
+    created_at: int
+
+    def __post_init__(self) -> None:
+        _require(type(self.pair) is KeyPair and _is_uint(self.id, MAX_UINT32), "a prekey is a 32-bit id and a KeyPair")
+        _require(
+            type(self.signature) is bytes and len(self.signature) == SIGNATURE_BYTES, "a signature is exactly 64 bytes"
+        )
+        _require(_is_uint(self.created_at, MAX_SECONDS), "a time is 0 to 2^63 - 1 seconds")
+
+
+@dataclass(frozen=True, slots=True)
+class LocalIdentity:
+    """This device: its identity, its registration id, and the ids of the next prekeys. Raises: InvalidArgument."""
+
+    pair: KeyPair
+    registration_id: int
+    next_prekey_id: int
+    next_signed_prekey_id: int
+
+    def __post_init__(self) -> None:
+        ids = (self.registration_id, self.next_prekey_id, self.next_signed_prekey_id)
+        _require(
+            type(self.pair) is KeyPair and all(_is_uint(each, MAX_UINT32) for each in ids),
+            "a local identity is a KeyPair and 32-bit ids",
+        )
+
+
+# -- sessions: the hot path, by hand ----------------------------------------------------------------------------------
+
+
+def encode_session(session: Session) -> bytes:
+    """The record of `session`. Raises: InvalidArgument if it is not one that could be read back."""
+    # Check
+    if type(session) is not Session:
+        raise InvalidArgument("this record is made of a Session")
+    _check_limits(session)
+    # Derive: the fields in the order of their numbers, zeros written, absent left out.
+    sending = session.sending
+    chain = b"".join(
+        (
+            b"\x0a\x20",
+            sending.ratchet.public.data,
+            b"\x12\x20",
+            sending.ratchet.private.data,
+            b"\x1a\x20",
+            sending.chain_key.data,
+            b"\x20",
+            encode_varint(sending.counter),
+        )
+    )
+    parts = [
+        b"\x08",
+        encode_varint(session.version),
+        b"\x12\x20",
+        session.base_key.data,
+        b"\x1a\x20",
+        session.local_identity.data,
+        b"\x22\x20",
+        session.remote_identity.data,
+        b"\x28",
+        encode_varint(session.local_registration_id),
+        b"\x30",
+        encode_varint(session.remote_registration_id),
+        b"\x3a\x20",
+        session.root_key.data,
+        b"\x42",
+        encode_varint(len(chain)),
+        chain,
+    ]
+    for receiving in session.receiving:
+        counters = encode_varint(receiving.counter) + b"\x20" + encode_varint(receiving.kept)
+        # Tag and length of the two keys, and the tag of the counter, are 69 bytes with the keys.
+        parts += (
+            b"\x4a",
+            encode_varint(69 + len(counters)),
+            b"\x0a\x20",
+            receiving.ratchet_key.data,
+            b"\x12\x20",
+            receiving.chain_key.data,
+            b"\x18",
+            counters,
+        )
+    parts += (b"\x50", encode_varint(session.previous_counter))
+    pending = session.pending
+    if pending is not None:
+        prekey = b"" if pending.prekey_id is None else b"\x08" + encode_varint(pending.prekey_id)
+        inner = b"".join(
+            (
+                prekey,
+                b"\x10",
+                encode_varint(pending.signed_prekey_id),
+                b"\x1a\x20",
+                pending.base_key.data,
+                b"\x20",
+                encode_varint(pending.created_at),
+            )
+        )
+        parts += (b"\x5a", encode_varint(len(inner)), inner)
+    return b"".join(parts)
+
+
+def decode_session(data: bytes) -> Session:
+    """The session in the record `data`. That its key pair belongs together is not checked. Raises: CorruptStore."""
+    return _decode(data, records_pb2.SessionRecord, _build_session, encode_session)
+
+
+def encode_session_index(base_keys: Sequence[bytes]) -> bytes:
+    """The record of the base keys, 32 bytes each, of an address' sessions: the current one, then the archived ones.
+
+    Raises: InvalidArgument unless they are 1 to 41 different keys. Without sessions there is no record.
+    """
+    # Check
+    for each in base_keys:
+        _require(type(each) is bytes and len(each) == KEY_BYTES, "a base key is exactly 32 bytes")
+    _require(1 <= len(base_keys) <= 1 + MAX_ARCHIVED_SESSIONS, "an index holds 1 to 41 sessions")
+    _require(len(set(base_keys)) == len(base_keys), "an index names each session once")
+    # Derive
+    return b"".join([_KEY_FIELD + each for each in base_keys])
+
+
+def decode_session_index(data: bytes) -> tuple[bytes, ...]:
+    """The base keys, 32 bytes each, in the record `data`. Raises: CorruptStore."""
+    _check_size(data)
+    # By hand in this direction too: it is read for each message, and has one shape only.
+    base_keys = tuple(data[at + 2 : at + _KEY_FIELD_BYTES] for at in range(0, len(data), _KEY_FIELD_BYTES))
+    _check_canonical(data, base_keys, encode_session_index)
+    return base_keys
+
+
+def encode_identity(key: PublicKey) -> bytes:
+    """The record of a pinned identity key. Raises: InvalidArgument."""
+    _require(type(key) is PublicKey, "an identity is a PublicKey")
+    return _KEY_FIELD + key.data
+
+
+def decode_identity(data: bytes) -> PublicKey:
+    """The pinned identity key in the record `data`. Raises: CorruptStore."""
+    _check_size(data)
+    # By hand: it is read for each message, and has one shape only.
+    try:
+        key = PublicKey(data[len(_KEY_FIELD) :])
+    except InvalidKey:
+        raise CorruptStore("a record holds no valid key") from None
+    _check_canonical(data, key, encode_identity)
+    return key
+
+
+def encode_message_seed(seed: MessageSeed) -> bytes:
+    """The record of a kept message key: its 32 bytes alone. Raises: InvalidArgument."""
+    _require(type(seed) is MessageSeed, "a kept message key is a MessageSeed")
+    return seed.data
+
+
+def decode_message_seed(data: bytes) -> MessageSeed:
+    """The kept message key in the record `data`. Raises: CorruptStore."""
+    try:
+        return MessageSeed(data)
+    except InvalidKey:
+        raise CorruptStore("a kept message key is not 32 bytes") from None
+
+
+# -- this device: rarely written, by the package ----------------------------------------------------------------------
+
+
+def encode_prekey(prekey: PreKey) -> bytes:
+    """The record of a one-time prekey. Raises: InvalidArgument."""
+    _require(type(prekey) is PreKey, "this record is made of a PreKey")
+    return records_pb2.PreKeyRecord(
+        id=prekey.id, public=prekey.pair.public.data, private=prekey.pair.private.data
+    ).SerializeToString(deterministic=True)
+
+
+def decode_prekey(data: bytes) -> PreKey:
+    """The one-time prekey in the record `data`. That its key pair belongs together is not checked.
+
+    Raises: CorruptStore.
+    """
+    return _decode(
+        data, records_pb2.PreKeyRecord, lambda read: PreKey(read.id, _pair(read.public, read.private)), encode_prekey
+    )
+
+
+def encode_signed_prekey(prekey: SignedPreKey) -> bytes:
+    """The record of a signed prekey. Raises: InvalidArgument."""
+    _require(type(prekey) is SignedPreKey, "this record is made of a SignedPreKey")
+    return records_pb2.SignedPreKeyRecord(
+        id=prekey.id,
+        public=prekey.pair.public.data,
+        private=prekey.pair.private.data,
+        signature=prekey.signature,
+        created_at=prekey.created_at,
+    ).SerializeToString(deterministic=True)
+
+
+def decode_signed_prekey(data: bytes) -> SignedPreKey:
+    """The signed prekey in the record `data`. Neither key pair nor signature is checked. Raises: CorruptStore."""
+    return _decode(
+        data,
+        records_pb2.SignedPreKeyRecord,
+        lambda read: SignedPreKey(read.id, _pair(read.public, read.private), read.signature, read.created_at),
+        encode_signed_prekey,
+    )
+
+
+def encode_local_identity(local: LocalIdentity) -> bytes:
+    """The record of this device. Raises: InvalidArgument."""
+    _require(type(local) is LocalIdentity, "this record is made of a LocalIdentity")
+    return records_pb2.LocalIdentityRecord(
+        public=local.pair.public.data,
+        private=local.pair.private.data,
+        registration_id=local.registration_id,
+        next_prekey_id=local.next_prekey_id,
+        next_signed_prekey_id=local.next_signed_prekey_id,
+    ).SerializeToString(deterministic=True)
+
+
+def decode_local_identity(data: bytes) -> LocalIdentity:
+    """This device, from the record `data`. Raises: CorruptStore, also if the key pair does not belong together."""
+    local = _decode(
+        data,
+        records_pb2.LocalIdentityRecord,
+        lambda read: LocalIdentity(
+            _pair(read.public, read.private), read.registration_id, read.next_prekey_id, read.next_signed_prekey_id
+        ),
+        encode_local_identity,
+    )
+    # Read once per start, so there is time to check: a wrong half would make every session fail without a reason.
+    if KeyPair.from_private(local.pair.private) != local.pair:
+        raise CorruptStore("the identity's public key is not that of its private key")
+    return local
+
+
+# -- what all of them share -------------------------------------------------------------------------------------------
+
+
+def _decode(data: bytes, kind: type[_M], build: Callable[[_M], _T], encode: Callable[[_T], bytes]) -> _T:
+    """The value in `data`, which must be what `encode` makes of it."""
+    _check_size(data)
+    try:
+        value = build(kind.FromString(data))
+    except (DecodeError, InvalidKey, InvalidArgument):
+        raise CorruptStore("a record is damaged") from None
+    _check_canonical(data, value, encode)
+    return value
+
+
+def _check_size(data: bytes) -> None:
+    """Nothing is done for a record over the limit."""
+    if type(data) is not bytes:
+        raise InvalidArgument("a record is bytes")
+    if len(data) > MAX_RECORD_BYTES:
+        raise CorruptStore(f"a record is over {MAX_RECORD_BYTES} bytes")
+
+
+def _check_canonical(data: bytes, value: _T, encode: Callable[[_T], bytes]) -> None:
+    """A record has one spelling, and a value that may not be written may not be read."""
+    try:
+        again = encode(value)
+    except InvalidArgument:
+        raise CorruptStore("a record holds a value out of range") from None
+    if again != data:
+        raise CorruptStore("a record is not as it was written")
+
+
+def _check_limits(session: Session) -> None:
+    """Every bound of a session holds, before it is written and after it is read (BND-02)."""
+    if session.version != MESSAGE_VERSION:
+        raise InvalidArgument("a session has version 3")
+    if session.local_registration_id > MAX_UINT32 or session.remote_registration_id > MAX_UINT32:
+        raise InvalidArgument("a registration id has at most 32 bits")
+    # A chain that used its last counter is one past it.
+    if session.sending.counter > MAX_COUNTER + 1 or session.previous_counter > MAX_COUNTER:
+        raise InvalidArgument("a counter has at most 32 bits")
+    if len(session.receiving) > MAX_RECEIVING_CHAINS:
+        raise InvalidArgument(f"a session has at most {MAX_RECEIVING_CHAINS} receiving chains")
+    kept = 0
+    for chain in session.receiving:
+        kept += chain.kept
+        if chain.counter > MAX_COUNTER + 1 or chain.kept > MAX_SKIPPED_KEYS_PER_CHAIN:
+            raise InvalidArgument("a receiving chain is over its limits")
+    if kept > MAX_SKIPPED_KEYS_PER_SESSION:
+        raise InvalidArgument(f"a session keeps at most {MAX_SKIPPED_KEYS_PER_SESSION} message keys")
+    pending = session.pending
+    if pending is not None:
+        if pending.signed_prekey_id > MAX_UINT32 or (pending.prekey_id or 0) > MAX_UINT32:
+            raise InvalidArgument("a prekey id has at most 32 bits")
+        if pending.created_at > MAX_SECONDS:
+            raise InvalidArgument("a time is 0 to 2^63 - 1 seconds")
+
+
+def _build_session(read: records_pb2.SessionRecord) -> Session:
+    """The session that the package read. Raises: InvalidKey."""
+    sending, pending = read.sending, read.pending
+    return Session(
+        version=read.version,
+        base_key=PublicKey(read.base_key),
+        local_identity=PublicKey(read.local_identity),
+        remote_identity=PublicKey(read.remote_identity),
+        local_registration_id=read.local_registration_id,
+        remote_registration_id=read.remote_registration_id,
+        root_key=RootKey(read.root_key),
+        sending=SendingChain(
+            _pair(sending.ratchet_public, sending.ratchet_private), ChainKey(sending.chain_key), sending.counter
+        ),
+        receiving=tuple(
+            ReceivingChain(PublicKey(chain.ratchet_key), ChainKey(chain.chain_key), chain.counter, chain.kept)
+            for chain in read.receiving
+        ),
+        previous_counter=read.previous_counter,
+        pending=PendingPreKey(
+            pending.prekey_id if pending.HasField("prekey_id") else None,
+            pending.signed_prekey_id,
+            PublicKey(pending.base_key),
+            pending.created_at,
+        )
+        if read.HasField("pending")
+        else None,
+    )
+
+
+def _pair(public: bytes, private: bytes) -> KeyPair:
+    return KeyPair(PublicKey(public), PrivateKey(private))
+
+
+def _is_uint(value: int, maximum: int) -> bool:
+    return type(value) is int and 0 <= value <= maximum
+
+
+def _require(condition: bool, text: str) -> None:
+    """Refuse an argument unless `condition` holds."""
+    if not condition:
+        raise InvalidArgument(text)
