@@ -41,9 +41,8 @@ class _Shelf:
         # Sorted at the first question, kept in order from then on: later questions do not touch other rows.
         if self.order is None:
             self.order = sorted(self.rows)
-        end = prefix_end(prefix)
         start = bisect_left(self.order, prefix)
-        return self.order, start, len(self.order) if end is None else bisect_left(self.order, end, start)
+        return self.order, start, bisect_left(self.order, prefix_end(prefix), start)
 
 
 class MemoryStore:
@@ -75,11 +74,11 @@ class MemoryStore:
             self._turns.give()
 
     def snapshot(self) -> Rows:
-        """An unchanging copy of all committed rows. Raises: StorageError inside a transaction, StoreBusy, StoreClosed."""
+        """An unchanging copy of all committed rows. Raises: StorageError (in a transaction), StoreBusy, StoreClosed."""
         return MappingProxyType({table: MappingProxyType(rows) for table, rows in self._copy().items()})
 
     def fork(self) -> MemoryStore:
-        """A store of its own with the same rows. Raises: StorageError inside a transaction, StoreBusy, StoreClosed."""
+        """A store of its own with the same rows. Raises: StorageError (in a transaction), StoreBusy, StoreClosed."""
         twin = MemoryStore(busy_timeout=self._turns.timeout)
         twin._shelves = {table.value: _Shelf(rows) for table, rows in self._copy().items()}
         return twin
@@ -181,11 +180,11 @@ class _MemoryTransaction:
 def _checked(rows: Rows) -> dict[Table, dict[bytes, Row]]:
     """A copy of rows that a caller handed in. Raises: InvalidArgument."""
     if not isinstance(rows, Mapping):
-        raise InvalidArgument("rows are a mapping of tables")
+        raise InvalidArgument("rows are a mapping of each Table to a mapping of keys")
     copy: dict[Table, dict[bytes, Row]] = {}
     for table, shelf in rows.items():
-        if not isinstance(shelf, Mapping):
-            raise InvalidArgument("the rows of a table are a mapping of keys")
+        if type(table) is not Table or not isinstance(shelf, Mapping):
+            raise InvalidArgument("rows are a mapping of each Table to a mapping of keys")
         copy[table] = dict(shelf)
         for key, row in copy[table].items():
             check_key(table, key)

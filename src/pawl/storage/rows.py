@@ -6,7 +6,6 @@ the same names.
 
 from __future__ import annotations
 
-import math
 import threading
 from typing import Final
 
@@ -16,6 +15,8 @@ from pawl.storage.contract import Row, Table
 
 MAX_KEY_BYTES: Final = 2048
 """Bytes of a row's key. The longest, a kept message key's, holds a name of 512 bytes and some 70 more."""
+
+_ABOVE_ALL_KEYS: Final = b"\xff" * (MAX_KEY_BYTES + 1)
 
 MAX_VERSION: Final = 2**62
 """Largest row version. Every store's integers hold it, and counting up never reaches it."""
@@ -66,7 +67,7 @@ def check_limit(limit: int | None) -> None:
 
 def check_timeout(seconds: float) -> float:
     """A busy timeout is 0 to 86,400 seconds. Raises: InvalidArgument."""
-    if type(seconds) not in (int, float) or not math.isfinite(seconds) or not 0 <= seconds <= MAX_BUSY_TIMEOUT:
+    if type(seconds) not in (int, float) or not 0 <= seconds <= MAX_BUSY_TIMEOUT:
         raise InvalidArgument(f"a busy timeout is a number of seconds from 0 to {MAX_BUSY_TIMEOUT:.0f}")
     return float(seconds)
 
@@ -85,11 +86,11 @@ def check_row(table: Table, key: object, value: object, version: object) -> tupl
     return key, Row(value, version)
 
 
-def prefix_end(prefix: bytes) -> bytes | None:
-    """The smallest key above every key that starts with `prefix`; None if there is no such key."""
+def prefix_end(prefix: bytes) -> bytes:
+    """A key above every key that starts with `prefix`, and not above any other."""
     # Trailing 0xFF bytes cannot be counted up; the byte before them can.
     head = prefix.rstrip(b"\xff")
-    return head[:-1] + bytes([head[-1] + 1]) if head else None
+    return head[:-1] + bytes([head[-1] + 1]) if head else _ABOVE_ALL_KEYS
 
 
 # -- turns -------------------------------------------------------------------------------------------------------------
