@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
-from pawl_spec.history import Event, Header, Hello, History, Limits, Outcome, Profile
+from pawl_spec.history import Event, Hello, History, Limits, Outcome, Profile
 from pawl_spec.trace import COUNTER_DELTAS, FORGERIES, JUNK, PARTIES, TAMPERS, VERSION_BYTES, Kind
 
 Term = int
@@ -230,8 +230,8 @@ class Model:
     # -- bundles ------------------------------------------------------------------------------------------------------
 
     def _establish(self, event: Event) -> Expect:
-        assert event.actor is not None and event.peer is not None
-        actor, peer = self.parties[event.actor], self.parties[event.peer]
+        me, other = ends(event)
+        actor, peer = self.parties[me], self.parties[other]
         prekey = None
         if event.prekey_id is not None:
             # Handing out a bundle with a one-time prekey is what creates it.
@@ -240,13 +240,13 @@ class Model:
         bundle = Bundle(peer.identity, peer.signed_prekey, signature, event.prekey_id, prekey)
         if event.op.kind is Kind.FORGE_BUNDLE:
             bundle = self._forged(bundle, FORGERIES[event.op["how"]])
-        reasons = self._bundle_reasons(actor, event.peer, bundle)
+        reasons = self._bundle_reasons(actor, other, bundle)
         if reasons:
             self.diverged |= event.outcome is Outcome.DONE
             return refuse(reasons)
         if self._took_effect(event):
-            actor.pins[event.peer] = bundle.identity
-            self._add_session(actor, event.peer, self._initiate(actor, bundle))
+            actor.pins[other] = bundle.identity
+            self._add_session(actor, other, self._initiate(actor, bundle))
         elif event.outcome is Outcome.REFUSED:
             self.diverged = True
         return Expect(True, unless="CNF-01")
@@ -327,18 +327,18 @@ class Model:
         return [session for session in party.sessions.get(peer, ()) if session.remote == pinned]
 
     def _send(self, event: Event) -> Expect:
-        assert event.actor is not None and event.peer is not None
-        party = self.parties[event.actor]
-        current = next(iter(self._usable(party, event.peer)), None)
+        actor, peer = ends(event)
+        party = self.parties[actor]
+        current = next(iter(self._usable(party, peer)), None)
         if current is None:
-            had_one = bool(party.sessions.get(event.peer))
+            had_one = bool(party.sessions.get(peer))
             self.diverged |= event.outcome is Outcome.DONE
             # A session under a replaced identity may be named by either reason.
             codes = {"no-session", "untrusted-identity"} if had_one else {"no-session"}
             return Expect(False, frozenset(codes), "IDC-08" if had_one else "CNF-01")
         header = self._header(current)
         if self._took_effect(event):
-            self._replace(party, event.peer, current, replace(current, counter=current.counter + 1))
+            self._replace(party, peer, current, replace(current, counter=current.counter + 1))
             if event.outcome is Outcome.DONE:
                 self.messages.append(self._message(event, current, header))
         elif event.outcome is Outcome.REFUSED:
@@ -346,13 +346,13 @@ class Model:
         return Expect(True, unless="CNF-01", header=header)
 
     def _burst(self, event: Event) -> Expect | None:
-        assert event.actor is not None and event.peer is not None
-        party = self.parties[event.actor]
-        current = next(iter(self._usable(party, event.peer)), None)
+        actor, peer = ends(event)
+        party = self.parties[actor]
+        current = next(iter(self._usable(party, peer)), None)
         if current is None or not event.counters:
             return None
         header = self._header(current)
-        self._replace(party, event.peer, current, replace(current, counter=current.counter + len(event.counters)))
+        self._replace(party, peer, current, replace(current, counter=current.counter + len(event.counters)))
         return Expect(True, unless="CNF-01", header=header)
 
     def _header(self, session: Session) -> SentHeader:
@@ -361,8 +361,8 @@ class Model:
         return SentHeader(kind, session.base, session.ratchet, session.counter, session.previous, prekey_id)
 
     def _message(self, event: Event, session: Session, header: SentHeader) -> Message:
-        assert event.actor is not None and event.peer is not None
-        sender = self.parties[event.actor].identity
+        actor, peer = ends(event)
+        sender = self.parties[actor].identity
         key = self.terms("message-key", session.sending, header.counter)
         body = self.terms("body", key, len(self.messages))
         outer = None
@@ -376,8 +376,8 @@ class Model:
             body=body,
             mac=0,
             handle=len(self.messages),
-            sender=event.actor,
-            receiver=event.peer,
+            sender=actor,
+            receiver=peer,
             outer=outer,
         )
         return replace(message, mac=self._mac(key, sender, session.remote, message))
@@ -403,8 +403,8 @@ class Model:
         return self._receive(event, message)
 
     def _receive(self, event: Event, message: Message) -> Expect:
-        assert event.actor is not None and event.peer is not None
-        party, peer = self.parties[event.actor], event.peer
+        actor, peer = ends(event)
+        party = self.parties[actor]
         if message.defect is not None:
             self.diverged |= event.outcome is Outcome.DONE
             return Expect(False, message.defect[0], message.defect[1])
@@ -413,26 +413,24 @@ class Model:
             if message.outer is None:
                 result, old = self._receive_signal(party, peer, message, self._usable(party, peer))
             elif known is not None:
-                result, old = self._receive_known(party, peer, message, known)
+                result, old = self._receive_known(party, peer, message, message.outer, known)
             else:
-                result, old = self._receive_first(party, peer, message), None
+                result, old = self._receive_first(party, peer, message, message.outer), None
         except Refusals as refusals:
             self.diverged |= event.outcome is Outcome.DONE
             return refuse(self._ruled(event, message, refusals.reasons))
         late = old is not None and party.sessions[peer][0] is not old
         front = self._promotes(result.starts_chain)
         if self._took_effect(event):
-            if old is None:
-                self._consume(party, peer, message, result.session)
-            else:
+            if old is not None:
                 self._replace(party, peer, old, result.session, to_front=front and late)
+            elif message.outer is not None:
+                self._consume(party, peer, message.outer, result.session)
         elif event.outcome is Outcome.REFUSED:
             self.diverged = not message.lenient
         unless = "PAR-02" if event.op.kind is Kind.TAMPER else "CTR-04"
         accept = None if message.lenient else True
-        return Expect(
-            accept, PARSE_REFUSALS, "PAR-02", unless=unless, plaintext=result.handle, late=late and not front
-        )
+        return Expect(accept, PARSE_REFUSALS, "PAR-02", unless=unless, plaintext=result.handle, late=late and not front)
 
     def _promotes(self, starts_chain: bool) -> bool:
         return self.profile.promotes == "always" or (self.profile.promotes == "on-new-chain" and starts_chain)
@@ -443,18 +441,15 @@ class Model:
         return next((s for s in party.sessions.get(peer, ()) if s.base == message.outer.base), None)
 
     def _receive_known(
-        self, party: Party, peer: int, message: Message, session: Session
+        self, party: Party, peer: int, message: Message, outer: Outer, session: Session
     ) -> tuple[Received, Session]:
         """A repeated prekey message: its inner message, on the session that its base key names."""
-        assert message.outer is not None
-        if message.outer.identity != session.remote or session.remote != party.pins.get(peer):
+        if outer.identity != session.remote or session.remote != party.pins.get(peer):
             raise Refusals([Refusal("untrusted-identity", "IDC-04"), Refusal("bad-mac", "IDC-04")])
         return self._receive_signal(party, peer, message, [session])
 
-    def _receive_first(self, party: Party, peer: int, message: Message) -> Received:
+    def _receive_first(self, party: Party, peer: int, message: Message, outer: Outer) -> Received:
         """A prekey message that would build a session."""
-        outer = message.outer
-        assert outer is not None
         reasons = self._identity_reasons(party, peer, outer.identity)
         if outer.signed_prekey != party.signed_prekey:
             reasons.append(Refusal("unknown-signed-prekey", "AUT-01"))
@@ -495,13 +490,13 @@ class Model:
         )
         return self._ratchet(party, session, message)
 
-    def _consume(self, party: Party, peer: int, message: Message, session: Session) -> None:
-        assert message.outer is not None
-        party.pins[peer] = message.outer.identity
-        if message.outer.prekey_id is None:
-            party.seen.add(message.outer.base)
+    def _consume(self, party: Party, peer: int, outer: Outer, session: Session) -> None:
+        """What a first message uses up, and whom it pins: only now, when it is authenticated."""
+        party.pins[peer] = outer.identity
+        if outer.prekey_id is None:
+            party.seen.add(outer.base)
         else:
-            del party.prekeys[message.outer.prekey_id]
+            del party.prekeys[outer.prekey_id]
         self._add_session(party, peer, session)
 
     def _receive_signal(
@@ -628,7 +623,7 @@ class Model:
             case "low-order-ratchet-key":
                 return replace(m, ratchet=LOW)
             case "version":
-                codes = frozenset({"unknown-version", "bad-mac", "malformed-message", *self._reachable(event, m)})
+                codes = frozenset({"unknown-version", "bad-mac", "malformed-message", *reachable(m)})
                 return replace(m, defect=(codes, "PAR-04"))
             case "unknown-field":
                 # Behind the MAC: the bytes received are what is authenticated.
@@ -636,13 +631,13 @@ class Model:
             case "duplicate-field" | "overlong-varint" | "wrong-wire-type":
                 return replace(m, defect=(malformed, "PAR-02"))
             case "truncate" | "trailing-byte":
-                codes = PARSE_REFUSALS | {"bad-mac"} | self._reachable(event, m)
+                codes = PARSE_REFUSALS | {"bad-mac"} | reachable(m)
                 return replace(m, defect=(codes, "PAR-01"))
-        return self._outer_tampered(m, event, name)
+        # The runner skips a change that does not concern the message.
+        return m if m.outer is None else self._outer_tampered(m, m.outer, event, name)
 
-    def _outer_tampered(self, m: Message, event: Event, name: str) -> Message:
-        outer, how, t = m.outer, event.op["how"], self.terms
-        assert outer is not None, "the runner skips what does not concern the message"
+    def _outer_tampered(self, m: Message, outer: Outer, event: Event, name: str) -> Message:
+        how, t = event.op["how"], self.terms
         match name:
             case "registration-id" | "reorder-fields" | "outer-unknown-field":
                 # Not authenticated by the protocol; any order and unknown fields are accepted (PAR-02, PAR-04).
@@ -675,14 +670,6 @@ class Model:
         other = self.messages[how % len(self.messages)]
         return replace(m, ratchet=self.terms.fresh("junk")) if other.ratchet == m.ratchet else other
 
-    def _reachable(self, event: Event, m: Message) -> frozenset[str]:
-        """Refusals that may come first, because they are decided before the MAC is."""
-        del event
-        codes = {"no-session", "untrusted-identity", "duplicate-message", "too-far-ahead", "invalid-key"}
-        if m.outer is not None:
-            codes |= {"unknown-prekey", "unknown-signed-prekey", "replayed-prekey-message"}
-        return frozenset(codes)
-
     def _inject(self, event: Event) -> Expect:
         what = JUNK[event.op["what"]]
         codes = PARSE_REFUSALS
@@ -709,6 +696,21 @@ RULE_OF_TAMPER = {
 """Where another invariant than AUT-01 is at stake when the change is not noticed."""
 
 
+def reachable(message: Message) -> frozenset[str]:
+    """Refusals of a changed message that may come first, because they are decided before the MAC is."""
+    codes = {"no-session", "untrusted-identity", "duplicate-message", "too-far-ahead", "invalid-key"}
+    if message.outer is not None:
+        codes |= {"unknown-prekey", "unknown-signed-prekey", "replayed-prekey-message"}
+    return frozenset(codes)
+
+
+def ends(event: Event) -> tuple[int, int]:
+    """The party that acted and its peer. Raises: ValueError for an event without them."""
+    if event.actor is None or event.peer is None:
+        raise ValueError(f"step {event.step}: {event.op} names no two parties")
+    return event.actor, event.peer
+
+
 def refuse(reasons: list[Refusal]) -> Expect:
     """Refuse for any of these reasons; the first names the invariant."""
     return Expect(False, frozenset(reason.code for reason in reasons), reasons[0].rule)
@@ -721,4 +723,4 @@ def expectations(history: History) -> list[Expect | None]:
     return [model.feed(event) for event in history.events]
 
 
-__all__ = ["Expect", "Header", "Model", "SentHeader", "expectations"]
+__all__ = ["Expect", "Model", "SentHeader", "expectations"]

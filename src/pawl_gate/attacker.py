@@ -11,13 +11,28 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pawl.crypto import kdf, xeddsa
-from pawl.crypto.keys import KeyPair, PrivateKey, PublicKey
+from pawl.crypto.keys import KeyPair, PrivateKey
 from pawl_gate.targets.base import Bundle, WireMessage
 from pawl_gate.wire_view import Layer, prekey_layer, signal_layer, varint, write_field
 from pawl_spec.trace import COUNTER_DELTAS, VERSION_BYTES
 
-LOW_ORDER = b"\x05" + bytes(32)
-"""The point of order one: every agreement with it is all zero."""
+P = 2**255 - 19
+LOW_ORDER = tuple(
+    b"\x05" + u.to_bytes(32, "little")
+    for u in (
+        0,
+        1,
+        325606250916557431795983626356110631294008115727848805560023387167927233504,
+        39382357235489614581723060781553021112529911719440698176882885853963445705823,
+        P - 1,
+        P,
+        P + 1,
+    )
+)
+"""Public keys (33 bytes) with which every agreement is all zero: the points of small order, and their second encodings.
+
+Source: RFC 7748, section 6.1, and the list that Curve25519's author gives.
+"""
 
 UNKNOWN_FIELD = write_field(100, b"unknown")
 OUTER = frozenset(
@@ -80,9 +95,7 @@ def tamper(
     if message.kind == "signal":
         return Change(WireMessage("signal", _tamper_inner(message.data, name, how, others)))
     outer = prekey_layer(message.data)
-    inner = outer.get(4)
-    assert isinstance(inner, bytes)
-    outer.set(4, _tamper_inner(inner, name, how, others))
+    outer.set(4, _tamper_inner(_bytes(outer, 4), name, how, others))
     return Change(WireMessage("prekey", outer.data()))
 
 
@@ -101,7 +114,7 @@ def _tamper_inner(data: bytes, name: str, how: int, others: Sequence[WireMessage
         case "ratchet-key":
             layer.set(1, _other_ratchet_key(layer, how, others))
         case "low-order-ratchet-key":
-            layer.set(1, LOW_ORDER)
+            layer.set(1, LOW_ORDER[how % len(LOW_ORDER)])
         case "version":
             layer.version = VERSION_BYTES[how % len(VERSION_BYTES)]
         case "truncate":
@@ -137,11 +150,11 @@ def _tamper_outer(message: WireMessage, name: str, how: int, identities: Mapping
         case "base-key":
             layer.set(2, random_key(how))
         case "low-order-base-key":
-            layer.set(2, LOW_ORDER)
+            layer.set(2, LOW_ORDER[how % len(LOW_ORDER)])
         case "identity-key":
             layer.set(3, ATTACKER.public.serialize() if how % 2 == 0 else identities[0])
         case "low-order-identity":
-            layer.set(3, LOW_ORDER)
+            layer.set(3, LOW_ORDER[how % len(LOW_ORDER)])
         case "outer-version":
             layer.version = VERSION_BYTES[how % len(VERSION_BYTES)]
         case "reorder-fields":
@@ -227,9 +240,9 @@ def forge(bundle: Bundle, how: str) -> Bundle:
         case "attacker-bundle":
             return replace(bundle, identity_key=mine, signed_prekey=mine, signature=_sign(mine))
         case "low-order-signed-prekey":
-            return replace(bundle, identity_key=mine, signed_prekey=LOW_ORDER, signature=_sign(LOW_ORDER))
+            return replace(bundle, identity_key=mine, signed_prekey=LOW_ORDER[0], signature=_sign(LOW_ORDER[0]))
         case "low-order-prekey":
-            return replace(bundle, prekey=LOW_ORDER)
+            return replace(bundle, prekey=LOW_ORDER[0])
         case "swap-prekey":
             return replace(bundle, prekey=mine)
         case "key-type":
@@ -323,5 +336,3 @@ def readable(secrets: Iterable[bytes], recorded: Sequence[Recorded]) -> tuple[in
 
 MAX_STEPS = 64
 """Chain steps that the attacker's search takes from each secret."""
-
-__all__ = ["ATTACKER", "Change", "PublicKey", "Recorded", "forge", "junk", "readable", "tamper"]

@@ -22,7 +22,8 @@ from pawl_spec.registry import Finding, Story, Violation, invariant
 )
 def only_sent_messages_are_accepted(story: Story) -> Iterator[Finding]:
     """A message whose authenticated bytes differ from what its sender sent is refused, and no plaintext comes out that
-    nobody sent."""
+    nobody sent.
+    """
     for event in story.events:
         if event.op.kind.word in RECEIVES and event.outcome is Outcome.DONE and event.plaintext is not None:
             yield Violation(event, "a plaintext that nobody sent") if event.plaintext < 0 else None
@@ -32,7 +33,8 @@ def only_sent_messages_are_accepted(story: Story) -> Iterator[Finding]:
 @invariant(id="CNF-01", threat="T-DESYNC", source="Double Ratchet, section 3.4; X3DH, section 3.3")
 def messages_say_what_the_protocol_says(story: Story) -> Iterator[Finding]:
     """Each message sent carries the ratchet key, counters and prekey header that the protocol prescribes, and what the
-    protocol allows is not refused."""
+    protocol allows is not refused.
+    """
     keys: dict[str, int] = {}
     chains: dict[int, str] = {}
     for event, expect in story.expected:

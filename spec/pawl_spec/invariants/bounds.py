@@ -44,7 +44,8 @@ def work_per_message_is_bounded(story: Story) -> Iterator[Finding]:
 )
 def kept_state_is_bounded(story: Story) -> Iterator[Finding]:
     """Kept keys per chain (2,000) and per session (8,000), receiving chains (5) and archived sessions (40) never exceed
-    their limits, or the target's declared ones."""
+    their limits, or the target's declared ones.
+    """
     limits = story.history.target.limits
     for event in story.events:
         seen = event.after

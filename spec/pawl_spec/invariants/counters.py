@@ -52,7 +52,8 @@ def _counters(story: Story, *, only_after_restart: bool) -> Iterator[Finding]:
 @invariant(id="CTR-01", threat="T-REPLAY", source="Double Ratchet, section 2.1")
 def counters_count_up(story: Story) -> Iterator[Finding]:
     """On each sending chain the counters start at 0, strictly increase and none is used twice; a gap needs a crash
-    between commit and hand-out to explain it."""
+    between commit and hand-out to explain it.
+    """
     yield from _counters(story, only_after_restart=False)
 
 
@@ -157,7 +158,8 @@ def late_messages_leave_the_current_session(story: Story) -> Iterator[Finding]:
 )
 def both_sides_can_talk_in_the_end(story: Story) -> Iterator[Finding]:
     """Once the network delivers everything, and each refused side establishes anew from a fresh bundle, both decrypt
-    within 10 rounds."""
+    within 10 rounds.
+    """
     start = story.history.closing
     if start is None:
         return

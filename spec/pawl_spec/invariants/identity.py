@@ -18,7 +18,8 @@ MITM = 'threat model, "Identity Substitution / MITM"'
 @invariant(id="IDC-01", threat="T-IDENTITY", source=MITM, refusals=("untrusted-identity",))
 def pinned_identity_holds(story: Story) -> Iterator[Finding]:
     """Once an identity is pinned for a name, nothing is sent to or accepted from that name under another identity until
-    a recorded decision allows it."""
+    a recorded decision allows it.
+    """
     yield from as_expected(story, "IDC-01")
 
 
@@ -49,7 +50,8 @@ def bundles_are_signed(story: Story) -> Iterator[Finding]:
 )
 def messages_authenticate_both_identities(story: Story) -> Iterator[Finding]:
     """Each message authenticates both identity keys: handed to another party, attributed to another sender, or with
-    another outer identity, it is refused."""
+    another outer identity, it is refused.
+    """
     yield from as_expected(story, "IDC-04")
 
 
@@ -68,7 +70,8 @@ def weak_keys_are_refused(story: Story) -> Iterator[Finding]:
 )
 def only_authenticated_identities_are_pinned(story: Story) -> Iterator[Finding]:
     """A received identity is pinned only after the message that carried it was authenticated: junk that came before
-    locks nobody out."""
+    locks nobody out.
+    """
     harassed: set[tuple[int | None, int | None]] = set()
     locked_out = [finding for finding in as_expected(story, "IDC-06") if finding is not None]
     yield from locked_out

@@ -20,7 +20,8 @@ CODES = ("malformed-message", "message-too-large", "unknown-version", "invalid-k
 @invariant(id="PAR-01", threat="T-PARSER", source=PARSER, refusals=CODES)
 def bytes_are_accepted_or_refused(story: Story) -> Iterator[Finding]:
     """Any byte string is either a valid message or a typed refusal: never another exception, a hang or an end of the
-    program."""
+    program.
+    """
     for event in story.events:
         if event.outcome in (Outcome.DIED, Outcome.HUNG):
             yield Violation(event, f"{event.outcome.value}: {event.text}")
@@ -35,7 +36,8 @@ def bytes_are_accepted_or_refused(story: Story) -> Iterator[Finding]:
 )
 def encodings_are_strict(story: Story) -> Iterator[Finding]:
     """What is written is canonical; any field order and unknown fields are accepted; repeated singular fields, overlong
-    varints and wrong wire types are refused."""
+    varints and wrong wire types are refused.
+    """
     for event in story.events:
         if event.canonical is not None:
             yield None if event.canonical else Violation(event, "the message is not in canonical form")
@@ -50,5 +52,5 @@ def encodings_are_strict(story: Story) -> Iterator[Finding]:
     not_covered="registration id and prekey ids of a prekey message, which the protocol does not authenticate",
 )
 def versions_are_authenticated(story: Story) -> Iterator[Finding]:
-    """The version byte received is the one authenticated, and the outer version of a prekey message equals the inner."""
+    """The version byte received is the one authenticated, and a prekey message's outer version equals the inner."""
     yield from as_expected(story, "PAR-04")

@@ -13,11 +13,11 @@ ROTATION = "needs the rotation of signed prekeys"
 
 for id_, threat, claim, why in (
     ("IDC-07", "T-IDENTITY", "A trust question is asked under one canonical name everywhere.", CALLBACKS),
-    ("IDC-09", "T-IDENTITY", "Compatibility fallbacks are named options, off by default, and emit an event.", CALLBACKS),
+    ("IDC-09", "T-IDENTITY", "Compatibility fallbacks are named options, off by default, and say so.", CALLBACKS),
     ("IDC-10", "T-IDENTITY", "A callback that raises, blocks or calls back leaves the state whole.", CALLBACKS),
-    ("KEY-04", "T-KEYS", "A superseded chain or root key is not retained beyond the stated bound of chains.", MODEL),
+    ("KEY-04", "T-KEYS", "A superseded chain or root key is not kept beyond the stated bound of chains.", MODEL),
     ("KEY-05", "T-KEYS", "A deleted secret is not in the store's bytes after a checkpoint.", STORES),
-    ("KEY-06", "T-KEYS", "No secret appears in logs, events, error texts or repr.", "tested, but not over histories yet"),
+    ("KEY-06", "T-KEYS", "No secret appears in logs, events, error texts or repr.", "tested, not judged yet"),
     ("KEY-07", "T-KEYS", "A rotated signed prekey is deleted after a stated grace period.", ROTATION),
     ("SEC-01", "T-KEYS", "A state taken at time t decrypts nothing from before t but what the model says.", MODEL),
     ("SEC-02", "T-KEYS", "A state taken at time t decrypts nothing from the message on that the model names.", MODEL),

@@ -1,8 +1,8 @@
 """What a target is: anything that can carry out the operations of a trace.
 
-A `Target` starts fresh `World`s; a world holds a few parties, each with a store of its own, and does one thing at a time
-for one of them. It never sees the network or the trace: the runner carries messages between parties. Everything that
-crosses this boundary is bytes, numbers and names, so that a foreign implementation can sit behind it.
+A `Target` starts fresh `World`s; a world holds a few parties, each with a store of its own, and does one thing at a
+time for one of them. It never sees the network or the trace: the runner carries messages between parties. Everything
+that crosses this boundary is bytes, numbers and names, so that a foreign implementation can sit behind it.
 """
 
 from __future__ import annotations

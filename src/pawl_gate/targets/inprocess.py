@@ -24,7 +24,7 @@ from pawl.sources import Rng
 from pawl.storage.contract import Row, Store, Table, Transaction
 from pawl.storage.memory import MemoryStore
 from pawl.wire.records import decode_session
-from pawl_gate.targets.base import Bundle, Misbehaved, Refused, SimulatedCrash, WireMessage
+from pawl_gate.targets.base import Bundle, HarnessBroken, Misbehaved, Refused, SimulatedCrash, WireMessage
 from pawl_spec.history import Hello, Limits, Observation, Observe, Profile
 from pawl_spec.trace import PARTIES
 
@@ -287,7 +287,8 @@ class InProcessWorld:
 
     def _do(self, party: int, call: Callable[[DeviceLike], T]) -> T:
         one = self._parties[party]
-        assert one.device is not None
+        if one.device is None:
+            raise HarnessBroken(f"party {party} was not opened")
         revision = one.store.inner.revision
         try:
             with self._variant.patched(), counted() as work:
