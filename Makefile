@@ -1,0 +1,61 @@
+# Every target says what it does: `make help`. What is used from elsewhere is installed by `make setup`, once.
+
+PYTHON ?= python3
+BUDGET ?= smoke
+JOBS ?= 2
+ARGS ?=
+BIN := .venv/bin
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.PHONY: help setup verify test lint format coverage bench proto wheel lock clean
+
+help: ## this list
+	@echo 'Pawl: the commands of this checkout'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## make .venv from the locks, and install the Node peers if npm is there (nothing to do: no network)
+	@$(PYTHON) tools/set_up.py
+
+verify: setup ## hold Pawl to its specification (TARGET=node-libsignal, BUDGET=smoke|pr|nightly, SEED=7, ARGS=--json)
+	@$(BIN)/pawl verify --budget $(BUDGET) $(if $(TARGET),--target $(TARGET)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+test: setup ## run the tests (ARGS='-k storage')
+	@echo 'test: running the tests on $(JOBS) processes' >&2
+	@$(BIN)/pytest -q -n $(JOBS) $(ARGS)
+
+lint: setup ## style, types, one-way arrows, and that the generated code is what protoc generates
+	@echo 'lint: ruff' >&2
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@echo 'lint: mypy --strict' >&2
+	@$(BIN)/mypy
+	@echo 'lint: arrows between packages and rooms' >&2
+	@$(BIN)/lint-imports --no-cache
+	@echo 'lint: generated code' >&2
+	@$(BIN)/python tools/generate_protobuf.py --check
+
+format: setup ## let ruff format the code and sort its imports
+	@$(BIN)/ruff check --quiet --fix .
+	@$(BIN)/ruff format --quiet .
+
+coverage: setup ## run the tests and show the branch coverage of src/pawl
+	@$(BIN)/pytest -q -n $(JOBS) --cov --cov-report=term $(ARGS)
+
+bench: setup ## time the public API beside its floor of bare primitives (ARGS='--rounds 15 --json')
+	@$(BIN)/python -m bench.run $(ARGS)
+
+proto: setup ## generate the protobuf code again
+	@$(BIN)/python tools/generate_protobuf.py
+
+wheel: setup ## build the wheel, install it alone in an empty environment and run the README's example there
+	@$(BIN)/python -m tools.check_wheel
+
+lock: ## pin all dependencies with hashes again (ARGS=--upgrade for the newest releases)
+	@test -x .venv-lock/bin/pip-compile || { $(PYTHON) -m venv .venv-lock && \
+	  .venv-lock/bin/pip install --quiet --require-hashes -r requirements/lock-tool.txt; }
+	@.venv-lock/bin/python tools/lock.py $(ARGS)
+
+clean: ## remove whatever make made: environments, packages of the Node peers, builds, caches
+	@rm -rf .venv .venv-lock build dist drivers/*/node_modules .coverage .coverage.* .hypothesis .*_cache
+	@find src spec tests tools bench -name __pycache__ -prune -exec rm -rf {} +

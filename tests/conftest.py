@@ -1,0 +1,51 @@
+"""What all tests share: when a peer may be missing, and how Hypothesis runs."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Two cores shared by all tests make time limits per example meaningless. In CI the same examples run every time.
+settings.register_profile("here", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "here")
+
+
+def why_no_node_peer() -> str | None:
+    """What keeps the driver of node-libsignal from running, or None."""
+    if shutil.which("node") is None:
+        return "there is no Node"
+    if not (ROOT / "drivers" / "node-libsignal" / "node_modules" / "libsignal").is_dir():
+        return "the Node packages of drivers/node-libsignal are not installed: make setup, with npm"
+    return None
+
+
+def why_no_atheris() -> str | None:
+    """What keeps Atheris from running, or None."""
+    if importlib.util.find_spec("atheris") is None:
+        return "Atheris is not installed: it has wheels for Linux on x86-64 only"
+    return None
+
+
+NEEDS = {"node_peer": why_no_node_peer, "atheris": why_no_atheris}
+"""Markers of tests that need something which not every machine has."""
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip, with the reason, a test whose need is missing; in CI that is a failure."""
+    for marker, why_not in NEEDS.items():
+        if item.get_closest_marker(marker) is None:
+            continue
+        reason = why_not()
+        if reason is None:
+            continue
+        if os.environ.get("CI"):
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)

@@ -1,0 +1,1 @@
+"""Scripts that `make` calls; no part of the distribution."""
