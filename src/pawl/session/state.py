@@ -23,7 +23,7 @@ class SendingChain:
 
 @dataclass(frozen=True, slots=True)
 class ReceivingChain:
-    """A chain on which the peer sends: the peer's ratchet key, chain key, next expected counter, kept keys (a count)."""
+    """A chain on which the peer sends: its ratchet key, chain key, next expected counter, kept keys (a count)."""
 
     ratchet_key: PublicKey
     chain_key: ChainKey

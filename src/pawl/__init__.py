@@ -1,0 +1,33 @@
+"""Pawl: a verification-first implementation of the Signal protocol.
+
+    device = Device(SQLiteStore("alice.db"))
+    device.establish(ProtocolAddress("bob", 1), bundle)
+    message = device.encrypt(ProtocolAddress("bob", 1), b"hello")
+
+Everything that is refused raises a subclass of `ProtocolError` (see `pawl.errors`); any other exception is a bug.
+"""
+
+from pawl.address import ProtocolAddress
+from pawl.crypto.keys import PublicKey
+from pawl.device import Device
+from pawl.errors import ProtocolError
+from pawl.identity import IdentityPolicy
+from pawl.session.bundle import PreKeyBundle
+from pawl.storage.contract import Store
+from pawl.storage.memory import MemoryStore
+from pawl.storage.sqlite import SQLiteStore
+from pawl.wire.messages import EncryptedMessage, MessageType
+
+__all__ = [
+    "Device",
+    "EncryptedMessage",
+    "IdentityPolicy",
+    "MemoryStore",
+    "MessageType",
+    "PreKeyBundle",
+    "ProtocolAddress",
+    "ProtocolError",
+    "PublicKey",
+    "SQLiteStore",
+    "Store",
+]

@@ -1,0 +1,225 @@
+"""The rows of one peer: which they are called, and how what the pure core returns is written to them.
+
+Everything here happens inside one transaction of the caller's and is gone if that is rolled back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Final, Generic, TypeVar
+
+from pawl.address import ProtocolAddress
+from pawl.crypto.keys import MessageSeed, PublicKey
+from pawl.errors import CorruptStore
+from pawl.limits import MAX_ARCHIVED_SESSIONS
+from pawl.session.double_ratchet import Advanced
+from pawl.session.state import Session
+from pawl.storage.contract import Table, Transaction
+from pawl.wire import records
+
+MAX_MEMO: Final = 256
+"""Decoded records of one kind held in memory. An address has at most 41 sessions; the rest is room for other peers."""
+
+T = TypeVar("T")
+
+
+def address_key(peer: ProtocolAddress) -> bytes:
+    """The key of a peer's address: length of the name (2 bytes), name, device id (1 byte). No address begins another's.
+
+    Keys of a session's and of kept seeds' rows begin with it.
+    """
+    name = peer.name.encode()
+    return b"%c%c%b%c" % (len(name) >> 8, len(name) & 0xFF, name, peer.device_id)
+
+
+class Memo(Generic[T]):
+    """Decoded records, used only while the row's bytes are the very ones that were decoded.
+
+    It saves decoding and can never be stale: the store is asked for the bytes each time.
+    """
+
+    def __init__(self, decode: Callable[[bytes], T]) -> None:
+        self._decode = decode
+        self._held: dict[bytes, tuple[bytes, T]] = {}
+
+    def read(self, key: bytes, data: bytes) -> T:
+        """The record `data` of the row `key`. Raises: CorruptStore."""
+        held = self._held.get(key)
+        if held is not None and held[0] == data:
+            return held[1]
+        value = self._decode(data)
+        self.hold(key, data, value)
+        return value
+
+    def hold(self, key: bytes, data: bytes, value: T) -> None:
+        """Remember `value` for the row `key`, instead of what was remembered before."""
+        # Beginning anew when full is rare, and safe between threads.
+        if len(self._held) >= MAX_MEMO:
+            self._held.clear()
+        self._held[key] = (data, value)
+
+    def drop(self, key: bytes) -> None:
+        """Forget the row `key`."""
+        self._held.pop(key, None)
+
+
+class Memos:
+    """What a device remembers of its store between calls: decoded records of what is durable, and nothing else."""
+
+    def __init__(self) -> None:
+        self.sessions: Final = Memo(records.decode_session)
+        self.indexes: Final = Memo(records.decode_session_index)
+        self.identities: Final = Memo(records.decode_identity)
+
+
+class PeerRows:
+    """The sessions with one address, and the pinned identity of its name, in one transaction."""
+
+    __slots__ = (
+        "_address",
+        "_base_keys",
+        "_dropped",
+        "_index_version",
+        "_memos",
+        "_name",
+        "_tx",
+        "_versions",
+        "_written",
+    )
+
+    def __init__(self, tx: Transaction, peer: ProtocolAddress, memos: Memos) -> None:
+        self._tx = tx
+        self._memos = memos
+        self._name = peer.name.encode()
+        self._address = address_key(peer)
+        row = tx.get(Table.SESSION_INDEX, self._address)
+        self._index_version = 0 if row is None else row.version
+        self._base_keys = () if row is None else memos.indexes.read(self._address, row.value)
+        self._versions: dict[bytes, int] = {}
+        self._written: list[tuple[bytes, bytes, Session]] = []
+        self._dropped: list[bytes] = []
+
+    # -- reading ------------------------------------------------------------------------------------------------------
+
+    def pinned(self) -> PublicKey | None:
+        """The identity pinned for the name. Raises: CorruptStore."""
+        row = self._tx.get(Table.IDENTITY, self._name)
+        return None if row is None else self._memos.identities.read(self._name, row.value)
+
+    def has_session(self, base_key: PublicKey) -> bool:
+        """Whether there is a session of that base key, current or archived."""
+        return base_key.data in self._base_keys
+
+    def session(self, base_key: bytes) -> Session:
+        """The session of a base key that the index names. Raises: CorruptStore."""
+        key = self._address + base_key
+        row = self._tx.get(Table.SESSION, key)
+        if row is None:
+            raise CorruptStore("the index names a session that is not there")
+        session = self._memos.sessions.read(key, row.value)
+        if session.base_key.data != base_key:
+            raise CorruptStore("a session is in another one's place")
+        self._versions[key] = row.version
+        return session
+
+    def candidates(self) -> Iterator[Session]:
+        """The sessions made under the pinned identity: the current one, then the archived ones, newest first.
+
+        Read one by one, only as far as the caller asks. Raises: CorruptStore.
+        """
+        if not self._base_keys:
+            return
+        pinned = self.pinned()
+        for base_key in self._base_keys:
+            session = self.session(base_key)
+            if session.remote_identity == pinned:
+                yield session
+
+    def kept(self, session: Session, ratchet_key: PublicKey, counter: int) -> bytes | None:
+        """The kept seed, 32 bytes, if it is there. Raises: CorruptStore."""
+        key = self._kept_key(session, ratchet_key, counter)
+        row = self._tx.get(Table.SKIPPED_KEY, key)
+        if row is None:
+            return None
+        self._versions[key] = row.version
+        return records.decode_message_seed(row.value).data
+
+    # -- writing ------------------------------------------------------------------------------------------------------
+
+    def pin(self, key: PublicKey) -> None:
+        """Pin `key` for the name, instead of what was pinned before."""
+        row = self._tx.get(Table.IDENTITY, self._name)
+        version = 0 if row is None else row.version
+        self._tx.put(Table.IDENTITY, self._name, records.encode_identity(key), version=version)
+
+    def save(self, session: Session) -> None:
+        """Write the new state of a session that was read here, or the first of one that was not there."""
+        key, data = self._address + session.base_key.data, records.encode_session(session)
+        self._tx.put(Table.SESSION, key, data, version=self._versions.get(key, 0))
+        self._written.append((key, data, session))
+
+    def add(self, session: Session) -> None:
+        """Write a new session and make it the current one; the oldest archived one goes if there are too many."""
+        self.save(session)
+        base_keys = (session.base_key.data, *self._base_keys)
+        for old in base_keys[1 + MAX_ARCHIVED_SESSIONS :]:
+            self._delete(old)
+        self._write_index(base_keys[: 1 + MAX_ARCHIVED_SESSIONS])
+
+    def apply(self, advanced: Advanced) -> None:
+        """Write what an authenticated message changed in a session.
+
+        An archived session becomes the current one only if the message starts a chain there: then the peer has heard
+        from us in it and uses it now. A late message says nothing about what the peer uses (CTR-07).
+        """
+        self.keep(advanced)
+        self.save(advanced.session)
+        base_key = advanced.session.base_key.data
+        if advanced.starts_chain and self._base_keys[0] != base_key:
+            self._write_index((base_key, *(each for each in self._base_keys if each != base_key)))
+
+    def keep(self, advanced: Advanced) -> None:
+        """Write the kept seeds that an authenticated message adds, and delete those that it uses or pushes out."""
+        session, ratchet_key = advanced.session, advanced.ratchet_key
+        if advanced.used is not None:
+            key = self._kept_key(session, ratchet_key, advanced.used)
+            self._tx.delete(Table.SKIPPED_KEY, key, version=self._versions[key])
+        for closed, count in advanced.dropped:
+            self._delete_kept(self._address + session.base_key.data + closed.data, count)
+        for counter, seed in advanced.skipped:
+            value = records.encode_message_seed(MessageSeed(seed))
+            self._tx.put(Table.SKIPPED_KEY, self._kept_key(session, ratchet_key, counter), value, version=0)
+
+    def remember(self) -> None:
+        """Remember what was written. To be called after the commit: nothing else may stay in memory."""
+        for key in self._dropped:
+            self._memos.sessions.drop(key)
+        for key, data, session in self._written:
+            self._memos.sessions.hold(key, data, session)
+
+    # -- rows ---------------------------------------------------------------------------------------------------------
+
+    def _kept_key(self, session: Session, ratchet_key: PublicKey, counter: int) -> bytes:
+        return self._address + session.base_key.data + ratchet_key.data + counter.to_bytes(4, "big")
+
+    def _write_index(self, base_keys: tuple[bytes, ...]) -> None:
+        data = records.encode_session_index(base_keys)
+        self._tx.put(Table.SESSION_INDEX, self._address, data, version=self._index_version)
+
+    def _delete(self, base_key: bytes) -> None:
+        """Delete a session and every seed kept for it."""
+        key = self._address + base_key
+        row = self._tx.get(Table.SESSION, key)
+        if row is None:
+            raise CorruptStore("the index names a session that is not there")
+        self._tx.delete(Table.SESSION, key, version=row.version)
+        self._dropped.append(key)
+        self._delete_kept(key, None)
+
+    def _delete_kept(self, prefix: bytes, count: int | None) -> None:
+        """Delete the oldest `count` kept seeds (None: all) whose key starts with `prefix`."""
+        found = self._tx.scan(Table.SKIPPED_KEY, prefix, limit=count)
+        if count is not None and len(found) < count:
+            raise CorruptStore("a session counts more kept keys than there are")
+        for key, row in found:
+            self._tx.delete(Table.SKIPPED_KEY, key, version=row.version)
