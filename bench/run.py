@@ -1,0 +1,179 @@
+"""Time the public API (a `Device` over a `MemoryStore`) beside the floor of bare primitives: `make bench`.
+
+Batches of both alternate in one process, so that a drifting machine hits both alike; what counts is the ratio. Prints a
+table, or with --json one line per operation. Times are microseconds for one operation.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import json
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bench import floor
+from pawl import Device, MemoryStore, ProtocolAddress
+
+ALICE, BOB = ProtocolAddress("alice", 1), ProtocolAddress("bob", 1)
+
+Batch = Callable[[], None]
+"""Carries out a number of operations; what it needs was prepared outside the timing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One operation: its floor, how a batch through the public API is prepared, and how many make a batch."""
+
+    name: str
+    floor: Callable[[], object]
+    prepare: Callable[[int], Batch]
+    count: int
+
+
+def connected() -> tuple[Device, Device]:
+    """Two devices whose session both sides have used."""
+    alice, bob = Device(MemoryStore()), Device(MemoryStore())
+    alice.establish(BOB, bob.prekey_bundle())
+    bob.decrypt(ALICE, alice.encrypt(BOB, floor.TEXT))
+    alice.decrypt(BOB, bob.encrypt(ALICE, floor.TEXT))
+    return alice, bob
+
+
+def prepare_encrypt(count: int) -> Batch:
+    """Messages on a chain that is under way."""
+    alice, _ = connected()
+    alice.encrypt(BOB, floor.TEXT)
+
+    def batch() -> None:
+        for _ in range(count):
+            alice.encrypt(BOB, floor.TEXT)
+
+    return batch
+
+
+def prepare_decrypt(count: int) -> Batch:
+    """Messages in order on a chain that is known."""
+    alice, bob = connected()
+    bob.decrypt(ALICE, alice.encrypt(BOB, floor.TEXT))
+    messages = [alice.encrypt(BOB, floor.TEXT) for _ in range(count)]
+
+    def batch() -> None:
+        for message in messages:
+            bob.decrypt(ALICE, message)
+
+    return batch
+
+
+def prepare_round_trip(count: int) -> Batch:
+    """A message each way, each with a ratchet step."""
+    alice, bob = connected()
+
+    def batch() -> None:
+        for _ in range(count):
+            bob.decrypt(ALICE, alice.encrypt(BOB, floor.TEXT))
+            alice.decrypt(BOB, bob.encrypt(ALICE, floor.TEXT))
+
+    return batch
+
+
+def prepare_setup(count: int) -> Batch:
+    """Both sides with a one-time prekey, from the bundle to the first message decrypted; each with new devices."""
+    devices = [(Device(MemoryStore()), Device(MemoryStore())) for _ in range(count)]
+    pairs = [(alice, bob, bob.prekey_bundle()) for alice, bob in devices]
+
+    def batch() -> None:
+        for alice, bob, bundle in pairs:
+            alice.establish(BOB, bundle)
+            bob.decrypt(ALICE, alice.encrypt(BOB, floor.TEXT))
+
+    return batch
+
+
+def prepare_out_of_order(count: int) -> Batch:
+    """1001 messages of one chain, the last one first."""
+    runs = []
+    for _ in range(count):
+        alice, bob = connected()
+        messages = [alice.encrypt(BOB, floor.TEXT) for _ in range(floor.OUT_OF_ORDER)]
+        runs.append((bob, messages[::-1]))
+
+    def batch() -> None:
+        for bob, messages in runs:
+            for message in messages:
+                bob.decrypt(ALICE, message)
+
+    return batch
+
+
+OPERATIONS = [
+    Operation("encrypt", floor.encrypt, prepare_encrypt, 1000),
+    Operation("decrypt", floor.decrypt, prepare_decrypt, 1000),
+    Operation("round_trip", floor.round_trip, prepare_round_trip, 100),
+    Operation("setup", floor.setup, prepare_setup, 40),
+    Operation("out_of_order", floor.out_of_order, prepare_out_of_order, 2),
+]
+
+
+def timed(batch: Batch, count: int) -> float:
+    """Microseconds of one operation of a batch."""
+    gc.collect()
+    start = time.perf_counter()
+    batch()
+    return (time.perf_counter() - start) / count * 1e6
+
+
+def measure(operation: Operation) -> tuple[float, float]:
+    """One batch of the floor and one of the public API, in microseconds for one operation."""
+
+    def floor_batch() -> None:
+        for _ in range(operation.count):
+            operation.floor()
+
+    return timed(floor_batch, operation.count), timed(operation.prepare(operation.count), operation.count)
+
+
+def main(arguments: list[str]) -> int:
+    """Measure and print. Exit codes: 0 measured, 2 wrong usage."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--rounds", type=int, default=11, metavar="N", help="batches of each (default 11)")
+    parser.add_argument(
+        "--only", metavar="NAMES", help=f"a comma-separated part of {','.join(o.name for o in OPERATIONS)}"
+    )
+    parser.add_argument("--json", action="store_true", help="one JSON object per line")
+    chosen = parser.parse_args(arguments)
+    names = chosen.only.split(",") if chosen.only else [operation.name for operation in OPERATIONS]
+    unknown = set(names) - {operation.name for operation in OPERATIONS}
+    if unknown or chosen.rounds < 1:
+        parser.error(f"no operation is called {', '.join(sorted(unknown))}" if unknown else "--rounds is at least 1")
+    operations = [operation for operation in OPERATIONS if operation.name in names]
+
+    results: dict[str, list[tuple[float, float]]] = {operation.name: [] for operation in operations}
+    for number in range(chosen.rounds):
+        print(f"bench: round {number + 1} of {chosen.rounds}", file=sys.stderr, flush=True)
+        for operation in operations:
+            results[operation.name].append(measure(operation))
+
+    if not chosen.json:
+        print(f"{'operation':<14}{'floor µs':>12}{'pawl µs':>12}{'ratio':>8}   (medians of {chosen.rounds} batches)")
+    for name, samples in results.items():
+        floor_us, pawl_us = (statistics.median(column) for column in zip(*samples, strict=True))
+        ratio = pawl_us / floor_us
+        if chosen.json:
+            result = {
+                "operation": name,
+                "floor_us": round(floor_us, 2),
+                "pawl_us": round(pawl_us, 2),
+                "ratio": round(ratio, 3),
+            }
+            print(json.dumps({**result, "rounds": chosen.rounds}))
+        else:
+            print(f"{name:<14}{floor_us:>12,.1f}{pawl_us:>12,.1f}{ratio:>8.2f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
