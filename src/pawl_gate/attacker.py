@@ -314,18 +314,20 @@ def readable(secrets: Iterable[bytes], recorded: Sequence[Recorded]) -> tuple[in
     """Handles of the recorded messages that a key derived from the secrets authenticates.
 
     Each secret is tried as a message seed, and as a chain key stepped as far as the highest recorded counter. That is
-    all that symmetric-key state can be: what takes a Diffie-Hellman step leads forward, to keys not yet used.
+    all that symmetric-key state can be: what takes a Diffie-Hellman step leads forward, to keys not yet used. All
+    secrets are stepped side by side, until `MAX_KEYS` keys were derived from them.
     """
     if not recorded:
         return ()
     steps = min(max(entry.counter for entry in recorded) + 1, MAX_STEPS)
-    mac_keys: list[bytes] = []
-    for secret in secrets:
-        mac_keys.append(kdf.message_keys(secret)[1])
-        chain = secret
-        for _ in range(steps):
-            seed, chain = kdf.step_chain(chain)
-            mac_keys.append(kdf.message_keys(seed)[1])
+    chains = list(secrets)
+    mac_keys = [kdf.message_keys(secret)[1] for secret in chains]
+    for _ in range(steps):
+        if len(mac_keys) + len(chains) > MAX_KEYS:
+            break
+        stepped = [kdf.step_chain(chain) for chain in chains]
+        mac_keys += [kdf.message_keys(seed)[1] for seed, _ in stepped]
+        chains = [chain for _, chain in stepped]
     found = []
     for entry in recorded:
         body, mac = entry.sender + entry.receiver + entry.signal[:-8], entry.signal[-8:]
@@ -336,3 +338,7 @@ def readable(secrets: Iterable[bytes], recorded: Sequence[Recorded]) -> tuple[in
 
 MAX_STEPS = 64
 """Chain steps that the attacker's search takes from each secret."""
+
+MAX_KEYS = 20_000
+"""Keys that the attacker's search derives from one state: all of `MAX_STEPS` for some 300 secrets, fewer for more, which
+are kept message keys for the most part."""
