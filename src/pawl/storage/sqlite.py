@@ -402,7 +402,7 @@ def _check_schema(connection: sqlite3.Connection) -> None:
         raise UnsupportedSchema(f"the store has schema version {schema}, this release knows {SCHEMA_VERSION}")
     # Names with this prefix are SQLite's own (statistics).
     found = connection.execute("SELECT name, sql FROM sqlite_master WHERE substr(name, 1, 7) <> 'sqlite_'").fetchall()
-    if dict(found) != _SCHEMA or len(found) != len(_SCHEMA):
+    if set(found) != set(_SCHEMA.items()):
         raise CorruptStore("the store's tables are not those of its schema version")
 
 
