@@ -34,7 +34,6 @@ def generate(into: Path) -> None:
             *(str(SOURCES / WIRE / f"{schema}.proto") for schema in SCHEMAS),
         ],
         check=True,
-        stdout=sys.stderr,
     )
 
 

@@ -8,12 +8,12 @@ import hmac
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.vectors import transcripts
 
 from pawl.crypto import cbc, kdf
 from pawl.crypto.keys import PrivateKey, PublicKey, agree
 from pawl.errors import InvalidArgument, InvalidCiphertext
 from pawl.wire.messages import decode_prekey_message
+from tests.vectors import transcripts
 
 KEY, IV = bytes(range(32)), bytes(range(16))
 

@@ -11,13 +11,13 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.crypto import big_integers as slow
-from tests.vectors import transcripts
 
 from pawl.crypto import keys
 from pawl.crypto.keys import ChainKey, KeyPair, MessageSeed, PrivateKey, PublicKey, RootKey, agree, require_prime_order
 from pawl.errors import InvalidArgument, InvalidKey
 from pawl.sources import draw, system_clock, system_rng
+from tests.crypto import big_integers as slow
+from tests.vectors import transcripts
 
 SECRETS = [PrivateKey, RootKey, ChainKey, MessageSeed]
 CLASSES = [PublicKey, *SECRETS]

@@ -6,13 +6,13 @@ import hmac
 from collections import Counter
 
 import pytest
-from tests.crypto import big_integers as slow
-from tests.vectors import wycheproof
 
 from pawl.crypto import cbc, kdf
 from pawl.crypto.keys import PrivateKey, PublicKey, agree
 from pawl.crypto.xeddsa import verify
 from pawl.errors import InvalidArgument, InvalidCiphertext, InvalidKey, InvalidSignature
+from tests.crypto import big_integers as slow
+from tests.vectors import wycheproof
 
 
 def unhex(test, *names):

@@ -7,12 +7,12 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.crypto import big_integers as slow
-from tests.vectors import transcripts
 
 from pawl.crypto.keys import KeyPair, PrivateKey, PublicKey
 from pawl.crypto.xeddsa import sign, verify
 from pawl.errors import InvalidArgument, InvalidSignature
+from tests.crypto import big_integers as slow
+from tests.vectors import transcripts
 
 NONCE = bytes(range(64))
 

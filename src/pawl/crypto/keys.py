@@ -35,12 +35,6 @@ FIELD_PRIME: Final = 2**255 - 19
 _TYPE_BYTE: Final = bytes([KEY_TYPE_DJB])
 
 
-def _check(data: bytes, kind: str) -> None:
-    # Anything but 32 bytes is not a key.
-    if type(data) is not bytes or len(data) != KEY_BYTES:
-        raise InvalidKey(f"a {kind} is exactly {KEY_BYTES} bytes")
-
-
 @dataclass(frozen=True, slots=True)
 class PublicKey:
     """An X25519 public key: the 32 bytes of its u-coordinate, little-endian, in canonical form.
@@ -53,7 +47,9 @@ class PublicKey:
     data: bytes
 
     def __post_init__(self) -> None:
-        _check(self.data, "public key")
+        # Anything but 32 bytes is not a key.
+        if type(self.data) is not bytes or len(self.data) != KEY_BYTES:
+            raise InvalidKey(f"a PublicKey is exactly {KEY_BYTES} bytes")
         # One key has one spelling: the coordinate is below the field prime.
         if int.from_bytes(self.data, "little") >= FIELD_PRIME:
             raise InvalidKey("the public key is not in canonical form")
@@ -78,7 +74,9 @@ class _Secret:
     data: bytes
 
     def __post_init__(self) -> None:
-        _check(self.data, type(self).__name__)
+        # Anything but 32 bytes is not a key.
+        if type(self.data) is not bytes or len(self.data) != KEY_BYTES:
+            raise InvalidKey(f"a {type(self).__name__} is exactly {KEY_BYTES} bytes")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(<redacted>)"

@@ -1,0 +1,365 @@
+"""The two messages of version 3: node's bytes, our bytes, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from google.protobuf.message import DecodeError
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pawl.crypto.keys import PublicKey
+from pawl.errors import InvalidArgument, InvalidKey, MalformedMessage, MessageTooLarge, ProtocolError, UnknownVersion
+from pawl.limits import MAX_CIPHERTEXT_BYTES, MAX_MESSAGE_BYTES
+from pawl.wire import messages, signal_pb2
+from pawl.wire.messages import (
+    EncryptedMessage,
+    MessageType,
+    PreKeySignalMessage,
+    SignalMessage,
+    decode_prekey_message,
+    decode_signal_message,
+    encode_prekey_message,
+    encode_signal_body,
+)
+from tests.vectors import transcripts
+
+KEY = PublicKey(bytes(range(32)))
+OTHER = PublicKey(bytes(range(1, 33)))
+MAC = b"8 bytes."
+INNER = encode_signal_body(ratchet_key=KEY, counter=300, previous_counter=7, ciphertext=b"body") + MAC
+FIELDS = {
+    "registration_id": 2002,
+    "prekey_id": 31,
+    "signed_prekey_id": 22,
+    "base_key": KEY,
+    "identity_key": OTHER,
+    "message": INNER,
+}
+OUTER = encode_prekey_message(**FIELDS)
+
+uint32 = st.integers(0, 2**32 - 1)
+public_key = st.binary(min_size=31, max_size=31).map(lambda each: PublicKey(each + b"\x11"))
+
+
+def encode_again(message: SignalMessage | PreKeySignalMessage) -> bytes:
+    """The bytes that we would write for `message`."""
+    if isinstance(message, SignalMessage):
+        body = encode_signal_body(
+            ratchet_key=message.ratchet_key,
+            counter=message.counter,
+            previous_counter=message.previous_counter,
+            ciphertext=message.ciphertext,
+        )
+        assert body == message.authenticated
+        return body + message.mac
+    fields = {each: getattr(message, each) for each in FIELDS}
+    return encode_prekey_message(**fields | {"message": encode_again(message.message)})
+
+
+def test_the_messages_of_node():
+    """Issue 2, "the transcripts reproduced byte for byte, all 24 messages": parsed, and written again the same."""
+    seen = {MessageType.SIGNAL: 0, MessageType.PREKEY: 0}
+    for transcript in transcripts():
+        senders = {"A": transcript["keys"][0]["pub"], "B": transcript["keys"][1]["pub"]}
+        for step in transcript["steps"]:
+            data = bytes.fromhex(step["body"])
+            # node calls a message of an existing session type 1.
+            kind = MessageType.PREKEY if step["type"] == 3 else MessageType.SIGNAL
+            seen[kind] += 1
+            if kind is MessageType.PREKEY:
+                message = decode_prekey_message(data)
+                assert message.identity_key.serialize().hex() == senders[step["from"]]
+                assert (message.prekey_id, message.signed_prekey_id, message.registration_id) == (
+                    31 if transcript["one_time_prekey"] else None,
+                    22,
+                    1001,
+                )
+                inner = message.message.authenticated + message.message.mac
+                assert inner == signal_pb2.PreKeySignalMessage.FromString(data[1:]).message
+            else:
+                message = decode_signal_message(data)
+                assert message.mac == data[-8:]
+                assert message.authenticated == data[:-8]
+            assert message.version_byte == 0x33
+            assert encode_again(message) == data
+    assert sum(seen.values()) == 24
+    assert all(seen.values())
+
+
+@given(public_key, uint32, uint32, st.binary(max_size=300), st.binary(min_size=8, max_size=8))
+def test_signal_messages_come_back(ratchet_key, counter, previous_counter, ciphertext, mac):
+    """PAR-02, "what we write is canonical and parses back": the same values, and the package writes the same bytes."""
+    body = encode_signal_body(
+        ratchet_key=ratchet_key, counter=counter, previous_counter=previous_counter, ciphertext=ciphertext
+    )
+    assert decode_signal_message(body + mac) == SignalMessage(
+        0x33, ratchet_key, counter, previous_counter, ciphertext, mac, body
+    )
+    by_package = signal_pb2.SignalMessage(
+        ratchet_key=ratchet_key.serialize(), counter=counter, previous_counter=previous_counter, ciphertext=ciphertext
+    )
+    assert body == b"\x33" + by_package.SerializeToString()
+
+
+@given(uint32, st.none() | uint32, uint32, public_key, public_key)
+def test_prekey_messages_come_back(registration_id, prekey_id, signed_prekey_id, base_key, identity_key):
+    """PAR-02 and decision 6, "absent is not zero": the same values, and the package writes the same bytes."""
+    values = {
+        "registration_id": registration_id,
+        "prekey_id": prekey_id,
+        "signed_prekey_id": signed_prekey_id,
+        "base_key": base_key,
+        "identity_key": identity_key,
+    }
+    data = encode_prekey_message(**values, message=INNER)
+    assert decode_prekey_message(data) == PreKeySignalMessage(
+        version_byte=0x33, message=decode_signal_message(INNER), **values
+    )
+    values |= {"base_key": base_key.serialize(), "identity_key": identity_key.serialize()}
+    by_package = signal_pb2.PreKeySignalMessage(**values, message=INNER)
+    assert data == b"\x33" + by_package.SerializeToString()
+
+
+@pytest.mark.parametrize("order", [(5, 1, 6, 2, 3, 4), (6, 5, 4, 3, 2, 1)])
+def test_any_field_order_is_read(order):
+    """Wire facts, "privacyresearch writes the fields in the order 5, 1, 6, 2, 3, 4: any order must be accepted"."""
+    whole = signal_pb2.PreKeySignalMessage.FromString(OUTER[1:])
+    parts = {}
+    for each, value in whole.ListFields():
+        parts[each.number] = signal_pb2.PreKeySignalMessage(**{each.name: value}).SerializeToString()
+    data = OUTER[:1] + b"".join(parts[number] for number in order)
+    assert data != OUTER
+    assert decode_prekey_message(data) == decode_prekey_message(OUTER)
+
+
+def test_what_was_received_is_what_is_authenticated():
+    """PAR-02, "a MAC is checked over the bytes received, never over a re-encoding": order and unknown fields kept."""
+    parsed = decode_signal_message(INNER)
+    reordered = b"\x33" + INNER[36:39] + INNER[1:36] + INNER[39:-8] + b"\x2a\x01x"
+    again = decode_signal_message(reordered + MAC)
+    assert again.authenticated == reordered
+    assert dataclasses.replace(again, authenticated=parsed.authenticated) == parsed
+
+
+@pytest.mark.parametrize("version", [0x33, 0x34])
+@pytest.mark.parametrize("inner", [0x33, 0x34])
+def test_both_version_bytes_of_version_3(version, inner):
+    """Wire facts, "accepts 0x33 and 0x34": official writes 0x34 in stored sessions; the byte is kept as received."""
+    data = bytes([inner]) + INNER[1:]
+    message = decode_signal_message(data)
+    assert (message.version_byte, message.authenticated[0]) == (inner, inner)
+    prekey = decode_prekey_message(bytes([version]) + encode_prekey_message(**FIELDS | {"message": data})[1:])
+    assert (prekey.version_byte, prekey.message.version_byte) == (version, inner)
+
+
+@pytest.mark.parametrize("version", sorted(set(range(256)) - {0x33, 0x34}))
+def test_other_versions_are_refused(version):
+    """PAR-04: outer and inner message version are both 3, whatever else the message holds."""
+    with pytest.raises(UnknownVersion, match=f"0x{version:02x}"):
+        decode_signal_message(bytes([version]) + INNER[1:])
+    with pytest.raises(UnknownVersion):
+        decode_prekey_message(bytes([version]) + OUTER[1:])
+    with pytest.raises(UnknownVersion):
+        decode_prekey_message(encode_prekey_message(**FIELDS | {"message": bytes([version]) + INNER[1:]}))
+
+
+def without(data: bytes, kind: type, *names: str) -> bytes:
+    """The protobuf `data` without some fields."""
+    message = kind.FromString(data)
+    for name in names:
+        message.ClearField(name)
+    return b"\x33" + message.SerializeToString()
+
+
+@pytest.mark.parametrize("name", ["ratchet_key", "counter", "ciphertext"])
+def test_missing_fields_of_a_signal_message(name):
+    """PAR-03, one stated behaviour when missing: refused, and named."""
+    with pytest.raises(MalformedMessage, match=f"{name} is missing"):
+        decode_signal_message(without(INNER[1:-8], signal_pb2.SignalMessage, name) + MAC)
+
+
+@pytest.mark.parametrize("name", ["base_key", "identity_key", "message", "signed_prekey_id"])
+def test_missing_fields_of_a_prekey_message(name):
+    """PAR-03, one stated behaviour when missing: refused, and named."""
+    with pytest.raises(MalformedMessage, match=f"{name} is missing"):
+        decode_prekey_message(without(OUTER[1:], signal_pb2.PreKeySignalMessage, name))
+
+
+def test_optional_fields_that_are_missing():
+    """PAR-03: previous counter and registration id read as 0; decision 6: a missing prekey id reads as none, not 0."""
+    signal = decode_signal_message(without(INNER[1:-8], signal_pb2.SignalMessage, "previous_counter") + MAC)
+    assert (signal.counter, signal.previous_counter) == (300, 0)
+    prekey = decode_prekey_message(without(OUTER[1:], signal_pb2.PreKeySignalMessage, "prekey_id", "registration_id"))
+    assert (prekey.prekey_id, prekey.registration_id) == (None, 0)
+    zero = decode_prekey_message(encode_prekey_message(**FIELDS | {"prekey_id": 0}))
+    assert zero.prekey_id == 0
+
+
+@pytest.mark.parametrize("length", range(1, 9))
+def test_a_message_has_room_for_its_mac(length):
+    """Wire facts, "trailer: SignalMessage an 8-byte MAC": fewer bytes are no message."""
+    with pytest.raises(MalformedMessage, match="MAC"):
+        decode_signal_message(b"\x33" * length)
+
+
+def test_nothing_but_a_mac():
+    """PAR-03: a version byte and a MAC alone miss every field."""
+    with pytest.raises(MalformedMessage, match="missing"):
+        decode_signal_message(b"\x33" + MAC)
+
+
+@pytest.mark.parametrize("decode", [decode_signal_message, decode_prekey_message])
+def test_what_is_no_message(decode):
+    """PAR-01: empty bytes are malformed; other types are a wrong argument; 512 KiB and a byte are not parsed at all."""
+    with pytest.raises(MalformedMessage, match="empty"):
+        decode(b"")
+    for data in (None, "", bytearray(INNER), memoryview(INNER), 3):
+        with pytest.raises(InvalidArgument):
+            decode(data)
+    with pytest.raises(MessageTooLarge):
+        decode(bytes(MAX_MESSAGE_BYTES + 1))
+    with pytest.raises(ProtocolError) as refusal:
+        decode(b"\x33" + bytes(MAX_MESSAGE_BYTES - 1))
+    assert not isinstance(refusal.value, MessageTooLarge)
+
+
+@pytest.mark.parametrize("serialized", [b"\x04" + bytes(32), b"\x05" + b"\xff" * 32], ids=["type", "not canonical"])
+def test_keys_are_checked(serialized):
+    """Decision 2, parse and bound everything first: a wrong type byte or a second spelling is refused anywhere."""
+    with pytest.raises(InvalidKey):
+        decode_signal_message(INNER.replace(KEY.serialize(), serialized))
+    for key in (KEY, OTHER):
+        position = OUTER.index(key.serialize())
+        with pytest.raises(InvalidKey):
+            decode_prekey_message(OUTER[:position] + serialized + OUTER[position + 33 :])
+
+
+def test_the_largest_bodies():
+    """Limits, MAX_CIPHERTEXT_BYTES: that many bytes come back; one more is refused in both directions."""
+    body = encode_signal_body(ratchet_key=KEY, counter=0, previous_counter=0, ciphertext=bytes(MAX_CIPHERTEXT_BYTES))
+    assert len(decode_signal_message(body + MAC).ciphertext) == MAX_CIPHERTEXT_BYTES
+    assert decode_prekey_message(encode_prekey_message(**FIELDS | {"message": body + MAC})).message
+    with pytest.raises(MessageTooLarge):
+        encode_signal_body(ratchet_key=KEY, counter=0, previous_counter=0, ciphertext=bytes(MAX_CIPHERTEXT_BYTES + 1))
+    over = signal_pb2.SignalMessage(
+        ratchet_key=KEY.serialize(), counter=0, ciphertext=bytes(MAX_CIPHERTEXT_BYTES + 1)
+    ).SerializeToString()
+    with pytest.raises(MessageTooLarge, match="ciphertext"):
+        decode_signal_message(b"\x33" + over + MAC)
+    with pytest.raises(MessageTooLarge):
+        encode_prekey_message(**FIELDS | {"message": bytes(MAX_MESSAGE_BYTES - 50)})
+
+
+@given(st.binary(max_size=400), st.sampled_from([b"", b"\x33", b"\x34", INNER[:60], OUTER[:90], OUTER[:160]]))
+def test_any_bytes_are_read_or_refused(data, start):
+    """PAR-01, "any byte string is either a valid message or a typed refusal": never another exception."""
+    for decode in (decode_signal_message, decode_prekey_message):
+        try:
+            decode(start + data)
+        except ProtocolError:
+            continue
+
+
+@given(st.data())
+def test_changed_messages_are_read_or_refused(data):
+    """PAR-01: a good message with one byte changed or the end cut off."""
+    whole = bytearray(data.draw(st.sampled_from([INNER, OUTER])))
+    whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
+    for decode in (decode_signal_message, decode_prekey_message):
+        try:
+            decode(bytes(whole[: data.draw(st.integers(0, len(whole)))]))
+        except ProtocolError:
+            continue
+
+
+def refuses(_: bytes) -> None:
+    raise DecodeError("no")
+
+
+@pytest.mark.parametrize(
+    ("changed", "name"),
+    [
+        (signal_pb2.SignalMessage, "ratchet_key"),
+        (signal_pb2.SignalMessage, "counter"),
+        (signal_pb2.SignalMessage, "previous_counter"),
+        (signal_pb2.SignalMessage, "ciphertext"),
+        *((signal_pb2.PreKeySignalMessage, name) for name in FIELDS),
+    ],
+    ids=lambda each: each if isinstance(each, str) else each.DESCRIPTOR.name,
+)
+def test_two_readers_that_disagree_are_a_refusal(changed, name, monkeypatch):
+    """Architecture, "the package as the decoder and differential oracle": any difference is a refusal."""
+
+    class Stub:
+        @staticmethod
+        def FromString(body):  # noqa: N802  # the package's own name
+            parsed = changed.FromString(body)
+            value = getattr(parsed, name)
+            setattr(parsed, name, value + 1 if isinstance(value, int) else value + b"!")
+            return parsed
+
+    data, decode = (
+        (INNER, decode_signal_message) if changed is signal_pb2.SignalMessage else (OUTER, decode_prekey_message)
+    )
+    assert decode(data)
+    stub = type("signal_pb2", (), {"SignalMessage": signal_pb2.SignalMessage} | {changed.DESCRIPTOR.name: Stub})
+    monkeypatch.setattr(messages, "signal_pb2", stub)
+    with pytest.raises(MalformedMessage, match="same message"):
+        decode(data)
+    Stub.FromString = staticmethod(refuses)
+    with pytest.raises(MalformedMessage, match="same message"):
+        decode(data)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"ratchet_key": KEY.serialize()},
+        {"ratchet_key": None},
+        {"ciphertext": "text"},
+        {"ciphertext": bytearray(3)},
+        {"counter": -1},
+        {"counter": 2**32},
+        {"counter": 1.0},
+        {"counter": None},
+        {"previous_counter": 2**32},
+        {"previous_counter": True},
+    ],
+    ids=repr,
+)
+def test_no_signal_message_is_made_of_this(changes):
+    """Wrong argument types and ranges are refused by name."""
+    arguments = {"ratchet_key": KEY, "counter": 0, "previous_counter": 0, "ciphertext": b""}
+    with pytest.raises(InvalidArgument):
+        encode_signal_body(**arguments | changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"base_key": KEY.serialize()},
+        {"identity_key": None},
+        {"message": "text"},
+        {"registration_id": -1},
+        {"registration_id": None},
+        {"prekey_id": 2**32},
+        {"prekey_id": "31"},
+        {"signed_prekey_id": 2**64},
+        {"signed_prekey_id": None},
+    ],
+    ids=repr,
+)
+def test_no_prekey_message_is_made_of_this(changes):
+    """Wrong argument types and ranges are refused by name."""
+    with pytest.raises(InvalidArgument):
+        encode_prekey_message(**FIELDS | changes)
+
+
+def test_encrypted_message():
+    """What travels: a type that is one of the two, and bytes."""
+    assert EncryptedMessage(MessageType(3), INNER) == EncryptedMessage(MessageType.PREKEY, INNER)
+    for arguments in ((3, INNER), (MessageType.SIGNAL, bytearray(INNER)), (None, None), ("SIGNAL", INNER)):
+        with pytest.raises(InvalidArgument):
+            EncryptedMessage(*arguments)
