@@ -1,0 +1,400 @@
+'use strict';
+/*
+ * A driver of Pawl's gate for npm libsignal 6.0.0: newline-delimited JSON-RPC 2.0 on stdin and stdout.
+ * The contract is in docs/reference/driver-contract.md; what this driver's store decides is in README.md beside it.
+ * The peer is used through its public API only.
+ */
+
+const crypto = require('node:crypto');
+
+// -- quiet: stdout carries answers only ------------------------------------------------------------------------------
+
+// The peer writes to the console, session keys included. Its causes are kept for the refusal's text, the rest is dropped.
+let causes = [];
+for (const method of ['log', 'info', 'warn', 'debug', 'trace', 'dir']) console[method] = () => {};
+console.error = (first) => {
+  if (typeof first === 'string' && first.startsWith('Session error:') && causes.length < 4) causes.push(first.slice(14, 214));
+};
+
+// -- time: one operation a second ------------------------------------------------------------------------------------
+
+// The peer orders sessions by the clock. Milliseconds would make that order a matter of luck.
+const EPOCH = 1_700_000_000_000;
+let now = EPOCH;
+Date.now = () => now;
+
+const libsignal = require('libsignal');
+const { version } = require('libsignal/package.json');
+
+// -- a party and its store --------------------------------------------------------------------------------------------
+
+const pair = ({ pubKey, privKey }) => ({ pubKey: pubKey.toString('hex'), privKey: privKey.toString('hex') });
+const unpair = ({ pubKey, privKey }) => ({ pubKey: Buffer.from(pubKey, 'hex'), privKey: Buffer.from(privKey, 'hex') });
+
+/** One device: its durable data is text and numbers only; every load makes new objects. */
+class Party {
+  constructor(durable) {
+    this.durable = durable;
+    /** Counts of the session records, by address; made again from the text when the party is opened. */
+    this.counts = new Map(Object.entries(durable.sessions).map(([at, text]) => [at, count(JSON.parse(text))]));
+    this.digest = undefined;
+    /** Identities that the operation under way was told to trust; pinned when the peer stores a session. */
+    this.asked = new Map();
+  }
+
+  static install({ name, deviceId, trustOnFirstUse }) {
+    return new Party({
+      name,
+      deviceId,
+      trustOnFirstUse,
+      identity: pair(libsignal.keyhelper.generateIdentityKeyPair()),
+      registrationId: libsignal.keyhelper.generateRegistrationId(),
+      nextPreKeyId: 1,
+      preKeys: {},
+      signedPreKeys: {},
+      pins: {},
+      sessions: {},
+    });
+  }
+
+  get address() {
+    return new libsignal.ProtocolAddress(this.durable.name, this.durable.deviceId);
+  }
+
+  // The eight methods that the peer calls.
+
+  getOurIdentity() {
+    return unpair(this.durable.identity);
+  }
+
+  getOurRegistrationId() {
+    return this.durable.registrationId;
+  }
+
+  loadSession(at) {
+    const text = this.durable.sessions[at];
+    return text === undefined ? undefined : libsignal.SessionRecord.deserialize(JSON.parse(text));
+  }
+
+  storeSession(at, record) {
+    const data = record.serialize();
+    this.durable.sessions[at] = JSON.stringify(data);
+    this.counts.set(at, count(data));
+    // The peer stores a session only after what carried the identity was accepted: now it is pinned.
+    const name = nameOf(at);
+    if (this.asked.has(name)) this.durable.pins[name] = this.asked.get(name);
+    this.touch();
+  }
+
+  isTrustedIdentity(identifier, key) {
+    // The peer asks with "name" or "name.device": one pin per name.
+    const name = nameOf(identifier);
+    const hex = Buffer.from(key).toString('hex');
+    const pin = this.durable.pins[name];
+    if (pin !== undefined) return pin === hex;
+    if (!this.durable.trustOnFirstUse) return false;
+    this.asked.set(name, hex);
+    return true;
+  }
+
+  loadPreKey(id) {
+    const found = this.durable.preKeys[id];
+    return found && unpair(found);
+  }
+
+  removePreKey(id) {
+    delete this.durable.preKeys[id];
+    this.touch();
+  }
+
+  loadSignedPreKey(id) {
+    const found = this.durable.signedPreKeys[id];
+    return found && unpair(found);
+  }
+
+  // What the application does.
+
+  bundle(oneTime) {
+    const durable = this.durable;
+    const identity = this.getOurIdentity();
+    if (durable.signedPreKeys[1] === undefined) {
+      const { keyPair, signature } = libsignal.keyhelper.generateSignedPreKey(identity, 1);
+      durable.signedPreKeys[1] = { ...pair(keyPair), signature: signature.toString('hex') };
+    }
+    let preKey = null;
+    if (oneTime) {
+      preKey = libsignal.keyhelper.generatePreKey(durable.nextPreKeyId++);
+      durable.preKeys[preKey.keyId] = pair(preKey.keyPair);
+    }
+    this.touch();
+    return {
+      registration_id: durable.registrationId,
+      device_id: durable.deviceId,
+      identity_key: durable.identity.pubKey,
+      signed_prekey_id: 1,
+      signed_prekey: durable.signedPreKeys[1].pubKey,
+      signature: durable.signedPreKeys[1].signature,
+      prekey_id: preKey && preKey.keyId,
+      prekey: preKey && preKey.keyPair.pubKey.toString('hex'),
+    };
+  }
+
+  approve(name, hex) {
+    this.durable.pins[name] = hex;
+    this.touch();
+  }
+
+  touch() {
+    this.digest = undefined;
+  }
+
+  observe() {
+    this.digest ??= crypto.createHash('sha256').update(canonical(this.durable)).digest('hex');
+    const most = (field) => Math.max(0, ...[...this.counts.values()].map((counts) => counts[field]));
+    return {
+      digest: this.digest,
+      prekeys: Object.keys(this.durable.preKeys).map(Number),
+      sessions: most('closed'),
+      chains: most('chains'),
+      kept_chain: most('keptChain'),
+      kept_session: most('keptSession'),
+    };
+  }
+}
+
+/** The name in "name" or "name.device"; names hold no dot. */
+const nameOf = (identifier) => String(identifier).split('.', 1)[0];
+
+/** JSON with sorted keys: equal stores give equal text. */
+const canonical = (value) =>
+  JSON.stringify(value, (_, v) =>
+    v && typeof v === 'object' && !Array.isArray(v) ? Object.fromEntries(Object.entries(v).sort(([a], [b]) => (a < b ? -1 : 1))) : v);
+
+/** What can be counted in one serialised session record. */
+function count(record) {
+  const counts = { closed: 0, chains: 0, keptChain: 0, keptSession: 0 };
+  for (const session of Object.values(record._sessions)) {
+    let chains = 0;
+    let kept = 0;
+    if (session.indexInfo.closed !== -1) counts.closed += 1;
+    for (const chain of Object.values(session._chains)) {
+      const keys = Object.keys(chain.messageKeys).length;
+      if (chain.chainType === RECEIVING) chains += 1;
+      counts.keptChain = Math.max(counts.keptChain, keys);
+      kept += keys;
+    }
+    counts.chains = Math.max(counts.chains, chains);
+    counts.keptSession = Math.max(counts.keptSession, kept);
+  }
+  return counts;
+}
+const RECEIVING = 2;
+
+// -- refusals ---------------------------------------------------------------------------------------------------------
+
+const CODES = [
+  [/^Key used already or never filled$/, 'duplicate-message'],
+  [/^Over 2000 messages into the future!$/, 'too-far-ahead'],
+  [/^(No sessions|No open session|No session record|No sessions available)$/, 'no-session'],
+  [/^Invalid PreKey ID$/, 'unknown-prekey'],
+  [/^Missing SignedPreKey$/, 'unknown-signed-prekey'],
+  [/^Bad MAC( length)?$/, 'bad-mac'],
+  [/^Invalid signature$/, 'invalid-signature'],
+  [/^Invalid public key/, 'invalid-key'],
+  [/^Incompatible version number on /, 'unknown-version'],
+  [/^(index out of range|invalid wire type|invalid varint encoding|maximum nesting depth exceeded)/, 'malformed-message'],
+];
+
+/** Our code for what the peer threw; "unknown" where its text does not tell the cause. */
+function refusal(error) {
+  if (error instanceof libsignal.UntrustedIdentityKeyError) return 'untrusted-identity';
+  if (error.code === 'ERR_OSSL_FAILED_DURING_DERIVATION') return 'invalid-key';
+  const found = CODES.find(([pattern]) => pattern.test(error.message));
+  return found ? found[1] : 'unknown';
+}
+
+// -- verbs ------------------------------------------------------------------------------------------------------------
+
+class BadParams extends Error {}
+
+const parties = new Map();
+
+/** The peer refused: everything it throws is a refusal, for it has no other way to say so. */
+class PeerRefused extends Error {
+  constructor(cause) {
+    super();
+    this.cause = cause;
+  }
+}
+
+async function ask(call) {
+  try {
+    return await call();
+  } catch (error) {
+    throw new PeerRefused(error instanceof Error ? error : new Error(String(error)));
+  }
+}
+
+function need(params, field, type) {
+  const value = params[field];
+  if (type === 'int' ? !Number.isSafeInteger(value) || value < 0 : typeof value !== type) throw new BadParams(`${field}: expected ${type}`);
+  return value;
+}
+
+function bytes(params, field) {
+  const text = need(params, field, 'string');
+  if (!/^([0-9a-f]{2})*$/.test(text)) throw new BadParams(`${field}: expected hex`);
+  return Buffer.from(text, 'hex');
+}
+
+function party(params, field = 'party') {
+  const found = parties.get(need(params, field, 'int'));
+  if (found === undefined) throw new BadParams(`${field}: no such party`);
+  return found;
+}
+
+const verbs = {
+  hello: () => ({
+    name: 'node-libsignal',
+    version,
+    protocol: 1,
+    message_versions: [3],
+    level: 1,
+    capabilities: ['reinstall', 'approve', 'strict-identity', 'restart'],
+    limits: {
+      // The peer refuses a counter more than 2000 above the last one used; the next expected is one above that.
+      forward_jump: 1999,
+      kept_per_chain: null,
+      kept_per_session: null,
+      receiving_chains: null,
+      archived_sessions: 40,
+      derivations_per_message: null,
+    },
+    profile: { promotes: 'never', closes_chains: true },
+  }),
+
+  reset(params) {
+    need(params, 'seed', 'int');
+    parties.clear();
+    now = EPOCH;
+    return {};
+  },
+
+  create(params) {
+    const id = need(params, 'party', 'int');
+    const name = need(params, 'name', 'string');
+    if (name.includes('.')) throw new BadParams('name: must not hold a dot');
+    const deviceId = need(params, 'device_id', 'int');
+    const made = Party.install({ name, deviceId, trustOnFirstUse: need(params, 'trust_on_first_use', 'boolean') });
+    parties.set(id, made);
+    return { identity_key: made.durable.identity.pubKey };
+  },
+
+  reinstall(params) {
+    const { name, deviceId, trustOnFirstUse } = party(params).durable;
+    const made = Party.install({ name, deviceId, trustOnFirstUse });
+    parties.set(params.party, made);
+    return { identity_key: made.durable.identity.pubKey };
+  },
+
+  bundle(params) {
+    return party(params).bundle(need(params, 'one_time', 'boolean'));
+  },
+
+  async establish(params) {
+    const given = need(params, 'bundle', 'object') ?? {};
+    const device = {
+      registrationId: need(given, 'registration_id', 'int'),
+      identityKey: bytes(given, 'identity_key'),
+      signedPreKey: {
+        keyId: need(given, 'signed_prekey_id', 'int'),
+        publicKey: bytes(given, 'signed_prekey'),
+        signature: bytes(given, 'signature'),
+      },
+    };
+    if (given.prekey_id !== null) device.preKey = { keyId: need(given, 'prekey_id', 'int'), publicKey: bytes(given, 'prekey') };
+    const builder = new libsignal.SessionBuilder(party(params), party(params, 'peer').address);
+    await ask(() => builder.initOutgoing(device));
+    return {};
+  },
+
+  async encrypt(params) {
+    const cipher = new libsignal.SessionCipher(party(params), party(params, 'peer').address);
+    const plaintext = bytes(params, 'plaintext');
+    const { type, body } = await ask(() => cipher.encrypt(plaintext));
+    return { kind: type === 3 ? 'prekey' : 'signal', data: body.toString('hex') };
+  },
+
+  async decrypt(params) {
+    const cipher = new libsignal.SessionCipher(party(params), party(params, 'peer').address);
+    const data = bytes(params, 'data');
+    if (params.kind !== 'prekey' && params.kind !== 'signal') throw new BadParams('kind: expected prekey or signal');
+    const plaintext = await ask(() =>
+      params.kind === 'prekey' ? cipher.decryptPreKeyWhisperMessage(data) : cipher.decryptWhisperMessage(data));
+    return { plaintext: plaintext.toString('hex') };
+  },
+
+  approve(params) {
+    bytes(params, 'identity_key');
+    party(params).approve(party(params, 'peer').durable.name, params.identity_key);
+    return {};
+  },
+
+  restart(params) {
+    // Through text and back: nothing but what is durable survives.
+    parties.set(params.party, new Party(JSON.parse(JSON.stringify(party(params).durable))));
+    return {};
+  },
+
+  observe(params) {
+    return party(params).observe();
+  },
+};
+
+const QUIET = new Set(['hello', 'reset', 'observe']);
+
+// -- JSON-RPC ---------------------------------------------------------------------------------------------------------
+
+async function answer(line) {
+  let request;
+  try {
+    request = JSON.parse(line);
+  } catch {
+    return { id: null, error: { code: -32700, message: 'not JSON' } };
+  }
+  const { id = null, method, params = {} } = request ?? {};
+  if (typeof method !== 'string' || params === null || typeof params !== 'object') {
+    return { id, error: { code: -32600, message: 'not a request' } };
+  }
+  if (!Object.hasOwn(verbs, method)) return { id, error: { code: -32601, message: `no verb ${method}` } };
+  now += 1000;
+  causes = [];
+  parties.get(params.party)?.asked.clear();
+  // What the operation left behind travels with its answer, so that looking at it costs no round trip.
+  const state = () => (QUIET.has(method) ? {} : { state: { [params.party]: parties.get(params.party).observe() } });
+  try {
+    const result = await verbs[method](params);
+    return { id, result: { ...result, ...state() } };
+  } catch (error) {
+    if (error instanceof BadParams) return { id, error: { code: -32602, message: error.message } };
+    if (!(error instanceof PeerRefused)) return { id, error: { code: -32603, message: String(error && error.message) } };
+    const text = [error.cause.message || error.cause.name, ...causes.map((cause) => `[${cause}]`)].join(' ');
+    return { id, error: { code: -32000, message: text, data: { refusal: refusal(error.cause), ...state() } } };
+  }
+}
+
+/** One request at a time, in order. */
+async function main() {
+  let rest = '';
+  process.stdin.setEncoding('utf8');
+  for await (const chunk of process.stdin) {
+    rest += chunk;
+    for (let end = rest.indexOf('\n'); end !== -1; end = rest.indexOf('\n')) {
+      const line = rest.slice(0, end);
+      rest = rest.slice(end + 1);
+      process.stdout.write(JSON.stringify({ jsonrpc: '2.0', ...(await answer(line)) }) + '\n');
+    }
+  }
+}
+
+main();

@@ -1,0 +1,29 @@
+'use strict';
+// CTR-06: a replayed prekey message is refused, also after the session record was lost: (signed prekey id, base key) is
+// remembered. Here a base key is remembered only as long as its session is kept, which is 40 sessions.
+// Attacker: whoever recorded a prekey message made without a one-time prekey, after 40 more sessions or a lost record.
+const { Device, finding, outcome } = require('./lib');
+
+finding('CTR-06', 'a prekey message is delivered again once its session was dropped', async () => {
+  const [alice, bob] = [new Device('alice'), new Device('bob')];
+  await alice.establish(bob, bob.bundle());
+  const recorded = await alice.encrypt(bob, 'pay 10');
+  await bob.decrypt(alice, recorded);
+  const early = await outcome(bob.decrypt(alice, recorded));
+  for (let n = 0; n < 40; n += 1) {
+    await alice.establish(bob, bob.bundle());
+    await bob.decrypt(alice, await alice.encrypt(bob, `session ${n}`));
+  }
+  const late = await outcome(bob.decrypt(alice, recorded));
+  const [carol, dave] = [new Device('carol'), new Device('dave')];
+  await carol.establish(dave, dave.bundle());
+  const other = await carol.encrypt(dave, 'pay 20');
+  await dave.decrypt(carol, other);
+  dave.sessions.clear();
+  const lost = await outcome(dave.decrypt(carol, other));
+  return [
+    ['at first the copy is refused', !early.ok],
+    ['after 40 more sessions it is delivered', late.ok && late.value === 'pay 10'],
+    ['after the session record was lost it is delivered', lost.ok && lost.value === 'pay 20'],
+  ];
+});

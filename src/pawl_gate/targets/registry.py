@@ -1,0 +1,79 @@
+"""Which targets there are, by name.
+
+Nothing is started or imported before it is asked for.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Final
+
+from pawl_gate.targets.base import HarnessBroken, Target
+
+
+class UnknownTarget(LookupError):
+    """No target has this name, and it is not the path of a driver. A mistake of the caller: exit code 2."""
+
+
+class TargetMissing(HarnessBroken):
+    """The target is known but not installed here; the text says what to do."""
+
+
+def find_target(name: str) -> Target:
+    """The target called `name`, or the driver program at the path `name` (it must hold a slash).
+
+    Raises: UnknownTarget, TargetMissing, HarnessBroken.
+    """
+    if name in TARGETS:
+        return TARGETS[name]()
+    if "/" in name:
+        return _program(Path(name))
+    known = ", ".join(sorted(TARGETS))
+    raise UnknownTarget(f"no target is called {name!r}; known are {known}, or give the path of a driver (./driver)")
+
+
+def drivers_folder() -> Path:
+    """Where the drivers lie: the environment's PAWL_DRIVERS, else `drivers` in the checkout."""
+    named = os.environ.get("PAWL_DRIVERS")
+    return Path(named) if named else Path(__file__).resolve().parents[3] / "drivers"
+
+
+def _pawl() -> Target:
+    from pawl_gate.targets.inprocess import InProcessTarget
+
+    return InProcessTarget()
+
+
+def _node_libsignal() -> Target:
+    from pawl_gate.targets.driver import DriverTarget
+
+    folder = drivers_folder() / "node-libsignal"
+    if not (folder / "driver.js").is_file():
+        raise TargetMissing(
+            f"node-libsignal: there is no driver in {folder}; run in a checkout, or let PAWL_DRIVERS name its `drivers`"
+        )
+    node = shutil.which(os.environ.get("PAWL_NODE", "node"))
+    if node is None:
+        raise TargetMissing(
+            "node-libsignal: there is no Node here; install Node 18 or later with npm, then `make setup`"
+        )
+    if not (folder / "node_modules" / "libsignal" / "package.json").is_file():
+        raise TargetMissing("node-libsignal: its Node packages are not installed; run `make setup`")
+    return DriverTarget([node, folder / "driver.js"])
+
+
+def _program(path: Path) -> Target:
+    from pawl_gate.targets.driver import DriverTarget
+
+    if not path.is_file():
+        raise UnknownTarget(f"there is no driver at {path}")
+    if not os.access(path, os.X_OK):
+        raise UnknownTarget(f"the driver {path} is not executable")
+    return DriverTarget([path.resolve()])
+
+
+TARGETS: Final[Mapping[str, Callable[[], Target]]] = {"pawl": _pawl, "node-libsignal": _node_libsignal}
+"""The targets by name."""
