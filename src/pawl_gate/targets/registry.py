@@ -14,6 +14,10 @@ from typing import Final
 from pawl_gate.targets.base import HarnessBroken, Target
 
 
+CONTROL: Final = "control:"
+"""Prefix of the targets that are deliberately broken variants of Pawl."""
+
+
 class UnknownTarget(LookupError):
     """No target has this name, and it is not the path of a driver. A mistake of the caller: exit code 2."""
 
@@ -23,12 +27,15 @@ class TargetMissing(HarnessBroken):
 
 
 def find_target(name: str) -> Target:
-    """The target called `name`, or the driver program at the path `name` (it must hold a slash).
+    """The target called `name`, "control:NAME" for a broken variant, or the driver program at the path `name` (it must
+    hold a slash).
 
     Raises: UnknownTarget, TargetMissing, HarnessBroken.
     """
     if name in TARGETS:
         return TARGETS[name]()
+    if name.startswith(CONTROL):
+        return _control(name.removeprefix(CONTROL))
     if "/" in name:
         return _program(Path(name))
     known = ", ".join(sorted(TARGETS))
@@ -39,6 +46,14 @@ def drivers_folder() -> Path:
     """Where the drivers lie: the environment's PAWL_DRIVERS, else `drivers` in the checkout."""
     named = os.environ.get("PAWL_DRIVERS")
     return Path(named) if named else Path(__file__).resolve().parents[3] / "drivers"
+
+
+def _control(name: str) -> Target:
+    from pawl_gate.controls import CONTROLS
+
+    if name not in CONTROLS:
+        raise UnknownTarget(f"no control is called {name!r}; known are {', '.join(CONTROLS)}")
+    return CONTROLS[name].make()
 
 
 def _pawl() -> Target:
