@@ -149,7 +149,8 @@ class Party {
   }
 
   observe() {
-    this.digest ??= crypto.createHash('sha256').update(canonical(this.durable)).digest('hex');
+    // Keys that are numbers come sorted, the others are never deleted: what is stored has one text.
+    this.digest ??= crypto.createHash('sha256').update(JSON.stringify(this.durable)).digest('hex');
     const most = (field) => Math.max(0, ...[...this.counts.values()].map((counts) => counts[field]));
     return {
       digest: this.digest,
@@ -165,10 +166,8 @@ class Party {
 /** The name in "name" or "name.device"; names hold no dot. */
 const nameOf = (identifier) => String(identifier).split('.', 1)[0];
 
-/** JSON with sorted keys: equal stores give equal text. */
-const canonical = (value) =>
-  JSON.stringify(value, (_, v) =>
-    v && typeof v === 'object' && !Array.isArray(v) ? Object.fromEntries(Object.entries(v).sort(([a], [b]) => (a < b ? -1 : 1))) : v);
+/** In a serialised record, the type of a chain that receives. */
+const RECEIVING = 2;
 
 /** What can be counted in one serialised session record. */
 function count(record) {
@@ -188,7 +187,6 @@ function count(record) {
   }
   return counts;
 }
-const RECEIVING = 2;
 
 // -- refusals ---------------------------------------------------------------------------------------------------------
 
