@@ -222,6 +222,70 @@ def test_changed_sessions_are_read_or_refused(data):
     assert encode_session(value) == record
 
 
+@pytest.mark.parametrize("decode", DECODERS)
+def test_a_record_has_a_limit(decode):
+    """Limits, MAX_RECORD_BYTES: a record over it is refused for its size, before anything else is done with it."""
+    if decode is decode_message_seed:
+        limit = 32
+    else:
+        limit = MAX_RECORD_BYTES
+        with pytest.raises(CorruptStore, match="over 65536 bytes"):
+            decode(bytes(limit + 1))
+    with pytest.raises(CorruptStore) as refusal:
+        decode(bytes(limit - 1))
+    assert "over" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("record", "decode"),
+    [
+        (records_pb2.SessionRecord.FromString(encode_session(SESSION)), decode_session),
+        (records_pb2.PreKeyRecord.FromString(encode_prekey(PreKey(1, PAIR))), decode_prekey),
+        (
+            records_pb2.SignedPreKeyRecord.FromString(encode_signed_prekey(SignedPreKey(1, PAIR, bytes(64), 5))),
+            decode_signed_prekey,
+        ),
+        (
+            records_pb2.LocalIdentityRecord.FromString(encode_local_identity(LocalIdentity(PAIR, 1, 2, 3))),
+            decode_local_identity,
+        ),
+    ],
+    ids=["session", "prekey", "signed prekey", "local identity"],
+)
+def test_reordered_fields_are_refused(record, decode):
+    """PAR-05: the same fields in another order are the same to a lenient reader, and as many bytes; refused."""
+    parts = [type(record)(**{each.name: value}).SerializeToString() for each, value in record.ListFields()]
+    assert decode(b"".join(parts))
+    with pytest.raises(CorruptStore, match="as it was written"):
+        decode(b"".join(reversed(parts)))
+
+
+@pytest.mark.parametrize("position", [0, 1])
+def test_what_stands_before_a_key_is_checked(position):
+    """PAR-05: index and identity are read by hand, so each byte of tag and length has to be the right one."""
+    for record, decode, keys in (
+        (encode_identity(KEY), decode_identity, 1),
+        (encode_session_index([KEY.data, bytes(32)]), decode_session_index, 2),
+    ):
+        for at in range(keys):
+            damaged = bytearray(record)
+            damaged[34 * at + position] ^= 1
+            with pytest.raises(CorruptStore):
+                decode(bytes(damaged))
+
+
+@pytest.mark.parametrize("changes", [{"signature": bytes(63)}, {"signature": None}, {"created_at": 2**63}], ids=repr)
+def test_signed_prekeys_out_of_limits_are_refused(changes):
+    """PAR-03: a record whose values are no signed prekey is corrupt."""
+    record = records_pb2.SignedPreKeyRecord.FromString(encode_signed_prekey(SignedPreKey(1, PAIR, bytes(64), 5)))
+    for name, value in changes.items():
+        record.ClearField(name)
+        if value is not None:
+            setattr(record, name, value)
+    with pytest.raises(CorruptStore):
+        decode_signed_prekey(record.SerializeToString())
+
+
 def rewritten(**changes: object) -> bytes:
     """The session's record as the package writes it with some fields set; None clears one."""
     message = records_pb2.SessionRecord.FromString(encode_session(SESSION))
@@ -292,7 +356,7 @@ def test_a_missing_prekey_id_is_none():
         {"receiving": (dataclasses.replace(CHAIN, kept=2001),)},
         {"receiving": (dataclasses.replace(CHAIN, kept=-1),)},
         {"receiving": (dataclasses.replace(CHAIN, counter=MAX_COUNTER + 2),)},
-        {"receiving": (dataclasses.replace(CHAIN, kept=1601),) * 5},
+        {"receiving": (*(dataclasses.replace(CHAIN, kept=1600),) * 4, dataclasses.replace(CHAIN, kept=1601))},
         {"pending": dataclasses.replace(SESSION.pending, prekey_id=2**32)},
         {"pending": dataclasses.replace(SESSION.pending, signed_prekey_id=2**32)},
         {"pending": dataclasses.replace(SESSION.pending, created_at=2**63)},
