@@ -1,4 +1,7 @@
-"""The Python examples of the documentation, as code that can be run."""
+"""The Python examples of the documentation, as code that can be run.
+
+Blocks fenced as `python` are run by the tests; a sketch that cannot run is fenced as `py`.
+"""
 
 from __future__ import annotations
 

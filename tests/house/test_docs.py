@@ -1,0 +1,104 @@
+"""The documentation is run and compared with the code, so that it cannot drift."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pawl import errors, limits
+from pawl.errors import ProtocolError
+from tools.examples import ROOT, blocks, documents, program
+
+WITH_EXAMPLES = [path for path in documents() if blocks(path)]
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def run(code: str, where: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program in a process and a folder of its own; a warning is an error."""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        cwd=where,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT / "spec")])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("document", WITH_EXAMPLES, ids=name_of)
+def test_examples_run(document: Path, tmp_path: Path) -> None:
+    """The Python blocks of a page, one after the other, are a program that ends well."""
+    result = run(compiled(document), tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
+def compiled(document: Path) -> str:
+    """A program whose tracebacks point into the document."""
+    return f"exec(compile({program(document)!r}, {name_of(document)!r}, 'exec'))"
+
+
+def test_a_broken_example_is_noticed(tmp_path: Path) -> None:
+    """Control: an example whose assertion is wrong fails."""
+    broken = tmp_path / "broken.md"
+    broken.write_text("text\n```python\nx = 1\n```\nmore\n```python\nassert x == 2\n```\n")
+    assert blocks(broken) == ["x = 1\n", "assert x == 2\n"]
+    assert run(program(broken), tmp_path).returncode == 1
+
+
+def test_readme_example_is_short() -> None:
+    """The README shows the API in 15 lines (issue: "few names, shown in the README in 15 lines that run as a test")."""
+    (example,) = blocks(ROOT / "README.md")
+    assert len([line for line in example.splitlines() if line.strip()]) <= 15
+
+
+LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)(?:#[^)]*)?\)")
+
+
+@pytest.mark.parametrize("document", [*documents(), ROOT / "SECURITY.md", ROOT / "CHANGELOG.md"], ids=name_of)
+def test_links_lead_somewhere(document: Path) -> None:
+    """Every relative link names a file of the tree."""
+    targets = LINK.findall(document.read_text(encoding="utf-8"))
+    assert [target for target in targets if not (document.parent / target).exists()] == []
+
+
+# -- reference tables -------------------------------------------------------------------------------------------------
+
+ROW = re.compile(r"^\| `([^`]+)` \| (.*?) \|(?: (.*?) \|)?(?: (.*?) \|)?$", re.MULTILINE)
+
+
+def table(page: str) -> dict[str, tuple[str, ...]]:
+    """The rows of a reference page whose first cell is code."""
+    text = (ROOT / "docs" / "reference" / page).read_text(encoding="utf-8")
+    return {row[0]: row[1:] for row in ROW.findall(text)}
+
+
+def refusals() -> list[type[ProtocolError]]:
+    return [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, ProtocolError)]
+
+
+def test_refusals_page_is_the_code() -> None:
+    """Every refusal is on the page with its code and its sentence, and nothing else is."""
+    expected = {kind.code: (f"`{kind.__name__}`", " ".join((kind.__doc__ or "").split()), "") for kind in refusals()}
+    assert table("refusals.md") == expected
+
+
+def test_refusal_codes_are_unique() -> None:
+    """One code, one meaning."""
+    codes = [kind.code for kind in refusals()]
+    assert len(codes) == len(set(codes))
+
+
+def test_limits_page_is_the_code() -> None:
+    """Every limit is on the page with its value, and nothing else is."""
+    values = {name: value for name, value in vars(limits).items() if name.isupper()}
+    assert {name: int(row[0].replace(",", "")) for name, row in table("limits.md").items()} == values
