@@ -1,0 +1,265 @@
+"""Sequence charts in plain text: what happened in a history, for people.
+
+One lane for each party that takes part and one for the network, where the attacker sits; one row for each operation
+that did something. Plain ASCII, so that it reads the same in a terminal, a CI log and a mail.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from typing import Final
+
+from pawl_spec.history import Event, History, Outcome
+from pawl_spec.registry import Violation
+from pawl_spec.trace import FORGERIES, JUNK, PARTIES, TAMPERS, Kind
+
+LANE: Final = 15
+"""Columns from one lane to the next: room for an arrow with a word on it."""
+
+MARGIN: Final = 9
+"""Columns before the first lane: the step's number, and a mark where it broke."""
+
+NETWORK: Final = -1
+"""The lane of the network, between the first party and the others."""
+
+FORGED: Final = {
+    "bad-signature": "with a changed signature",
+    "swap-signed-prekey": "with the attacker's signed prekey in it",
+    "swap-identity": "with the attacker's identity key in it",
+    "attacker-bundle": "that is all the attacker's",
+    "low-order-signed-prekey": "signed by the attacker, with a signed prekey of small order",
+    "low-order-prekey": "with a one-time prekey of small order",
+    "swap-prekey": "with the attacker's one-time prekey in it",
+    "key-type": "with a key of an unknown type",
+    "short-signature": "with a signature cut short",
+    "prekey-id": "with a one-time prekey id that is nobody's",
+}
+
+CHANGED: Final = {
+    "mac": "its MAC changed",
+    "ciphertext": "its ciphertext changed",
+    "counter": "its counter raised",
+    "previous-counter": "its previous counter raised",
+    "ratchet-key": "another ratchet key",
+    "version": "another version byte",
+    "truncate": "its end cut off",
+    "unknown-field": "an unknown field put in",
+    "duplicate-field": "a field repeated",
+    "overlong-varint": "a number encoded too long",
+    "registration-id": "another registration id",
+    "prekey-id": "another one-time prekey id",
+    "drop-prekey-id": "its one-time prekey id left out",
+    "signed-prekey-id": "another signed prekey id",
+    "base-key": "another base key",
+    "identity-key": "another identity key",
+    "outer-version": "another version byte outside",
+    "low-order-identity": "an identity key of small order",
+    "low-order-base-key": "a base key of small order",
+    "low-order-ratchet-key": "a ratchet key of small order",
+    "reorder-fields": "its fields in another order",
+    "wrong-wire-type": "a field of the wrong wire type",
+    "outer-unknown-field": "an unknown field put in outside",
+    "outer-duplicate-field": "a field repeated outside",
+    "outer-overlong-varint": "a number encoded too long outside",
+    "trailing-byte": "a byte added at its end",
+}
+
+MADE_UP: Final = {
+    "empty": "an empty message",
+    "version-only": "a message of one version byte",
+    "random": "random bytes",
+    "version-random": "random bytes behind a version byte",
+    "well-formed": "a well-formed message that nobody sent",
+    "oversized": "a message over every limit",
+    "huge-length": "a message with a field that claims a huge length",
+}
+
+
+def chart(history: History, *, broken: Violation | None = None, rows: int | None = None) -> str:
+    """Draw a history, each line ended by a newline. The violation's row is marked, with what was wrong under it.
+
+    With `rows`, of a longer history only the first rows and those around the violation (or the last) are drawn.
+    """
+    shown = [event for event in history.events if _did_something(event)]
+    if history.closing is not None and (broken is None or broken.event.step < history.closing):
+        shown = [event for event in shown if event.step < history.closing]
+    lanes = _lanes(shown)
+    lines = [_head(lanes)]
+    before = -1
+    for event in _window(shown, broken, rows):
+        at = shown.index(event)
+        if at - before > 1:
+            lines.append(f"{'...':>6}   {at - before - 1} steps left out")
+        if history.closing is not None and event.step >= history.closing > (shown[at - 1].step if at else -1):
+            lines.append(f"{'':{MARGIN}}now the network delivers everything, and both sides of each pair talk again")
+        lines.append(_row(event, lanes, broken is not None and event is broken.event))
+        if broken is not None and event is broken.event:
+            lines += textwrap.wrap(
+                broken.what, 90, initial_indent=" " * MARGIN + "^ ", subsequent_indent=" " * MARGIN + "  "
+            )
+        before = at
+    if not shown:
+        lines.append(f"{'':{MARGIN}}nothing happened: no operation had anything to act on")
+    elif (left := len(shown) - 1 - before) > 0 and broken is None:
+        lines.append(f"{'...':>6}   {left} steps left out")
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def _did_something(event: Event) -> bool:
+    return event.outcome is not Outcome.SKIPPED and event.op.kind is not Kind.NOP
+
+
+def _window(shown: list[Event], broken: Violation | None, rows: int | None) -> list[Event]:
+    """The events to draw: all, or the first few and those that lead to the violation (or the end)."""
+    end = next((at + 1 for at, event in enumerate(shown) if broken is not None and event is broken.event), len(shown))
+    # What follows a violation says nothing more about it.
+    shown = shown[:end]
+    if rows is None or len(shown) <= rows:
+        return shown
+    first = rows // 3
+    return shown[:first] + shown[len(shown) - (rows - first) :]
+
+
+def _lanes(shown: list[Event]) -> dict[int, int]:
+    """Column of each lane: the parties that take part, the network behind the first of them."""
+    parties = sorted({p for event in shown for p in (event.actor, event.peer) if p is not None and p >= 0})
+    order = [*parties[:1], NETWORK, *parties[1:]]
+    return {party: MARGIN + 3 + LANE * at for at, party in enumerate(order)}
+
+
+def _head(lanes: dict[int, int]) -> str:
+    line = f"{'step':>6}"
+    for party, column in lanes.items():
+        name = "network" if party == NETWORK else PARTIES[party]
+        line = line.ljust(column - len(name) // 2) + name
+    return line
+
+
+def _row(event: Event, lanes: dict[int, int], marked: bool) -> str:
+    width = max(lanes.values()) + 4
+    line = list(f"{'>>' if marked else '':>2}{event.step:>4}".ljust(width))
+    for party, column in lanes.items():
+        line[column] = ":" if party == NETWORK else "|"
+    for start, end, label, arrives in _arrows(event):
+        if start in lanes and end in lanes:
+            _draw(line, lanes[start], lanes[end], label, arrives)
+    if not _arrows(event) and event.actor in lanes:
+        line[lanes[event.actor]] = "*"
+    return "".join(line) + sentence(event)
+
+
+def _draw(line: list[str], start: int, end: int, label: str, arrives: bool) -> None:
+    """An arrow from one column to another: `--m0-->`, or `--m0--x` for what is refused."""
+    low, high = min(start, end), max(start, end)
+    for at in range(low + 1, high):
+        line[at] = "-" if line[at] == " " else line[at]
+    if end > start:
+        line[end - 1] = ">" if arrives else "x"
+        at = low + 2
+    else:
+        line[end + 1] = "<" if arrives else "x"
+        at = low + 3
+    line[at : at + len(label)] = label
+
+
+def _arrows(event: Event) -> list[tuple[int, int, str, bool]]:
+    """The arrows of a row: from lane, to lane, label, whether it was accepted."""
+    kind, arrives = event.op.kind, event.outcome is Outcome.DONE
+    if event.actor is None:
+        return []
+    name = "?" if event.message is None else f"m{event.message}"
+    if kind is Kind.SEND and event.message is not None:
+        return [(event.actor, NETWORK, name, True)]
+    if kind is Kind.BURST and event.counters:
+        return [(event.actor, NETWORK, f"{len(event.counters)} lost", True)]
+    if kind is Kind.ESTABLISH and event.peer is not None:
+        return [(event.peer, event.actor, "bundle", arrives)]
+    if kind is Kind.FORGE_BUNDLE:
+        return [(NETWORK, event.actor, "forged", arrives)]
+    if kind is Kind.INJECT:
+        return [(NETWORK, event.actor, "junk", arrives)]
+    if kind is Kind.TAMPER:
+        return [(NETWORK, event.actor, f"{name}*", arrives)]
+    if kind in (Kind.DELIVER, Kind.REDIRECT, Kind.REPLAY):
+        return [(NETWORK, event.actor, name, arrives)]
+    return []
+
+
+def sentence(event: Event) -> str:
+    """One event in words: who did what, and how it ended."""
+    actor, peer = _name(event.actor), _name(event.peer)
+    name = "a message" if event.message is None else f"m{event.message}"
+    op = event.op
+    match op.kind:
+        case Kind.ESTABLISH:
+            with_key = "" if event.prekey_id is None else f" with one-time prekey {event.prekey_id}"
+            return _ended(event, f"{actor} starts a session from {peer}'s bundle{with_key}")
+        case Kind.FORGE_BUNDLE:
+            return _ended(event, f"{actor} is handed a bundle for {peer} {FORGED[FORGERIES[op['how']]]}", "accepts it")
+        case Kind.SEND:
+            said = "" if event.header is None else f": {event.header.kind} message, counter {event.header.counter}"
+            return _ended(event, f"{actor} sends {name} to {peer}{said}")
+        case Kind.BURST:
+            counters = f" (counters {event.counters[0]} to {event.counters[-1]})" if event.counters else ""
+            return _ended(event, f"{actor} sends {peer} {len(event.counters)} messages, all lost{counters}")
+        case Kind.DELIVER:
+            return _ended(event, f"{actor} gets {name}", _reads(event))
+        case Kind.REPLAY:
+            return _ended(event, f"{actor} gets {name} again", _reads(event))
+        case Kind.REDIRECT:
+            return _ended(event, f"{actor} gets {name} as if from {peer}", _reads(event))
+        case Kind.TAMPER:
+            return _ended(event, f"{actor} gets {name} with {CHANGED[TAMPERS[op['field']]]}", _reads(event))
+        case Kind.INJECT:
+            return _ended(event, f"{actor} gets {MADE_UP[JUNK[op['what']]]} as if from {peer}", _reads(event))
+        case Kind.DUPLICATE:
+            return f"the network makes a second copy of {name}"
+        case Kind.DROP:
+            return f"the network loses {name}"
+        case Kind.REINSTALL:
+            return _ended(event, f"{actor} loses its store and starts again with a new identity")
+        case Kind.APPROVE:
+            return _ended(event, f"{actor} approves {peer}'s present identity key")
+        case Kind.RESTART:
+            return _ended(event, f"{actor} restarts from what is stored")
+        case Kind.CRASH:
+            return _ended(event, f"{actor} is to crash at store step {op['at']} of what it does next")
+        case Kind.INSPECT:
+            readable = ", ".join(f"m{handle}" for handle in event.readable or ())
+            return _ended(event, f"the attacker takes {actor}'s session state and reads {readable or 'nothing'}")
+        case _:
+            return str(op)
+
+
+def _name(party: int | None) -> str:
+    return PARTIES[party] if party is not None and 0 <= party < len(PARTIES) else "nobody"
+
+
+def _reads(event: Event) -> str:
+    if event.plaintext is None or event.plaintext == event.message:
+        return "reads it"
+    return "reads what nobody sent" if event.plaintext < 0 else f"reads m{event.plaintext}"
+
+
+def _ended(event: Event, text: str, done: str = "") -> str:
+    """Append how the event ended. `done` is said where it was carried out."""
+    match event.outcome:
+        case Outcome.DONE:
+            return f"{text}: {done}" if done else text
+        case Outcome.REFUSED:
+            own_words = f" ({_short(event.text)})" if event.code in (None, "unknown") and event.text else ""
+            return f"{text}: refused, {event.code or 'unknown'}{own_words}"
+        case Outcome.CRASHED:
+            return f"{text}: crashes on the way, as asked"
+        case Outcome.DIED:
+            return f"{text}: DIED, {_short(event.text)}"
+        case Outcome.HUNG:
+            return f"{text}: HUNG, no answer in time"
+        case _:
+            return f"{text}: nothing to do"
+
+
+def _short(text: str, most: int = 80) -> str:
+    """A target's own words on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 3] + "..."
