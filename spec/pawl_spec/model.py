@@ -190,6 +190,7 @@ class Model:
         self.parties = [self._party(is_strict) for is_strict in strict]
         self.messages: list[Message] = []
         self.diverged = False
+        self._delivered: set[int] = set()
         self._attacker = self.terms.fresh("attacker")
 
     def _party(self, strict: bool) -> Party:
@@ -212,6 +213,8 @@ class Model:
             return self._deliver(event)
         if kind is Kind.INJECT:
             return self._inject(event)
+        if event.outcome is not Outcome.DONE:
+            return None
         if kind is Kind.REINSTALL and event.actor is not None:
             self.parties[event.actor] = self._party(self.parties[event.actor].strict)
         elif kind is Kind.APPROVE and event.actor is not None and event.peer is not None:
@@ -422,6 +425,7 @@ class Model:
         late = old is not None and party.sessions[peer][0] is not old
         front = self._promotes(result.starts_chain)
         if self._took_effect(event):
+            self._delivered.add(message.handle)
             if old is not None:
                 self._replace(party, peer, old, result.session, to_front=front and late)
             elif message.outer is not None:
@@ -445,7 +449,8 @@ class Model:
     ) -> tuple[Received, Session]:
         """A repeated prekey message: its inner message, on the session that its base key names."""
         if outer.identity != session.remote or session.remote != party.pins.get(peer):
-            raise Refusals([Refusal("untrusted-identity", "IDC-04"), Refusal("bad-mac", "IDC-04")])
+            rule = "IDC-04" if outer.identity != session.remote else "IDC-08"
+            raise Refusals([Refusal("untrusted-identity", rule), Refusal("bad-mac", rule)])
         return self._receive_signal(party, peer, message, [session])
 
     def _receive_first(self, party: Party, peer: int, message: Message, outer: Outer) -> Received:
@@ -592,6 +597,9 @@ class Model:
     def _ruled(self, event: Event, message: Message, reasons: list[Refusal]) -> list[Refusal]:
         """Name the invariant by what the attacker did, where the reason alone does not say it."""
         rule = None
+        if message.handle not in self._delivered:
+            # No repeat: its key was dropped at the edge of the window.
+            reasons = [Refusal(reason.code, reason.rule.replace("CTR-03", "CTR-04")) for reason in reasons]
         if event.op.kind is Kind.TAMPER:
             rule = RULE_OF_TAMPER.get(TAMPERS[event.op["field"]])
         elif (event.actor, event.peer) != (message.receiver, message.sender):
@@ -688,12 +696,18 @@ class Refusals(Exception):
 
 
 RULE_OF_TAMPER = {
+    "mac": "AUT-01",
+    "ciphertext": "AUT-01",
+    "counter": "AUT-01",
+    "previous-counter": "AUT-01",
+    "ratchet-key": "AUT-01",
+    "unknown-field": "AUT-01",
     "identity-key": "IDC-04",
     "low-order-identity": "IDC-05",
     "low-order-base-key": "IDC-05",
     "low-order-ratchet-key": "IDC-05",
 }
-"""Where another invariant than AUT-01 is at stake when the change is not noticed."""
+"""The invariant at stake when the change is not noticed. The others leave what is authenticated as it was."""
 
 
 def reachable(message: Message) -> frozenset[str]:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from pawl_spec.history import Limits, Observe
 from pawl_spec.registry import Finding, Story, Violation, invariant
+from pawl_spec.trace import Kind
 
 BUDGET = 'threat model, "Chain/key budget enforcement to bound memory/time amplification"'
 CATALOGUE = Limits()
@@ -29,7 +30,8 @@ def work_per_message_is_bounded(story: Story) -> Iterator[Finding]:
     """One message causes at most the stated number of key derivations over all candidate sessions together."""
     most = story.history.target.limits.derivations_per_message
     for event in story.events:
-        if most is None or event.after is None or event.after.work is None or event.message is None or event.counters:
+        one_message = event.message is not None or event.op.kind is Kind.INJECT
+        if most is None or event.after is None or event.after.work is None or not one_message:
             continue
         work = event.after.work
         yield Violation(event, f"{work} derivations for one message, {most} are stated") if work > most else None
