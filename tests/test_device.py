@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -628,7 +629,7 @@ def test_limits_through_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
         waiting.append((sender, receiver, sender.send(receiver)))
         if chance(1)[0] % 5 < 3:
             sender, receiver, message = waiting.pop(chance(1)[0] % len(waiting))
-            code = outcome(lambda: receiver.take(sender, message))
+            code = outcome(partial(receiver.take, sender, message))
             assert code in {"accepted", "duplicate-message", "bad-mac"}
             accepted += code == "accepted"
             refused += code != "accepted"
@@ -675,6 +676,9 @@ def test_another_identity_is_refused() -> None:
         message = impostor.send(alice)
         with alice.refuses("untrusted-identity"):
             alice.device.decrypt(address, message)
+        # The question of identity comes before any work: the message need not be authentic for this answer.
+        with alice.refuses("untrusted-identity"):
+            alice.device.decrypt(address, rebuilt(message, prekey_id=None))
     talk(alice, bob)
 
 
@@ -705,6 +709,8 @@ def test_replaced_identity() -> None:
         bob.take(alice, late)
     with bob.refuses("untrusted-identity"):
         bob.take(alice, repeated[1])
+    with bob.refuses("untrusted-identity"):
+        bob.take(alice, rebuilt(repeated[1], identity_key=renewed.device.identity_key))
     with bob.refuses("untrusted-identity"):
         bob.meet(alice)
     # Under the new identity a session can start, and the old ones do not get in its way.
@@ -794,6 +800,17 @@ def test_callback_declines(answer: object) -> None:
     assert len(alice_asked.questions) == 2
     assert bob_asked.questions == [("carol", stranger.device.identity_key)]
     assert bob.device.pinned_identity("carol") is None
+
+
+def test_policy_by_itself() -> None:
+    """A policy says the same outside a device: the default approves, a strict one does not."""
+    key = Party(BOB).device.identity_key
+    IdentityPolicy().approve("bob", key)
+    with pytest.raises(ProtocolError) as caught:
+        IdentityPolicy(trust_on_first_use=False).approve("bob", key)
+    assert caught.value.code == "untrusted-identity"
+    assert IdentityPolicy().trusts_unasked
+    assert not IdentityPolicy(on_first_use=lambda name, key: True).trusts_unasked
 
 
 def test_callback_raises() -> None:
@@ -1167,7 +1184,7 @@ def test_failing_store(number: int) -> None:
         device = Device(failing, rng=Random("again"), clock=lambda: bob.now)
         failing.left = at
         before = failing.inner.snapshot()
-        code = outcome(lambda: operation(device))
+        code = outcome(partial(operation, device))
         if not failing.failed:
             assert code == "accepted"
             break
@@ -1225,6 +1242,20 @@ def test_memo_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     memos = alice.device._memos
     for memo in (memos.sessions, memos.indexes, memos.identities):
         assert 0 < len(memo._held) <= 2
+
+
+def test_memo_saves_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    """BND-03: a device that goes on with what it wrote itself decodes no session again."""
+    alice, bob = talking()
+
+    def never(data: bytes) -> None:
+        raise AssertionError
+
+    for party in (alice, bob):
+        monkeypatch.setattr(party.device._memos.sessions, "_decode", never)
+    for _ in range(3):
+        talk(alice, bob)
+        assert bob.take(alice, alice.send(bob)) == b"text"
 
 
 def test_evicted_session_is_forgotten() -> None:

@@ -41,6 +41,11 @@ def other(session: Session, number: int) -> Session:
     return replace(session, root_key=RootKey(bytes([number]) * 32))
 
 
+def theirs_at(session: Session, counter: int) -> Session:
+    """`session` with another next counter on its only receiving chain."""
+    return replace(session, receiving=(replace(session.receiving[0], counter=counter),))
+
+
 def code_of(sessions: list[Session], message: SignalMessage) -> str:
     with pytest.raises(ProtocolError) as caught:
         cipher.open_message(sessions, message, nothing_kept)
@@ -152,7 +157,7 @@ def test_which_refusal_is_told() -> None:
     ours, theirs = two_sides()
     key = ours.sending.ratchet.public
     knowing = receive(theirs, key, 0)[0].session
-    far = replace(knowing, receiving=(replace(knowing.receiving[0], counter=30_000),))
+    far = theirs_at(knowing, 30_000)
     message = message_of(ours)
     assert code_of([], message) == "no-session"
     assert code_of([knowing], message) == "duplicate-message"
@@ -161,7 +166,8 @@ def test_which_refusal_is_told() -> None:
     assert code_of([knowing], ahead) == "too-far-ahead"
     assert code_of([theirs], ahead) == "too-far-ahead"
     assert code_of([far, theirs], replace(message, counter=55_001)) == "too-far-ahead"
-    fresh = replace(knowing, receiving=(replace(knowing.receiving[0], counter=0),))
+    assert code_of([theirs_at(knowing, 0), far], replace(message, counter=30_000)) == "bad-mac"
+    fresh = theirs_at(knowing, 0)
     assert code_of([knowing, fresh], replace(message, mac=bytes(8))) == "bad-mac"
 
 
