@@ -159,10 +159,13 @@ def advance(session: Session, derived: Derived, *, rng: Rng) -> Advanced:
     # A kept key is used up.
     if not derived.chain_key:
         stepped = ReceivingChain(chain.ratchet_key, chain.chain_key, chain.counter, chain.kept - 1)
-        chains = tuple(stepped if each is chain else each for each in session.receiving)
+        chains = tuple([stepped if each is chain else each for each in session.receiving])
         return Advanced(_with_receiving(session, chains), chain.ratchet_key, False, used=derived.counter)
     stepped = ReceivingChain(chain.ratchet_key, ChainKey(derived.chain_key), derived.counter + 1, chain.kept)
-    chains = tuple(stepped if each is chain else each for each in session.receiving)
+    chains = tuple([stepped if each is chain else each for each in session.receiving])
+    # The common case.
+    if not derived.skipped:
+        return Advanced(_with_receiving(session, chains), chain.ratchet_key, False)
     chains, skipped, dropped = _keep(chains, stepped, derived.skipped)
     return Advanced(_with_receiving(session, chains), chain.ratchet_key, False, skipped=skipped, dropped=dropped)
 
