@@ -47,7 +47,7 @@ MAX_UNACKNOWLEDGED_SECONDS: Final = 30 * 24 * 60 * 60
 """Seconds for which an initiator may send on a session that the peer never answered. Source: the official client."""
 
 MAX_SEEN_BASE_KEYS: Final = 10_000
-"""Base keys remembered per signed prekey for prekey messages without a one-time prekey (CTR-06), then refused by name."""
+"""Base keys remembered per signed prekey, for messages without a one-time prekey (CTR-06); then refused by name."""
 
 MAX_RECORD_BYTES: Final = 64 * 1024
 """Bytes of one stored record. A session record is under 1.5 KiB; the rest is room for later versions."""
