@@ -421,7 +421,8 @@ class Model:
                 result, old = self._receive_first(party, peer, message, message.outer), None
         except Refusals as refusals:
             self.diverged |= event.outcome is Outcome.DONE
-            return refuse(self._ruled(event, message, refusals.reasons))
+            expect = refuse(self._ruled(event, message, refusals.reasons))
+            return replace(expect, codes=expect.codes | PARSE_REFUSALS) if message.lenient else expect
         late = old is not None and party.sessions[peer][0] is not old
         front = self._promotes(result.starts_chain)
         if self._took_effect(event):
@@ -602,6 +603,9 @@ class Model:
             reasons = [Refusal(reason.code, reason.rule.replace("CTR-03", "CTR-04")) for reason in reasons]
         if event.op.kind is Kind.TAMPER:
             rule = RULE_OF_TAMPER.get(TAMPERS[event.op["field"]])
+            if rule == "IDC-05":
+                # A weak key may be refused where it is read, before anything else is looked at.
+                reasons = [*reasons, Refusal("invalid-key", rule)]
         elif (event.actor, event.peer) != (message.receiver, message.sender):
             rule = "IDC-04"
         elif event.op.kind is Kind.REPLAY and message.outer is not None and reasons[0].rule in ("CTR-03", "KEY-03"):

@@ -299,13 +299,23 @@ def _well_formed(kind: str, how: int, noise: bytes) -> bytes:
 # -- a stolen state ---------------------------------------------------------------------------------------------------
 
 
+MAX_STEPS = 4
+"""Chain steps that the search takes from each secret.
+
+A chain key retained at position p reads message p at the first step; the steps behind it are for where message p was
+lost, or not recorded.
+"""
+
+MAX_KEYS = 4_096
+"""Keys that the search derives at most, so that a state with thousands of kept keys is searched in a second."""
+
+
 @dataclass(frozen=True, slots=True)
 class Recorded:
     """A message as the attacker recorded it: its SignalMessage and the identities (33 bytes) under its MAC."""
 
     handle: int
     signal: bytes
-    counter: int
     sender: bytes
     receiver: bytes
 
@@ -313,16 +323,15 @@ class Recorded:
 def readable(secrets: Iterable[bytes], recorded: Sequence[Recorded]) -> tuple[int, ...]:
     """Handles of the recorded messages that a key derived from the secrets authenticates.
 
-    Each secret is tried as a message seed, and as a chain key stepped as far as the highest recorded counter. That is
-    all that symmetric-key state can be: what takes a Diffie-Hellman step leads forward, to keys not yet used. All
-    secrets are stepped side by side, until `MAX_KEYS` keys were derived from them.
+    Each secret is tried as a message seed, and as a chain key stepped a few times. That is all that symmetric-key state
+    can be: what takes a Diffie-Hellman step leads forward, to keys not yet used. All secrets are stepped side by side,
+    until `MAX_KEYS` keys were derived from them.
     """
     if not recorded:
         return ()
-    steps = min(max(entry.counter for entry in recorded) + 1, MAX_STEPS)
     chains = list(secrets)
     mac_keys = [kdf.message_keys(secret)[1] for secret in chains]
-    for _ in range(steps):
+    for _ in range(MAX_STEPS):
         if len(mac_keys) + len(chains) > MAX_KEYS:
             break
         stepped = [kdf.step_chain(chain) for chain in chains]
@@ -334,11 +343,3 @@ def readable(secrets: Iterable[bytes], recorded: Sequence[Recorded]) -> tuple[in
         if any(hmac.digest(key, body, "sha256")[:8] == mac for key in mac_keys):
             found.append(entry.handle)
     return tuple(found)
-
-
-MAX_STEPS = 64
-"""Chain steps that the attacker's search takes from each secret."""
-
-MAX_KEYS = 20_000
-"""Keys that the attacker's search derives from one state: all of `MAX_STEPS` for some 300 secrets, fewer for more, which
-are kept message keys for the most part."""

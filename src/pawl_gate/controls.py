@@ -111,6 +111,8 @@ class _RemembersPlaintexts(Wrapped):
         try:
             text = self.read[message.serialized] = super().decrypt(peer, message)
         except DuplicateMessage:
+            if message.serialized not in self.read:
+                raise
             return self.read[message.serialized]
         return text
 
@@ -257,6 +259,22 @@ class SignatureUnchecked(Patched):
     """The signed prekey's signature is not verified."""
 
     patches = ((f"{xeddsa.__name__}.verify", _anything),)
+
+
+class _AcceptsAnyMac:
+    """Stands for the module `hmac` where a received code is compared."""
+
+    @staticmethod
+    def compare_digest(one: bytes, other: bytes) -> bool:
+        """They are always the same."""
+        return len(one) == len(other)
+
+
+@control("mac-unchecked", "AUT-01")
+class MacUnchecked(Patched):
+    """The message authentication code is not compared."""
+
+    patches = (("pawl.session.cipher.hmac", _AcceptsAnyMac),)
 
 
 # -- stores that do one thing wrong -----------------------------------------------------------------------------------

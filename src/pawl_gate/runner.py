@@ -92,7 +92,7 @@ class Run:
         self._armed.clear()
         self.history.closing = len(self.history.events)
         pairs = sorted({(min(route), max(route)) for route in self._routes if route[0] != route[1]})
-        while self._flight:
+        while self._flight and not self._over:
             self.step(op(Kind.DELIVER, index=0))
         for one, other in pairs:
             self._talk(one, other)
@@ -101,9 +101,11 @@ class Run:
 
     def _talk(self, one: int, other: int) -> None:
         for _ in range(ROUNDS):
-            if self._heard(one, other) and self._heard(other, one):
-                return
-            if self._over:
+            start = len(self.history.events)
+            # Both ways in every round: a side that establishes anew is heard only when it sends.
+            heard = [self._heard(one, other), self._heard(other, one)]
+            refused = {event.code for event in self.history.events[start:]}
+            if all(heard) or self._over or "untrusted-identity" in refused:
                 return
 
     def _heard(self, sender: int, receiver: int) -> bool:
@@ -111,8 +113,9 @@ class Run:
         sent = self.step(op(Kind.SEND, actor=sender, peer=receiver))
         if sent.outcome is Outcome.REFUSED:
             self.step(op(Kind.ESTABLISH, actor=sender, peer=receiver, one_time=1))
+        if sent.outcome is not Outcome.DONE:
             return False
-        received = self.step(op(Kind.DELIVER, index=len(self._flight) - 1)) if self._flight else sent
+        received = self.step(op(Kind.DELIVER, index=0))
         if received.outcome is Outcome.REFUSED:
             self.step(op(Kind.ESTABLISH, actor=receiver, peer=sender, one_time=1))
         return received.outcome is Outcome.DONE
@@ -211,13 +214,13 @@ class Run:
         self._routes.append((actor, peer))
         self._texts[text] = handle
         self._flight.append(handle)
-        self._record(handle, message, seen, actor, peer)
+        self._record(handle, message, actor, peer)
         return replace(event, message=handle, header=seen, canonical=is_canonical(message))
 
-    def _record(self, handle: int, message: WireMessage, seen: Header, actor: int, peer: int) -> None:
+    def _record(self, handle: int, message: WireMessage, actor: int, peer: int) -> None:
         if self._hello.level >= Observe.STATE:
             sender, receiver = self._identities[actor], self._identities[peer]
-            self._recorded.append(Recorded(handle, inner_data(message), seen.counter, sender, receiver))
+            self._recorded.append(Recorded(handle, inner_data(message), sender, receiver))
 
     def _burst(self, event: Event) -> Event:
         """Many messages that the network loses at once."""

@@ -20,32 +20,30 @@ REPLAY = 'threat model, "Message Replay / Counter Reuse"'
 
 def _counters(story: Story, *, only_after_restart: bool) -> Iterator[Finding]:
     due: dict[str, int] = defaultdict(int)
-    lost: dict[str, int] = defaultdict(int)
-    restarted: set[str] = set()
-    chain_of: dict[tuple[int, int], str] = {}
+    explained: dict[str, int] = defaultdict(int)
+    lost: dict[tuple[int, int], int] = defaultdict(int)
+    restarted: set[int | None] = set()
     for event in story.events:
         if event.op.kind is Kind.RESTART or event.outcome is Outcome.CRASHED:
+            restarted.add(event.actor)
+        if event.outcome is Outcome.CRASHED and event.op.kind is Kind.SEND:
             # The crash may have fallen between commit and hand-out: that explains one missing counter, no more.
-            for (actor, _), chain in chain_of.items():
-                if actor == event.actor:
-                    restarted.add(chain)
-                    lost[chain] += event.outcome is Outcome.CRASHED and event.op.kind in (Kind.SEND, Kind.BURST)
+            lost[who(event)] += 1
         if event.header is None:
             continue
         chain = event.header.ratchet_key
-        chain_of[who(event)] = chain
+        explained[chain] += lost.pop(who(event), 0)
         for counter in event.counters or (event.header.counter,):
-            judged = not only_after_restart or chain in restarted
             # A repeated counter is a repeated message key: two ciphertexts under one key and IV.
             if counter < due[chain]:
                 problem = f"counter {counter} again, {due[chain]} was due"
-            elif counter - due[chain] > lost[chain]:
+            elif counter - due[chain] > explained[chain]:
                 problem = f"counter {counter} skips {due[chain]} and no lost call explains it"
             else:
                 problem = ""
-            if judged:
+            if not only_after_restart or event.actor in restarted:
                 yield Violation(event, problem) if problem else None
-            lost[chain] -= max(counter - due[chain], 0)
+            explained[chain] -= max(counter - due[chain], 0)
             due[chain] = counter + 1
 
 
