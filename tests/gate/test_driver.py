@@ -212,7 +212,18 @@ def test_a_driver_that_does_not_read_does_not_block_us(start: Start) -> None:
     """Driver contract: HANG is a result, also when the request does not fit the pipe."""
     world = start(on("restart", "reply(request, result={})", "time.sleep(60)"), timeout=1.0).world(1)
     world.restart(0)
+    before = time.monotonic()
     with pytest.raises(TargetHung):
+        world.decrypt(0, 1, WireMessage("signal", bytes(512 * 1024)))
+    assert time.monotonic() - before < 4
+
+
+def test_a_driver_that_answers_before_it_has_read_is_a_broken_harness(start: Start) -> None:
+    """Driver contract: one request, one answer. An answer to half a request answers nothing."""
+    early = "out({'jsonrpc': '2.0', 'id': request['id'] + 1, 'result': RESULTS['decrypt']})"
+    world = start(on("restart", "reply(request, result={})", "time.sleep(0.3)", early, "time.sleep(60)")).world(1)
+    world.restart(0)
+    with pytest.raises(HarnessBroken, match="before it had read"):
         world.decrypt(0, 1, WireMessage("signal", bytes(512 * 1024)))
 
 
@@ -242,7 +253,8 @@ BREACHES = {
     "junk before the answer": on("encrypt", "print('warning!')", "reply(request, result=RESULTS['encrypt'])"),
     "junk after the answer": on(
         "encrypt",
-        "sys.stdout.write(json.dumps({'jsonrpc': '2.0', 'id': request['id'], 'result': {}}) + '\\n{}\\n')",
+        "answer = {'jsonrpc': '2.0', 'id': request['id'], 'result': RESULTS['encrypt']}",
+        "sys.stdout.write(json.dumps(answer) + '\\n{}\\n')",
         "sys.stdout.flush()",
     ),
     "not UTF-8": on("encrypt", "sys.stdout.buffer.write(b'\\xff\\xfe\\n')", "sys.stdout.flush()"),
@@ -253,6 +265,7 @@ BREACHES = {
     "an id of another type": on("encrypt", "out({'jsonrpc': '2.0', 'id': str(request['id']), 'result': {}})"),
     "no version": on("encrypt", "out({'id': request['id'], 'result': RESULTS['encrypt']})"),
     "result and error": on("encrypt", "reply(request, result={}, error={'code': -32000, 'message': ''})"),
+    "an extra member": on("encrypt", "reply(request, result=RESULTS['encrypt'], extra=1)"),
     "neither": on("encrypt", "reply(request)"),
     "a huge line": on("encrypt", f"sys.stdout.write('x' * {MAX_LINE_BYTES + 65537})", "sys.stdout.flush()"),
     "closed stdout": on("encrypt", "os.close(1)", "time.sleep(60)"),

@@ -50,6 +50,8 @@ class Tale:
         self.history = History(Hello("by hand", "1", level, can, limits, profile), Trace((), strict=mask))
         self.expect: Expect | None = None
         """What the model says of the last event."""
+        self.due: SentHeader | None = None
+        """What the model expects of the message sent last."""
         self._model = Model(self.history.target, [party in strict for party in range(len(PARTIES))])
         self._sent: list[tuple[int, int, Header]] = []
         self._versions = [0] * len(PARTIES)
@@ -80,6 +82,7 @@ class Tale:
         if not {"code", "crash", "died"} & set(how):
             event = replace(event, message=handle, canonical=True)
         self._add(event, **how)
+        self.due = self.expect.header if self.expect else None
         if self.last.outcome is Outcome.DONE:
             seen = wire(self.expect.header if self.expect else None)
             self._edit(header=replace(seen, **(header or {})))

@@ -367,10 +367,6 @@ def _bundle(result: Mapping[str, Any]) -> Bundle:
 _BUNDLE = tuple(field.name for field in fields(Bundle))
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
 # -- target and world -------------------------------------------------------------------------------------------------
 
 
@@ -446,7 +442,7 @@ class DriverTarget:
         process = self._process
         line = process.exchange(json.dumps(request, separators=(",", ":")).encode())
         try:
-            answer = json.loads(line, parse_constant=_no_constant)
+            answer = json.loads(line)
         except (ValueError, RecursionError):
             process.broken(f"not JSON on stdout: {_shown(line)}")
         if type(answer) is not dict or answer.get("jsonrpc") != "2.0":

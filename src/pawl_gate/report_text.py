@@ -1,0 +1,361 @@
+"""Reports in plain text and as JSON documents: what holds, what broke, what was reached, what is not known.
+
+The first line says what holds or what broke, the next what to do about it.
+"""
+
+from __future__ import annotations
+
+import shlex
+import textwrap
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pawl_gate.chart import chart, sentence
+from pawl_gate.expect import Comparison, Expected
+from pawl_gate.verify import Exit, Found, Report, unsupported
+from pawl_spec.history import History
+from pawl_spec.invariants import INVARIANTS
+from pawl_spec.judge import Broken, Verdict
+from pawl_spec.registry import THREATS, Invariant
+
+WIDTH: Final = 100
+"""Columns of running text; charts may be wider."""
+
+CHART_ROWS: Final = 40
+"""Rows of one chart in a report. `pawl replay` draws them all."""
+
+FAMILIES: Final = {
+    "ATM": "atomicity",
+    "AUT": "authenticity",
+    "BND": "bounds",
+    "CNF": "conformance",
+    "CTR": "counters and replay",
+    "GRP": "groups",
+    "IDC": "identity continuity",
+    "KEY": "key deletion",
+    "PAR": "parsing",
+    "SEC": "forward secrecy",
+    "WRK": "workers",
+}
+
+WORDS: Final = {
+    Verdict.VIOLATED: "VIOLATED",
+    Verdict.HOLDS: "hold",
+    Verdict.NOT_REACHED: "not reached",
+    Verdict.UNSUPPORTED: "unsupported (declared)",
+    Verdict.PENDING: "not yet judged",
+}
+
+
+def family(id_: str) -> str:
+    """The family of an invariant: the letters of its id."""
+    return id_.split("-")[0]
+
+
+def replay_command(path: Path, target: str) -> str:
+    """The command that reproduces a saved finding."""
+    return f"pawl replay {shlex.quote(str(path))} --target {shlex.quote(target)}"
+
+
+# -- pawl verify ------------------------------------------------------------------------------------------------------
+
+
+def verify_text(report: Report, saved: Mapping[str, Path], expected: Expected | None, code: Exit) -> str:
+    """The whole report of `pawl verify`, ended by a newline."""
+    parts = [_head(report, saved, expected, code), _table(report)]
+    for id_, found in report.by_size():
+        reason = expected.findings.get(id_) if expected else None
+        parts.append(_finding(found, saved.get(id_), report.target, reason))
+    parts += [_reached(report), _unknown(report)]
+    return "\n".join(part for part in parts if part)
+
+
+def _head(report: Report, saved: Mapping[str, Path], expected: Expected | None, code: Exit) -> str:
+    who = f"{report.hello.name} {report.hello.version}"
+    held, broke = report.with_verdict(Verdict.HOLDS), sorted(report.found)
+    if expected is not None:
+        lines = list(_against(expected, expected.compare(report.found), who))
+    elif broke:
+        lines = [f"{who} does not hold: {', '.join(broke)}"]
+    elif code is Exit.HOLDS:
+        lines = [f"{who} holds: all {len(held)} invariants that can be judged on it"]
+    else:
+        lines = [f"{who}: nothing is violated, but the run is incomplete; {len(held)} invariants hold"]
+    if saved and code is Exit.VIOLATED:
+        lines.append(_advice(report, saved, expected))
+    lines += [f"incomplete: {gap}" for gap in report.gaps]
+    if report.cut:
+        lines.append("run again on a quieter machine, or with a larger --budget")
+    rate = report.steps / report.seconds if report.seconds else 0.0
+    lines.append(
+        f"judged {report.traces:,} traces with {report.steps:,} steps in {report.seconds:.1f} s "
+        f"({rate:,.0f} steps/s), observed at level L{report.hello.level.value}, "
+        f"budget {report.budget.name}, seed {report.seed}"
+    )
+    return "\n".join(lines) + "\n"
+
+
+def _advice(report: Report, saved: Mapping[str, Path], expected: Expected | None) -> str:
+    """What to do about it: one fault can break several invariants, and the shortest trace says most."""
+    new = [id_ for id_, _ in report.by_size() if id_ in saved and not (expected and id_ in expected.findings)]
+    if not new:
+        return "the findings that were expected and found are below"
+    several = "of several findings begin with the one of the shortest trace; " if len(new) > 1 else ""
+    return f"{several}reproduce {new[0]} with: {replay_command(saved[new[0]], report.target)}"
+
+
+def _against(expected: Expected, comparison: Comparison, who: str) -> Iterator[str]:
+    if comparison.same:
+        yield f"{who} is as expected: exactly the {len(expected.findings)} expected findings"
+        return
+    yield f"{who} is not as expected"
+    for id_ in comparison.new:
+        yield f"  new: {id_} does not hold; mend it, or add it with its reason to the expected findings"
+    for id_ in comparison.vanished:
+        yield f"  vanished: {id_} was expected ({expected.findings[id_]}) and was not found; take it off the list"
+
+
+def _table(report: Report) -> str:
+    verdicts = report.tally.verdicts()
+    lines = []
+    for name, words in FAMILIES.items():
+        counts = Counter(verdict for id_, verdict in verdicts.items() if family(id_) == name)
+        if counts:
+            said = ", ".join(f"{counts[verdict]} {word}" for verdict, word in WORDS.items() if counts[verdict])
+            lines.append(f"  {name}  {words:<21}  {said}")
+    return "\n".join(lines) + "\n"
+
+
+def _finding(found: Found, path: Path | None, target: str, reason: str | None) -> str:
+    lines = [_claim(found.broken.invariant)]
+    if reason is not None:
+        lines.append(f"  expected: {reason}")
+    lines += [
+        f"  threat: {THREATS[found.broken.invariant.threat]}",
+        f"  source: {found.broken.invariant.source}",
+        f"  found by: {found.engine}",
+    ]
+    lines.append(f"  saved: {path}" if path else "  not saved: see above")
+    if path:
+        lines.append(f"  reproduce: {replay_command(path, target)}")
+    drawn = chart(found.history, broken=found.broken.violation, rows=CHART_ROWS)
+    return "\n".join(lines) + "\n\n" + textwrap.indent(drawn, "  ")
+
+
+def _claim(entry: Invariant) -> str:
+    return textwrap.fill(f"{entry.id} does not hold: {entry.claim}", WIDTH, subsequent_indent="  ")
+
+
+def _reached(report: Report) -> str:
+    reached = report.reached
+    lines = [
+        "reached",
+        _listed("operations", reached.operations),
+        _listed("refusals", reached.refusals),
+        f"  ratchet steps  {reached.ratchet_steps:,}",
+        f"  crashes        {reached.crashes:,}",
+    ]
+    if reached.deaths:
+        lines.append(f"  died or hung   {reached.deaths:,}")
+    lines += [
+        f"  {engine.name:<13}  {engine.traces:,} traces, {engine.steps:,} steps" + (engine.note and f"; {engine.note}")
+        for engine in report.engines
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _listed(what: str, counts: Counter[str]) -> str:
+    said = ", ".join(f"{name} {count:,}" for name, count in counts.most_common()) or "none"
+    return textwrap.fill(
+        said, WIDTH, initial_indent=f"  {what:<15}", subsequent_indent=" " * 17, break_on_hyphens=False
+    )
+
+
+def _unknown(report: Report) -> str:
+    lines = [f"  {e.id}  not reached: {e.claim}" for e in report.with_verdict(Verdict.NOT_REACHED)]
+    lines += [f"  {e.id}  unsupported: {why}" for e, why in unsupported(report.hello)]
+    lines += [f"  {e.id}  not yet judged: {e.claim} ({e.pending})" for e in report.with_verdict(Verdict.PENDING)]
+    return "\n".join(["nothing is said of", *lines]) + "\n" if lines else ""
+
+
+# -- documents --------------------------------------------------------------------------------------------------------
+
+
+def verify_document(report: Report, saved: Mapping[str, Path], expected: Expected | None, code: Exit) -> dict[str, Any]:
+    """The report of `pawl verify --json`."""
+    hello = report.hello
+    document: dict[str, Any] = {
+        "format": "pawl-report",
+        "version": 1,
+        "target": _target(report),
+        "exit": int(code),
+        "outcome": code.name.lower(),
+        "gaps": report.gaps,
+        "budget": report.budget.name,
+        "seed": report.seed,
+        "traces": report.traces,
+        "steps": report.steps,
+        "seconds": round(report.seconds, 3),
+        "steps_per_second": round(report.steps / report.seconds, 1) if report.seconds else 0.0,
+        "engines": [
+            {"name": e.name, "traces": e.traces, "steps": e.steps, "seconds": round(e.seconds, 3), "note": e.note}
+            for e in report.engines
+        ],
+        "reached": {
+            "operations": dict(sorted(report.reached.operations.items())),
+            "skipped": report.reached.skipped,
+            "refusals": dict(sorted(report.reached.refusals.items())),
+            "ratchet_steps": report.reached.ratchet_steps,
+            "crashes": report.reached.crashes,
+            "died_or_hung": report.reached.deaths,
+        },
+        "invariants": [
+            {
+                "id": entry.id,
+                "verdict": report.tally.verdict(entry).value,
+                "checked": report.tally.checked[entry.id],
+                "violated": report.tally.violated[entry.id],
+            }
+            for entry in INVARIANTS
+        ],
+        "unsupported": {entry.id: why for entry, why in unsupported(hello)},
+        "findings": [_found_document(found, saved.get(id_)) for id_, found in report.by_size()],
+    }
+    if expected is not None:
+        comparison = expected.compare(report.found)
+        document["expected"] = {
+            "findings": expected.findings,
+            "new": comparison.new,
+            "vanished": comparison.vanished,
+        }
+    return document
+
+
+def _target(report: Report) -> dict[str, Any]:
+    hello = report.hello
+    return {
+        "asked": report.target,
+        "name": hello.name,
+        "version": hello.version,
+        "level": hello.level.value,
+        "capabilities": sorted(hello.capabilities),
+    }
+
+
+def _found_document(found: Found, path: Path | None) -> dict[str, Any]:
+    violation = found.broken.violation
+    return {
+        "id": found.broken.invariant.id,
+        "claim": found.broken.invariant.claim,
+        "what": violation.what,
+        "step": violation.event.step,
+        "operations": len(found.trace.ops),
+        "found_by": found.engine,
+        "file": str(path) if path else None,
+        "chart": chart(found.history, broken=violation, rows=CHART_ROWS).splitlines(),
+    }
+
+
+# -- pawl replay ------------------------------------------------------------------------------------------------------
+
+
+def replay_text(history: History, broken: Iterable[Broken], checked: Counter[str], name: str) -> str:
+    """What a trace does on a target, and what it shows."""
+    who = f"{history.target.name} {history.target.version}"
+    broken = list(broken)
+    if not broken:
+        head = f"{who} holds on {name}: {len(checked)} invariants were checked"
+        if not checked:
+            head = f"{who}: nothing was judged on {name}; no operation had anything to act on"
+        return f"{head}\n\n{chart(history)}"
+    ids = ", ".join(one.invariant.id for one in broken)
+    parts = [f"{who} does not hold on {name}: {ids}\n"]
+    for one in broken:
+        drawn = chart(history, broken=one.violation)
+        parts.append(_claim(one.invariant) + "\n\n" + textwrap.indent(drawn, "  "))
+    return "\n".join(parts)
+
+
+def replay_document(history: History, broken: Iterable[Broken], checked: Counter[str], code: Exit) -> dict[str, Any]:
+    """The report of `pawl replay --json`."""
+    return {
+        "format": "pawl-replay",
+        "version": 1,
+        "target": {"name": history.target.name, "version": history.target.version},
+        "exit": int(code),
+        "outcome": code.name.lower(),
+        "checked": dict(sorted(checked.items())),
+        "violations": [
+            {"id": one.invariant.id, "claim": one.invariant.claim, "what": one.violation.what, "step": _step(one)}
+            for one in broken
+        ],
+        "closing": history.closing,
+        "events": [
+            {
+                "step": event.step,
+                "op": str(event.op),
+                "outcome": event.outcome.value,
+                "code": event.code,
+                "text": sentence(event),
+            }
+            for event in history.events
+        ],
+    }
+
+
+def _step(one: Broken) -> int:
+    return one.violation.event.step
+
+
+# -- pawl invariants --------------------------------------------------------------------------------------------------
+
+
+def invariants_text() -> str:
+    """Every registered invariant: id, claim, how it is judged."""
+    judged = sum(entry.predicate is not None for entry in INVARIANTS)
+    parts = [f"{len(INVARIANTS)} invariants: {judged} judged, {len(INVARIANTS) - judged} not yet judged"]
+    for name, words in FAMILIES.items():
+        parts.append(f"\n{name}  {words}")
+        for entry in INVARIANTS:
+            if family(entry.id) == name:
+                parts += _described(entry)
+    return "\n".join(parts) + "\n"
+
+
+def _described(entry: Invariant) -> Iterator[str]:
+    yield textwrap.fill(f"{entry.id}  {entry.claim}", WIDTH, initial_indent="  ", subsequent_indent=" " * 10)
+    if entry.predicate is None:
+        yield f"{'':10}not yet judged: {entry.pending}"
+        return
+    said = f"{entry.threat}, level L{entry.level.value}, source: {entry.source}"
+    yield textwrap.fill(said, WIDTH, initial_indent=" " * 10, subsequent_indent=" " * 10)
+    if entry.not_covered:
+        yield textwrap.fill(
+            f"not covered: {entry.not_covered}", WIDTH, initial_indent=" " * 10, subsequent_indent=" " * 10
+        )
+
+
+def invariants_document() -> dict[str, Any]:
+    """The registry, for machines."""
+    return {
+        "format": "pawl-invariants",
+        "version": 1,
+        "threats": THREATS,
+        "invariants": [
+            {
+                "id": entry.id,
+                "threat": entry.threat,
+                "claim": entry.claim,
+                "source": entry.source,
+                "level": entry.level.value,
+                "refusals": list(entry.refusals),
+                "needs": sorted(entry.needs),
+                "not_covered": entry.not_covered,
+                "judged": entry.predicate is not None,
+                "pending": entry.pending,
+            }
+            for entry in INVARIANTS
+        ],
+    }

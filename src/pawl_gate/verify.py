@@ -1,0 +1,358 @@
+"""Verification: run every engine on a target, judge each history, and keep the shortest trace of each finding.
+
+The engines, in order: the directed scenarios, the committed corpus, a seeded random walk, and Hypothesis. What they do
+is counted in traces, never in seconds, so that one seed gives the same traces and verdicts; the time cap of a budget
+only cuts, and a run that was cut says so and is not a success.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from enum import IntEnum
+from itertools import islice
+from typing import Final, TextIO
+
+from pawl_gate.engines import corpus, machine
+from pawl_gate.engines.walk import traces as walk
+from pawl_gate.runner import run_trace
+from pawl_gate.scenarios import scenarios
+from pawl_gate.shrink import shrink
+from pawl_gate.targets.base import Target
+from pawl_gate.targets.inprocess import InProcessTarget
+from pawl_spec.history import Hello, History, Outcome
+from pawl_spec.invariants import INVARIANTS
+from pawl_spec.judge import Broken, Tally, Verdict, judge
+from pawl_spec.registry import Invariant
+from pawl_spec.trace import Trace
+
+PROGRESS_SECONDS: Final = 5.0
+"""Seconds between two lines of progress of one engine."""
+
+
+class Exit(IntEnum):
+    """Exit codes of every verb. They are an interface."""
+
+    HOLDS = 0
+    VIOLATED = 1
+    USAGE = 2
+    BROKEN = 3
+    """The harness or the target broke; nothing was judged by it."""
+    INCOMPLETE = 4
+    """Nothing is violated, but something that could be judged was not reached, or the run was cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How much is searched."""
+
+    name: str
+    walks: int
+    """Traces of the random walk, for a target in this process."""
+    examples: int
+    """Traces that Hypothesis tries in each of its rounds; each round ends with a new finding, or with none."""
+    driven_share: float
+    """Share of both that a target in a process of its own gets: each operation takes several exchanges over pipes."""
+    shrink_steps: int
+    """Operations that shrinking may run, shared by all findings."""
+    seconds: float
+    """Cap on the search, in seconds of wall time; shrinking and the report come on top."""
+
+
+BUDGETS: Final = {
+    budget.name: budget
+    for budget in (
+        Budget("smoke", walks=300, examples=50, driven_share=0.4, shrink_steps=6_000, seconds=50),
+        Budget("pr", walks=4_000, examples=500, driven_share=0.5, shrink_steps=60_000, seconds=15 * 60),
+        Budget("nightly", walks=200_000, examples=10_000, driven_share=0.5, shrink_steps=400_000, seconds=8 * 60 * 60),
+    )
+}
+
+
+@dataclass(slots=True)
+class Reached:
+    """What the histories of a run came to: a search that never gets there proves nothing."""
+
+    operations: Counter[str] = field(default_factory=Counter)
+    """By kind; those that had nothing to act on are not in it."""
+    skipped: int = 0
+    """Operations that had nothing to act on, or that the target declares it cannot do."""
+    refusals: Counter[str] = field(default_factory=Counter)
+    """By code."""
+    ratchet_steps: int = 0
+    """First messages read under a new ratchet key of the peer."""
+    crashes: int = 0
+    """Crashes that were asked for and struck."""
+    deaths: int = 0
+    """Operations in which the target died or hung."""
+
+    def add(self, history: History) -> None:
+        """Count one history."""
+        key_of: dict[int, str] = {}
+        heard: set[tuple[int | None, str]] = set()
+        for event in history.events:
+            if event.outcome is Outcome.SKIPPED:
+                self.skipped += 1
+                continue
+            self.operations[event.op.kind.word] += 1
+            if event.outcome is Outcome.REFUSED:
+                self.refusals[event.code or "unknown"] += 1
+            self.crashes += event.outcome is Outcome.CRASHED
+            self.deaths += event.outcome in (Outcome.DIED, Outcome.HUNG)
+            if event.message is None:
+                continue
+            if event.header is not None:
+                key_of[event.message] = event.header.ratchet_key
+            elif event.plaintext is not None and event.message in key_of:
+                heard.add((event.actor, key_of[event.message]))
+        self.ratchet_steps += len(heard)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One violated invariant, with the shortest trace that shows it."""
+
+    trace: Trace
+    history: History
+    broken: Broken
+    engine: str
+    """What found it first: an engine, and for a scenario its name."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineRun:
+    """What one engine did."""
+
+    name: str
+    traces: int
+    steps: int
+    seconds: float
+    note: str = ""
+    """What it left out, and why."""
+
+
+@dataclass(slots=True)
+class Report:
+    """Everything that a run found out."""
+
+    hello: Hello
+    target: str
+    """The name or command by which the target was asked for."""
+    budget: Budget
+    seed: int
+    tally: Tally
+    reached: Reached = field(default_factory=Reached)
+    engines: list[EngineRun] = field(default_factory=list)
+    found: dict[str, Found] = field(default_factory=dict)
+    """By invariant id."""
+    traces: int = 0
+    steps: int = 0
+    seconds: float = 0.0
+    """Of the search, without shrinking."""
+    cut: str = ""
+    """Why the run ended before its budget was used up; empty if it did not."""
+
+    def by_size(self) -> list[tuple[str, Found]]:
+        """The findings, shortest trace first: of several that one fault causes, it is the one to look at first."""
+        return sorted(self.found.items(), key=lambda item: (_size(item[1].trace), item[0]))
+
+    def with_verdict(self, verdict: Verdict) -> list[Invariant]:
+        """The invariants of that verdict, by id."""
+        return [entry for entry in INVARIANTS if self.tally.verdict(entry) is verdict]
+
+    @property
+    def exit(self) -> Exit:
+        """The exit code, where no findings are expected."""
+        if self.found:
+            return Exit.VIOLATED
+        return Exit.INCOMPLETE if self.gaps else Exit.HOLDS
+
+    @property
+    def gaps(self) -> list[str]:
+        """Why the run does not say all that it could have said."""
+        missed = ", ".join(entry.id for entry in self.with_verdict(Verdict.NOT_REACHED))
+        gaps = [self.cut] if self.cut else []
+        if missed:
+            gaps.append(f"never reached, so nothing is known of it: {missed}")
+        # A run that judged nothing is never a success.
+        if not self.with_verdict(Verdict.HOLDS) and not self.found:
+            gaps.append("no invariant could be judged on this target")
+        return gaps
+
+
+class Cut(Exception):
+    """The time cap was reached."""
+
+
+class Verification:
+    """One run of all engines on one target."""
+
+    def __init__(self, target: Target, *, name: str, budget: Budget, seed: int, progress: TextIO) -> None:
+        self._target = target
+        self._progress = progress
+        self._started = self._told = time.monotonic()
+        self._engine = ""
+        self._share = 1.0 if isinstance(target, InProcessTarget) else budget.driven_share
+        self.report = Report(target.hello, name, budget, seed, Tally(target.hello))
+
+    def run(self) -> Report:
+        """Run all engines, then shrink what was found. Raises: HarnessBroken."""
+        report = self.report
+        engines: tuple[tuple[str, Callable[[], str]], ...] = (
+            ("scenarios", self._scenarios),
+            ("corpus", self._corpus),
+            ("walk", self._walk),
+            ("hypothesis", self._hypothesis),
+        )
+        for name, engine in engines:
+            self._engine = name
+            traces, steps, started = report.traces, report.steps, time.monotonic()
+            try:
+                note = engine()
+            except Cut:
+                note = "cut by the time cap"
+                report.cut = f"the time cap of {report.budget.seconds:.0f} s cut the search, in the engine {name!r}"
+            seconds = time.monotonic() - started
+            done = EngineRun(name, report.traces - traces, report.steps - steps, seconds, note)
+            report.engines.append(done)
+            self._say(f"{name}: {done.traces} traces, {done.steps} steps, {seconds:.1f} s" + (note and f"; {note}"))
+            if report.cut:
+                break
+        report.seconds = time.monotonic() - self._started
+        self._shrink()
+        return report
+
+    # -- engines ------------------------------------------------------------------------------------------------------
+
+    def _scenarios(self) -> str:
+        hello, left_out, lacking = self._target.hello, 0, set[str]()
+        for scenario in scenarios():
+            if lacks := scenario.lacks(hello):
+                left_out += 1
+                lacking.update(lacks)
+                continue
+            for label, trace in scenario.traces(hello.limits):
+                self._run(trace, f"scenario {label}")
+        return f"{left_out} scenarios left out, as the target lacks {', '.join(sorted(lacking))}" if left_out else ""
+
+    def _corpus(self) -> str:
+        entries = corpus.load(corpus.SESSION_TRACE)
+        for name, trace in entries:
+            self._run(trace, f"corpus {name}")
+        return "" if entries else f"there is no corpus at {corpus.SESSION_TRACE}"
+
+    def _walk(self) -> str:
+        for trace in islice(walk(self.report.seed), int(self.report.budget.walks * self._share)):
+            self._run(trace, "walk")
+        return ""
+
+    def _hypothesis(self) -> str:
+        result = machine.search(
+            self._target,
+            examples=int(self.report.budget.examples * self._share),
+            seed=self.report.seed,
+            ignore=frozenset(self.report.found),
+            deadline=self._started + self.report.budget.seconds,
+            on_history=lambda history: self._judge(history, "hypothesis"),
+        )
+        if not result.complete:
+            raise Cut
+        return ""
+
+    # -- judging ------------------------------------------------------------------------------------------------------
+
+    def _run(self, trace: Trace, engine: str) -> None:
+        self._check_time()
+        self._judge(run_trace(self._target, trace), engine)
+
+    def _check_time(self) -> None:
+        if time.monotonic() - self._started > self.report.budget.seconds:
+            raise Cut
+
+    def _judge(self, history: History, engine: str) -> None:
+        report = self.report
+        broken, checked = judge(history)
+        report.tally.add(broken, checked)
+        report.reached.add(history)
+        report.traces += 1
+        report.steps += len(history.events)
+        for one in broken:
+            old = report.found.get(one.invariant.id)
+            if old is None:
+                self._say(f"{one.invariant.id} does not hold ({engine}): {one.violation.what}")
+            if old is None or _size(history.trace) < _size(old.trace):
+                found_by = old.engine if old else engine
+                report.found[one.invariant.id] = Found(history.trace, history, one, found_by)
+        now = time.monotonic()
+        if now - self._told > PROGRESS_SECONDS:
+            self._say(f"{self._engine}: {report.traces} traces, {report.steps} steps so far")
+
+    def _say(self, text: str) -> None:
+        self._told = time.monotonic()
+        print(f"[{self._told - self._started:6.1f} s] {text}", file=self._progress, flush=True)
+
+    # -- shrinking ----------------------------------------------------------------------------------------------------
+
+    def _shrink(self) -> None:
+        found = self.report.found
+        for id_ in sorted(found):
+            small = shortest(self._target, found[id_], steps=self.report.budget.shrink_steps // len(found))
+            self._say(f"{id_}: shortest trace has {len(small.trace.ops)} operations")
+            found[id_] = small
+
+
+def shortest(target: Target, found: Found, *, steps: int) -> Found:
+    """The plainest trace that still violates the invariant of `found`, within so many operations run."""
+    best, left = found, steps
+
+    def still_fails(trace: Trace) -> bool:
+        nonlocal best, left
+        if left <= 0:
+            return False
+        history = run_trace(target, trace)
+        # Each message of a burst is an operation too.
+        left -= max(len(history.events), 1) + sum(len(event.counters) for event in history.events)
+        broken, _ = judge(history, [found.broken.invariant])
+        if broken:
+            best = Found(trace, history, broken[0], found.engine)
+        return bool(broken)
+
+    start = found.trace
+    # What comes after the violation is not needed for it, unless the closing part is where it shows.
+    cut = replace(start, ops=start.ops[: found.broken.violation.event.step + 1])
+    if len(cut.ops) < len(start.ops) and still_fails(cut):
+        start = cut
+    small = shrink(start, still_fails, budget=steps)
+    if best.trace != small:
+        # The last trace that was tried and failed is not always the one that was kept.
+        history = run_trace(target, small)
+        broken, _ = judge(history, [found.broken.invariant])
+        best = Found(small, history, broken[0], found.engine) if broken else found
+    return best
+
+
+def _size(trace: Trace) -> int:
+    """Operations, each message of a burst counted: what a trace costs to run and to read."""
+    return len(trace.ops) + sum(op["count"] for op in trace.ops if "count" in op.kind.names)
+
+
+def unsupported(hello: Hello) -> Iterator[tuple[Invariant, str]]:
+    """The invariants on which the target declares that it cannot be judged, each with why."""
+    for entry in INVARIANTS:
+        if entry.predicate is None:
+            continue
+        why = []
+        if hello.level < entry.level:
+            why.append(f"needs observation level L{entry.level.value}, the target offers L{hello.level.value}")
+        if lacks := sorted(entry.needs - hello.capabilities):
+            why.append(f"needs {', '.join(lacks)}, which the target declares that it lacks")
+        if why:
+            yield entry, "; ".join(why)
+
+
+def stderr() -> TextIO:
+    """Where progress goes."""
+    return sys.stderr
