@@ -13,7 +13,6 @@ from typing import Final
 
 from pawl_gate.targets.base import HarnessBroken, Target
 
-
 CONTROL: Final = "control:"
 """Prefix of the targets that are deliberately broken variants of Pawl."""
 
@@ -27,8 +26,9 @@ class TargetMissing(HarnessBroken):
 
 
 def find_target(name: str) -> Target:
-    """The target called `name`, "control:NAME" for a broken variant, or the driver program at the path `name` (it must
-    hold a slash).
+    """The target called `name`.
+
+    "control:NAME" is a broken variant of Pawl, and a name with a slash in it is the path of a driver program.
 
     Raises: UnknownTarget, TargetMissing, HarnessBroken.
     """
