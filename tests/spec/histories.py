@@ -1,7 +1,7 @@
 """Histories written by hand: what a target did is stated by the test, event by event, and no implementation is asked.
 
-A `Tale` is a history in the making. Each method adds one event; the test says how it ended: `DONE` unless a refusal code,
-a crash or a death is given. What nobody states is filled in as an honest target would have it: headers as the model
+A `Tale` is a history in the making. Each method adds one event; the test says how it ended: `DONE` unless a refusal
+code, a crash or a death is given. What nobody states is filled in as an honest target would have it: headers as the model
 expects them, a state that changes when something was done, one derivation of work, everything durable.
 `holds` and `breaks` turn a function that returns a tale into a test of one invariant.
 """
@@ -31,6 +31,8 @@ SMALL = Limits(
 )
 """Limits whose edges a test comes to in a few messages."""
 
+PLAIN = Profile()
+
 ABLE = frozenset({"reinstall", "approve", "strict-identity", "restart", "crash", "work", "deterministic"})
 
 
@@ -41,7 +43,7 @@ class Tale:
         self,
         *,
         limits: Limits = SMALL,
-        profile: Profile = Profile(),
+        profile: Profile = PLAIN,
         level: Observe = Observe.STATE,
         can: frozenset[str] = ABLE,
         strict: Sequence[int] = (),

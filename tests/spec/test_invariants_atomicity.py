@@ -1,4 +1,4 @@
-"""Atomicity, judged over histories written by hand: each predicate holds on one and is violated on another."""
+"""Atomicity, judged over histories written by hand: each holds on one and is violated on another."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from tests.spec.histories import ALICE, BOB, Tale, breaks, holds, met
 
 @holds("ATM-01")
 def test_a_crash_leaves_the_state_before() -> Tale:
-    """"After a crash at any point, the reopened store holds exactly the state before or exactly the state after"."""
+    """Claim: "After a crash at any point, the reopened store holds exactly the state before or exactly the state
+    after".
+    """
     tale = Tale().establish(ALICE, BOB)
     message = tale.send(ALICE, BOB)
     # What was not committed can be delivered again; what was is a duplicate.
@@ -19,7 +21,7 @@ def test_a_crash_leaves_the_state_before() -> Tale:
 
 @holds("ATM-01")
 def test_a_crash_leaves_the_state_after() -> Tale:
-    """"... or exactly the state after": the message counts as delivered."""
+    """Claim: "... or exactly the state after": the message counts as delivered."""
     tale = Tale().establish(ALICE, BOB)
     message = tale.send(ALICE, BOB)
     return tale.deliver(message, crash="after").deliver(message, code="duplicate-message")
@@ -27,7 +29,7 @@ def test_a_crash_leaves_the_state_after() -> Tale:
 
 @breaks("ATM-01", says="half of the step")
 def test_a_crash_leaves_half_a_step() -> Tale:
-    """"exactly the state before or exactly the state after": it is neither."""
+    """Claim: "exactly the state before or exactly the state after": it is neither."""
     tale = met()
     return tale.deliver(tale.send(ALICE, BOB), crash="between")
 
@@ -37,13 +39,13 @@ def test_a_crash_leaves_half_a_step() -> Tale:
 
 @holds("ATM-02")
 def test_results_are_durable() -> Tale:
-    """"A ciphertext or plaintext is handed out only after the state that spent its key is durable"."""
+    """Claim: "A ciphertext or plaintext is handed out only after the state that spent its key is durable"."""
     return met()
 
 
 @breaks("ATM-02")
 def test_a_ciphertext_is_handed_out_early() -> Tale:
-    """"A ciphertext ... is handed out only after": it was not."""
+    """Claim: "A ciphertext ... is handed out only after": it was not."""
     tale = met()
     tale.send(ALICE, BOB, seen={"durable": False})
     return tale
@@ -51,7 +53,7 @@ def test_a_ciphertext_is_handed_out_early() -> Tale:
 
 @breaks("ATM-02")
 def test_a_plaintext_is_handed_out_early() -> Tale:
-    """"A ... plaintext is handed out only after": it was not."""
+    """Claim: "A ... plaintext is handed out only after": it was not."""
     tale = met()
     return tale.deliver(tale.send(ALICE, BOB), seen={"durable": False})
 

@@ -1,4 +1,4 @@
-"""Authenticity and conformance, judged over histories written by hand: each predicate holds on one, is violated on another."""
+"""Authenticity and conformance, judged over histories written by hand: each holds on one and is violated on another."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ INNER = ("mac", "ciphertext", "counter", "previous-counter", "ratchet-key", "unk
 
 @holds("AUT-01")
 def test_changed_messages_are_refused() -> Tale:
-    """"A message whose authenticated bytes differ from what its sender sent is refused"."""
+    """Claim: "A message whose authenticated bytes differ from what its sender sent is refused"."""
     tale = met()
     message = tale.send(ALICE, BOB)
     for name in INNER:
@@ -24,28 +24,30 @@ def test_changed_messages_are_refused() -> Tale:
 
 @pytest.mark.parametrize("name", INNER)
 def test_changed_messages_are_accepted(name: str) -> None:
-    """"... is refused": it was accepted, and the plaintext was the one that was sent."""
+    """Claim: "... is refused": it was accepted, and the plaintext was the one that was sent."""
     tale = met()
     assert broken(tale.tamper(tale.send(ALICE, BOB), name)) == {"AUT-01"}
 
 
 @breaks("AUT-01", says="accepted; expected a refusal: bad-mac")
 def test_a_changed_mac_is_accepted() -> Tale:
-    """"... is refused": the MAC was not looked at."""
+    """Claim: "... is refused": the MAC was not looked at."""
     tale = met()
     return tale.tamper(tale.send(ALICE, BOB), "mac")
 
 
 @breaks("AUT-01", says="a plaintext that nobody sent")
 def test_a_plaintext_that_nobody_sent() -> Tale:
-    """"no plaintext comes out that nobody sent": one does, from changed bytes."""
+    """Claim: "no plaintext comes out that nobody sent": one does, from changed bytes."""
     tale = met()
     return tale.tamper(tale.send(ALICE, BOB), "ciphertext", plaintext=-1)
 
 
 @breaks("AUT-01", "CTR-03", says="accepted")
 def test_a_changed_copy_of_a_read_message_is_accepted() -> Tale:
-    """"A message whose authenticated bytes differ ... is refused", also where the original would be a duplicate."""
+    """Claim: "A message whose authenticated bytes differ ... is refused", also where the original would be a
+    duplicate.
+    """
     tale = met()
     message = tale.send(ALICE, BOB)
     return tale.deliver(message).tamper(message, "mac")
@@ -53,7 +55,7 @@ def test_a_changed_copy_of_a_read_message_is_accepted() -> Tale:
 
 @breaks("AUT-01")
 def test_a_well_formed_message_that_nobody_sent_is_accepted() -> Tale:
-    """"... what nobody sent": made up by the attacker, without a plaintext that anybody knows."""
+    """Claim: "... what nobody sent": made up by the attacker, without a plaintext that anybody knows."""
     return met().inject(ALICE, BOB, "well-formed")
 
 
@@ -76,7 +78,7 @@ def test_a_changed_message_is_refused_for_another_reason() -> Tale:
 
 @holds("CNF-01")
 def test_messages_say_what_they_must() -> Tale:
-    """"Each message sent carries the ratchet key, counters and prekey header that the protocol prescribes"."""
+    """Claim: "Each message sent carries the ratchet key, counters and prekey header that the protocol prescribes"."""
     tale = Tale().establish(ALICE, BOB)
     for _ in range(3):
         tale.send(ALICE, BOB)
@@ -88,7 +90,7 @@ def test_messages_say_what_they_must() -> Tale:
 
 @breaks("CNF-01", says="a signal message, a prekey message was due")
 def test_a_prekey_header_is_missing() -> Tale:
-    """"prekey header": the second message before any answer has none, and is lost if the first one is."""
+    """Claim: "prekey header": the second message before any answer has none, and is lost if the first one is."""
     tale = Tale().establish(ALICE, BOB)
     tale.send(ALICE, BOB)
     tale.send(ALICE, BOB, header={"kind": "signal"})
@@ -97,7 +99,7 @@ def test_a_prekey_header_is_missing() -> Tale:
 
 @breaks("CNF-01", says="a prekey message, a signal message was due")
 def test_a_prekey_header_stays() -> Tale:
-    """"prekey header": it is still there after the peer answered."""
+    """Claim: "prekey header": it is still there after the peer answered."""
     tale = met()
     tale.send(ALICE, BOB, header={"kind": "prekey"})
     return tale
@@ -105,7 +107,7 @@ def test_a_prekey_header_stays() -> Tale:
 
 @breaks("CNF-01", says="not the ratchet key of the sending chain")
 def test_the_ratchet_does_not_turn() -> Tale:
-    """"the ratchet key": Bob answered with a new one, Alice goes on with her old one."""
+    """Claim: "the ratchet key": Bob answered with a new one, Alice goes on with her old one."""
     tale = met()
     first = tale.history.events[1].header
     assert first is not None
@@ -115,7 +117,7 @@ def test_the_ratchet_does_not_turn() -> Tale:
 
 @breaks("CNF-01", says="not the ratchet key of the sending chain")
 def test_the_ratchet_turns_by_itself() -> Tale:
-    """"the ratchet key": a new one within a chain, although nothing was received."""
+    """Claim: "the ratchet key": a new one within a chain, although nothing was received."""
     tale = met()
     tale.send(ALICE, BOB)
     tale.send(ALICE, BOB, header={"ratchet_key": "another", "counter": 0})
@@ -124,7 +126,7 @@ def test_the_ratchet_turns_by_itself() -> Tale:
 
 @breaks("CNF-01", says="previous counter 1, 2 was due")
 def test_a_wrong_previous_counter() -> Tale:
-    """"counters": the last message of the former chain was number 2."""
+    """Claim: "counters": the last message of the former chain was number 2."""
     tale = Tale().establish(ALICE, BOB)
     for _ in range(3):
         tale.send(ALICE, BOB)
@@ -135,7 +137,7 @@ def test_a_wrong_previous_counter() -> Tale:
 
 @breaks("CNF-01", says="names one-time prekey None, 1 was due")
 def test_the_prekey_id_is_missing() -> Tale:
-    """"prekey header": the one-time prekey entered the agreement, its id is not named."""
+    """Claim: "prekey header": the one-time prekey entered the agreement, its id is not named."""
     tale = Tale().establish(ALICE, BOB)
     tale.send(ALICE, BOB, header={"prekey_id": None})
     return tale
@@ -143,7 +145,7 @@ def test_the_prekey_id_is_missing() -> Tale:
 
 @breaks("CNF-01", says="refused (no-session); expected to be accepted")
 def test_what_is_allowed_is_refused() -> Tale:
-    """"what the protocol allows is not refused": a session is there, and sending is refused."""
+    """Claim: "what the protocol allows is not refused": a session is there, and sending is refused."""
     tale = met()
     tale.send(ALICE, BOB, code="no-session")
     return tale
@@ -151,7 +153,7 @@ def test_what_is_allowed_is_refused() -> Tale:
 
 @breaks("CNF-01")
 def test_an_honest_bundle_is_refused() -> Tale:
-    """"what the protocol allows is not refused": an honest bundle is."""
+    """Claim: "what the protocol allows is not refused": an honest bundle is."""
     return Tale().establish(ALICE, BOB, code="invalid-signature")
 
 

@@ -1,4 +1,4 @@
-"""Counters and replay, judged over histories written by hand: each predicate holds on one and is violated on another."""
+"""Counters and replay, judged over histories written by hand: each holds on one and is violated on another."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.spec.histories import ALICE, BOB, Tale, breaks, holds, met
 
 @holds("CTR-01")
 def test_counters_count_up() -> Tale:
-    """"On each sending chain the counters start at 0, strictly increase and none is used twice": three chains."""
+    """Claim: "On each sending chain the counters start at 0, strictly increase and none is used twice": three chains."""
     tale = met()
     for _ in range(3):
         tale.send(ALICE, BOB)
@@ -21,7 +21,7 @@ def test_counters_count_up() -> Tale:
 
 @holds("CTR-01")
 def test_a_crash_explains_a_gap() -> Tale:
-    """"a gap needs a crash between commit and hand-out to explain it": it was there."""
+    """Claim: "a gap needs a crash between commit and hand-out to explain it": it was there."""
     tale = met()
     tale.send(ALICE, BOB)
     tale.send(ALICE, BOB, crash="after")
@@ -31,7 +31,9 @@ def test_a_crash_explains_a_gap() -> Tale:
 
 @holds("CTR-01")
 def test_a_crash_explains_a_gap_at_the_start_of_a_chain() -> Tale:
-    """"a gap needs a crash ... to explain it": the first message of a chain was lost, so nobody saw the chain before."""
+    """Claim: "a gap needs a crash ... to explain it": the first message of a chain was lost, so nobody saw the chain
+    before.
+    """
     tale = Tale().establish(ALICE, BOB)
     tale.send(ALICE, BOB, crash="after")
     tale.send(ALICE, BOB)
@@ -40,7 +42,7 @@ def test_a_crash_explains_a_gap_at_the_start_of_a_chain() -> Tale:
 
 @breaks("CTR-01", says="counter 0 again, 1 was due")
 def test_a_counter_is_used_twice() -> Tale:
-    """"none is used twice": one is."""
+    """Claim: "none is used twice": one is."""
     tale = met()
     tale.send(ALICE, BOB)
     tale.send(ALICE, BOB, header={"counter": 0})
@@ -49,7 +51,7 @@ def test_a_counter_is_used_twice() -> Tale:
 
 @breaks("CTR-01", says="counter 2 skips 1")
 def test_a_gap_without_a_crash() -> Tale:
-    """"a gap needs a crash": there was none."""
+    """Claim: "a gap needs a crash": there was none."""
     tale = met()
     tale.send(ALICE, BOB)
     tale.send(ALICE, BOB, header={"counter": 2})
@@ -58,7 +60,7 @@ def test_a_gap_without_a_crash() -> Tale:
 
 @breaks("CTR-01", says="counter 1 skips 0")
 def test_a_chain_does_not_start_at_0() -> Tale:
-    """"the counters start at 0": they start at 1."""
+    """Claim: "the counters start at 0": they start at 1."""
     tale = met()
     tale.send(ALICE, BOB, header={"counter": 1})
     return tale
@@ -66,7 +68,7 @@ def test_a_chain_does_not_start_at_0() -> Tale:
 
 @breaks("CTR-01", "CTR-02", says="counter 3 skips 1")
 def test_one_crash_explains_one_missing_counter() -> Tale:
-    """"a gap needs a crash": one crash explains one missing message, not two."""
+    """Claim: "a gap needs a crash": one crash explains one missing message, not two."""
     tale = met()
     tale.send(ALICE, BOB)
     tale.send(ALICE, BOB, crash="after")
@@ -76,7 +78,7 @@ def test_one_crash_explains_one_missing_counter() -> Tale:
 
 @breaks("CTR-01", "CTR-02", says="counter 2 skips 1")
 def test_a_crash_in_receiving_explains_no_gap() -> Tale:
-    """"a crash between commit and hand-out": of a message sent. One while receiving spends no counter."""
+    """Claim: "a crash between commit and hand-out": of a message sent. One while receiving spends no counter."""
     tale = met()
     tale.send(ALICE, BOB)
     tale.deliver(tale.send(BOB, ALICE), crash="before")
@@ -86,7 +88,7 @@ def test_a_crash_in_receiving_explains_no_gap() -> Tale:
 
 @breaks("CTR-01", says="counter 1 again, 3 was due", earlier=True)
 def test_a_burst_uses_a_counter_twice() -> Tale:
-    """"none is used twice": one is, in the middle of a burst."""
+    """Claim: "none is used twice": one is, in the middle of a burst."""
     return met().burst(ALICE, BOB, [0, 1, 2, 1])
 
 
@@ -95,7 +97,7 @@ def test_a_burst_uses_a_counter_twice() -> Tale:
 
 @holds("CTR-02")
 def test_counters_survive_a_restart() -> Tale:
-    """"CTR-01 holds across crash and restart": the chain goes on where it was."""
+    """Claim: "CTR-01 holds across crash and restart": the chain goes on where it was."""
     tale = met()
     tale.send(ALICE, BOB)
     tale.restart(ALICE)
@@ -107,7 +109,7 @@ def test_counters_survive_a_restart() -> Tale:
 
 @holds("CTR-02", reached=False)
 def test_a_restart_of_another_says_nothing() -> Tale:
-    """"... across crash and restart": of the sender."""
+    """Claim: "... across crash and restart": of the sender."""
     tale = met()
     tale.send(ALICE, BOB)
     tale.restart(BOB)
@@ -117,7 +119,7 @@ def test_a_restart_of_another_says_nothing() -> Tale:
 
 @breaks("CTR-02", "CTR-01", says="counter 0 again, 1 was due")
 def test_a_restart_sets_a_counter_back() -> Tale:
-    """"CTR-01 holds across ... restart": the counter was kept in memory only."""
+    """Claim: "CTR-01 holds across ... restart": the counter was kept in memory only."""
     tale = met()
     tale.send(ALICE, BOB)
     tale.restart(ALICE)
@@ -127,7 +129,7 @@ def test_a_restart_sets_a_counter_back() -> Tale:
 
 @breaks("CTR-02", "CTR-01", says="counter 0 again, 1 was due")
 def test_a_crash_sets_a_counter_back() -> Tale:
-    """"CTR-01 holds across crash": a message was handed out before its counter was stored."""
+    """Claim: "CTR-01 holds across crash": a message was handed out before its counter was stored."""
     tale = met()
     tale.send(ALICE, BOB)
     tale.deliver(tale.send(BOB, ALICE), crash="before")
@@ -140,7 +142,7 @@ def test_a_crash_sets_a_counter_back() -> Tale:
 
 @holds("CTR-03")
 def test_a_repeat_is_refused() -> Tale:
-    """"Every message is delivered at most once; a repeat is refused"."""
+    """Claim: "Every message is delivered at most once; a repeat is refused"."""
     tale = met()
     message = tale.send(ALICE, BOB)
     return tale.deliver(message).deliver(message, code="duplicate-message").replay(message, code="duplicate-message")
@@ -148,7 +150,7 @@ def test_a_repeat_is_refused() -> Tale:
 
 @breaks("CTR-03", says="was delivered before", earlier=True)
 def test_a_repeat_is_delivered() -> Tale:
-    """"Every message is delivered at most once": it was delivered twice."""
+    """Claim: "Every message is delivered at most once": it was delivered twice."""
     tale = met()
     message = tale.send(ALICE, BOB)
     return tale.deliver(message).deliver(message)
@@ -164,7 +166,7 @@ def test_a_repeat_is_refused_for_another_reason() -> Tale:
 
 @breaks("CTR-03", "IDC-03", says="was delivered before")
 def test_a_repeat_is_delivered_after_divergence() -> Tale:
-    """"at most once": judged from the history alone, also where the model has lost track of the target."""
+    """Claim: "at most once": judged from the history alone, also where the model has lost track of the target."""
     tale = Tale().forge(ALICE, BOB, "bad-signature")
     message = tale.send(ALICE, BOB)
     return tale.deliver(message).deliver(message)
@@ -175,7 +177,9 @@ def test_a_repeat_is_delivered_after_divergence() -> Tale:
 
 @holds("CTR-04")
 def test_the_window_is_kept() -> Tale:
-    """"Messages within the window are accepted in any order; beyond it they are refused": a jump of 3 is allowed."""
+    """Claim: "Messages within the window are accepted in any order; beyond it they are refused": a jump of 3 is
+    allowed.
+    """
     tale = met()
     sent = [tale.send(ALICE, BOB) for _ in range(5)]
     tale.deliver(sent[4], code="too-far-ahead").deliver(sent[3])
@@ -185,7 +189,7 @@ def test_the_window_is_kept() -> Tale:
 
 @breaks("CTR-04", says="refused (duplicate-message); expected to be accepted")
 def test_a_message_within_the_window_is_refused() -> Tale:
-    """"Messages within the window are accepted in any order": one that came late is refused."""
+    """Claim: "Messages within the window are accepted in any order": one that came late is refused."""
     tale = met()
     first, second = tale.send(ALICE, BOB), tale.send(ALICE, BOB)
     return tale.deliver(second).deliver(first, code="duplicate-message")
@@ -193,7 +197,7 @@ def test_a_message_within_the_window_is_refused() -> Tale:
 
 @breaks("CTR-04", says="accepted; expected a refusal: too-far-ahead")
 def test_a_message_beyond_the_window_is_accepted() -> Tale:
-    """"beyond it they are refused": a jump of 4 is accepted."""
+    """Claim: "beyond it they are refused": a jump of 4 is accepted."""
     tale = met()
     sent = [tale.send(ALICE, BOB) for _ in range(5)]
     return tale.deliver(sent[4])
@@ -201,7 +205,7 @@ def test_a_message_beyond_the_window_is_accepted() -> Tale:
 
 @breaks("CTR-04", says="accepted; expected a refusal: duplicate-message")
 def test_a_key_outside_the_window_is_still_kept() -> Tale:
-    """"beyond it they are refused": more keys are kept than the target declares, and the oldest still serves."""
+    """Claim: "beyond it they are refused": more keys are kept than the target declares, and the oldest still serves."""
     tale = met(level=Observe.WIRE)
     sent = [tale.send(ALICE, BOB) for _ in range(4)]
     return tale.deliver(sent[3]).deliver(sent[0])
@@ -212,21 +216,21 @@ def test_a_key_outside_the_window_is_still_kept() -> Tale:
 
 @holds("CTR-05")
 def test_a_refusal_changes_nothing() -> Tale:
-    """"A refused operation leaves the stored state as it was"."""
+    """Claim: "A refused operation leaves the stored state as it was"."""
     tale = met()
     return tale.tamper(tale.send(ALICE, BOB), "mac", code="bad-mac")
 
 
 @breaks("CTR-05", says="refused (bad-mac), yet the state changed")
 def test_a_refusal_changes_the_state() -> Tale:
-    """"A refused operation leaves the stored state as it was": the ratchet moved before the MAC was checked."""
+    """Claim: "A refused operation leaves the stored state as it was": the ratchet moved before the MAC was checked."""
     tale = met()
     return tale.tamper(tale.send(ALICE, BOB), "mac", code="bad-mac", changes=True)
 
 
 @breaks("CTR-05")
 def test_a_refused_bundle_changes_the_state() -> Tale:
-    """"A refused operation": of any kind."""
+    """Claim: "A refused operation": of any kind."""
     return Tale().forge(ALICE, BOB, "bad-signature", code="invalid-signature", changes=True)
 
 
@@ -250,25 +254,27 @@ def _forgotten() -> Tale:
 
 @holds("CTR-06")
 def test_a_replayed_prekey_message_is_refused() -> Tale:
-    """"A replayed prekey message creates no second session and delivers no second plaintext": its session is known."""
+    """Claim: "A replayed prekey message creates no second session and delivers no second plaintext": its session is
+    known.
+    """
     return _without_one_time().replay(0, code="duplicate-message")
 
 
 @holds("CTR-06")
 def test_a_replayed_prekey_message_is_refused_after_its_session_is_gone() -> Tale:
-    """"A replayed prekey message creates no second session": its base key is remembered, its session is not."""
+    """Claim: "A replayed prekey message creates no second session": its base key is remembered, its session is not."""
     return _forgotten().replay(0, code="replayed-prekey-message")
 
 
 @breaks("CTR-06", "CTR-03", says="accepted")
 def test_a_replayed_prekey_message_is_delivered() -> Tale:
-    """"delivers no second plaintext": it does, and CTR-03 says so too."""
+    """Claim: "delivers no second plaintext": it does, and CTR-03 says so too."""
     return _without_one_time().replay(0)
 
 
 @breaks("CTR-06", "CTR-03", says="accepted")
 def test_a_replayed_prekey_message_makes_a_second_session() -> Tale:
-    """"creates no second session": nothing remembered its base key."""
+    """Claim: "creates no second session": nothing remembered its base key."""
     return _forgotten().replay(0)
 
 
@@ -305,7 +311,7 @@ def _one_more_on_each() -> Tale:
 
 @holds("CTR-07")
 def test_a_late_message_leaves_the_current_session() -> Tale:
-    """"A late message of an older session never harms the current one: what is sent next goes on in it"."""
+    """Claim: "A late message of an older session never harms the current one: what is sent next goes on in it"."""
     tale = _one_more_on_each()
     tale.send(BOB, ALICE)
     return tale
@@ -321,7 +327,7 @@ def test_a_message_in_use_is_not_late() -> Tale:
 
 @breaks("CTR-07", "CNF-01", says="another session")
 def test_a_late_message_takes_the_current_session() -> Tale:
-    """"what is sent next goes on in it": it goes out on the older session, on the chain used there."""
+    """Claim: "what is sent next goes on in it": it goes out on the older session, on the chain used there."""
     tale = _one_more_on_each()
     older = tale.history.events[3].header
     assert older is not None
@@ -335,14 +341,14 @@ def test_a_late_message_takes_the_current_session() -> Tale:
 
 @holds("CTR-08")
 def test_both_talk_in_the_end() -> Tale:
-    """"Once the network delivers everything ... both decrypt within 10 rounds"."""
+    """Claim: "Once the network delivers everything ... both decrypt within 10 rounds"."""
     tale = met().close()
     return tale.deliver(tale.send(ALICE, BOB)).deliver(tale.send(BOB, ALICE))
 
 
 @holds("CTR-08")
 def test_one_establishes_anew() -> Tale:
-    """"each refused side establishes anew from a fresh bundle": then both decrypt."""
+    """Claim: "each refused side establishes anew from a fresh bundle": then both decrypt."""
     tale = Tale().forge(ALICE, BOB, "swap-prekey")
     refused = tale.send(ALICE, BOB)
     tale.close().deliver(refused, code="bad-mac").establish(BOB, ALICE)
@@ -360,13 +366,13 @@ def test_a_refusal_by_policy_is_excused() -> Tale:
 
 @holds("CTR-08", reached=False)
 def test_without_a_closing_part_nothing_is_shown() -> Tale:
-    """"Once the network delivers everything": it did not."""
+    """Claim: "Once the network delivers everything": it did not."""
     return met()
 
 
 @breaks("CTR-08", "CTR-04", says="still hears nothing")
 def test_one_side_stays_deaf() -> Tale:
-    """"both decrypt within 10 rounds": one never does."""
+    """Claim: "both decrypt within 10 rounds": one never does."""
     tale = met().close()
     tale.deliver(tale.send(ALICE, BOB))
     return tale.deliver(tale.send(BOB, ALICE), code="bad-mac")
@@ -374,7 +380,9 @@ def test_one_side_stays_deaf() -> Tale:
 
 @breaks("CTR-08", "CTR-04", says="still hears nothing")
 def test_what_was_in_flight_does_not_count() -> Tale:
-    """"Once the network delivers everything": both heard what had been sent before; what comes after is not heard."""
+    """Claim: "Once the network delivers everything": both heard what had been sent before; what comes after is not
+    heard.
+    """
     tale = met()
     old = tale.send(BOB, ALICE)
     tale.close().deliver(old)
@@ -384,7 +392,7 @@ def test_what_was_in_flight_does_not_count() -> Tale:
 
 @breaks("CTR-08", "CNF-01", says="still hears nothing")
 def test_one_side_stays_mute() -> Tale:
-    """"both decrypt within 10 rounds": one cannot even send, so the other hears nothing."""
+    """Claim: "both decrypt within 10 rounds": one cannot even send, so the other hears nothing."""
     tale = met().close()
     tale.deliver(tale.send(ALICE, BOB))
     tale.send(BOB, ALICE, code="no-session")

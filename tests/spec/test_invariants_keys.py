@@ -1,4 +1,4 @@
-"""Key deletion, judged over histories written by hand: each predicate holds on one and is violated on another."""
+"""Key deletion, judged over histories written by hand: each holds on one and is violated on another."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from tests.spec.histories import ALICE, BOB, Tale, breaks, holds, met
 
 @holds("KEY-01")
 def test_a_read_message_is_unreadable() -> Tale:
-    """"After a message was decrypted, the retained session state cannot decrypt it again": one not yet read may be."""
+    """Claim: "After a message was decrypted, the retained session state cannot decrypt it again": one not yet read may
+    be.
+    """
     tale = met()
     skipped, read = tale.send(ALICE, BOB), tale.send(ALICE, BOB)
     return tale.deliver(read).inspect(BOB, skipped)
@@ -17,7 +19,7 @@ def test_a_read_message_is_unreadable() -> Tale:
 
 @holds("KEY-01", reached=False)
 def test_a_state_that_read_nothing_shows_nothing() -> Tale:
-    """"After a message was decrypted": none was, by Alice."""
+    """Claim: "After a message was decrypted": none was, by Alice."""
     tale = Tale().establish(ALICE, BOB)
     tale.deliver(tale.send(ALICE, BOB), crash="before")
     return tale.inspect(BOB, 0)
@@ -25,7 +27,7 @@ def test_a_state_that_read_nothing_shows_nothing() -> Tale:
 
 @breaks("KEY-01", says="still decrypts m2, which it read")
 def test_a_read_message_is_readable() -> Tale:
-    """"the retained session state cannot decrypt it again": its key was kept."""
+    """Claim: "the retained session state cannot decrypt it again": its key was kept."""
     tale = met()
     message = tale.send(ALICE, BOB)
     return tale.deliver(message).inspect(BOB, message)
@@ -36,13 +38,13 @@ def test_a_read_message_is_readable() -> Tale:
 
 @holds("KEY-02")
 def test_a_sent_message_is_sealed() -> Tale:
-    """"After a message was sent, the sender's session state cannot decrypt it"."""
+    """Claim: "After a message was sent, the sender's session state cannot decrypt it"."""
     return met().inspect(ALICE)
 
 
 @breaks("KEY-02", says="still decrypts m0, which it sent")
 def test_a_sent_message_is_open() -> Tale:
-    """"the sender's session state cannot decrypt it": an earlier chain key was kept."""
+    """Claim: "the sender's session state cannot decrypt it": an earlier chain key was kept."""
     return met().inspect(ALICE, 0)
 
 
@@ -57,7 +59,7 @@ def test_a_new_device_did_not_send_it() -> Tale:
 
 @holds("KEY-03")
 def test_a_used_prekey_is_gone() -> Tale:
-    """"A one-time prekey is gone once used": from the event in which it was used."""
+    """Claim: "A one-time prekey is gone once used": from the event in which it was used."""
     return met().inspect(BOB)
 
 
@@ -72,20 +74,20 @@ def _pushed_out() -> Tale:
 
 @holds("KEY-03")
 def test_a_used_prekey_serves_no_second_session() -> Tale:
-    """"... and serves exactly one session": its message comes again when nothing else knows it."""
+    """Claim: "... and serves exactly one session": its message comes again when nothing else knows it."""
     return _pushed_out().replay(0, code="unknown-prekey")
 
 
 @breaks("KEY-03", says="one-time prekey 1 was used and is still there")
 def test_a_used_prekey_is_kept() -> Tale:
-    """"A one-time prekey is gone once used": it is still there."""
+    """Claim: "A one-time prekey is gone once used": it is still there."""
     tale = Tale().establish(ALICE, BOB)
     return tale.deliver(tale.send(ALICE, BOB), seen={"prekeys": (1,)})
 
 
 @breaks("KEY-03", "CTR-03", says="accepted; expected a refusal")
 def test_a_used_prekey_serves_again() -> Tale:
-    """"serves exactly one session": it serves a second one."""
+    """Claim: "serves exactly one session": it serves a second one."""
     return _pushed_out().replay(0)
 
 

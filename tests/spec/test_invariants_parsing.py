@@ -1,4 +1,4 @@
-"""Parsing, judged over histories written by hand: each predicate holds on one and is violated on another."""
+"""Parsing, judged over histories written by hand: each holds on one and is violated on another."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _first() -> Tale:
 
 @holds("PAR-01")
 def test_any_bytes_are_refused() -> Tale:
-    """"Any byte string is either a valid message or a typed refusal"."""
+    """Claim: "Any byte string is either a valid message or a typed refusal"."""
     tale = _first().tamper(0, "truncate", code="malformed-message").tamper(0, "trailing-byte", code="bad-mac")
     for what in JUNK:
         tale.inject(BOB, ALICE, what, code="malformed-message")
@@ -33,13 +33,13 @@ def test_any_bytes_are_refused() -> Tale:
 
 @breaks("PAR-01", says="died: IndexError")
 def test_an_empty_message_kills() -> Tale:
-    """"never another exception, a hang or an end of the program": another exception."""
+    """Claim: "never another exception, a hang or an end of the program": another exception."""
     return met().inject(ALICE, BOB, "empty", died=Outcome.DIED)
 
 
 @breaks("PAR-01", says="hung")
 def test_a_message_hangs() -> Tale:
-    """"never ... a hang": one."""
+    """Claim: "never ... a hang": one."""
     return met().inject(ALICE, BOB, "huge-length", died=Outcome.HUNG)
 
 
@@ -53,13 +53,13 @@ def test_a_death_is_not_a_silence_too() -> Tale:
 
 @breaks("PAR-01", says="accepted")
 def test_a_truncated_message_is_accepted() -> Tale:
-    """"either a valid message": half of one is none."""
+    """Claim: "either a valid message": half of one is none."""
     return _first().tamper(0, "truncate", choice=20)
 
 
 @breaks("PAR-01", says="wrong reason: internal-error")
 def test_a_refusal_that_means_nothing() -> Tale:
-    """"a typed refusal": one that says what was wrong with the bytes."""
+    """Claim: "a typed refusal": one that says what was wrong with the bytes."""
     return met().inject(ALICE, BOB, "empty", code="internal-error")
 
 
@@ -74,7 +74,7 @@ def test_codes_of_its_own_cannot_be_compared() -> Tale:
 
 @holds("PAR-02")
 def test_encodings_are_strict() -> Tale:
-    """"repeated singular fields, overlong varints and wrong wire types are refused"."""
+    """Claim: "repeated singular fields, overlong varints and wrong wire types are refused"."""
     tale = _first()
     for name in STRICT:
         tale.tamper(0, name, code="malformed-message")
@@ -83,20 +83,22 @@ def test_encodings_are_strict() -> Tale:
 
 @pytest.mark.parametrize("name", STRICT)
 def test_a_lax_encoding_is_accepted(name: str) -> None:
-    """"repeated singular fields, overlong varints and wrong wire types are refused": one is not."""
+    """Claim: "repeated singular fields, overlong varints and wrong wire types are refused": one is not."""
     assert broken(_first().tamper(0, name)) == {"PAR-02"}
 
 
 @pytest.mark.parametrize("name", TOLERATED)
 def test_tolerated_encodings(name: str) -> None:
-    """"any field order and unknown fields are accepted"; nor does the protocol authenticate the registration id."""
+    """Claim: "any field order and unknown fields are accepted"; nor does the protocol authenticate the registration
+    id.
+    """
     assert broken(_first().tamper(0, name)) == set()
     assert broken(_first().tamper(0, name, code="malformed-message")) == {"PAR-02"}
 
 
 @breaks("PAR-02", says="not in canonical form")
 def test_what_is_written_is_not_canonical() -> Tale:
-    """"What is written is canonical": it is not."""
+    """Claim: "What is written is canonical": it is not."""
     tale = met()
     tale.send(ALICE, BOB, canonical=False)
     return tale
@@ -107,19 +109,23 @@ def test_what_is_written_is_not_canonical() -> Tale:
 
 @holds("PAR-04")
 def test_versions_are_authenticated() -> Tale:
-    """"The version byte received is the one authenticated, and a prekey message's outer version equals the inner"."""
-    tale = _first().tamper(0, "version", choice=0, code="bad-mac").tamper(0, "version", choice=2, code="unknown-version")
+    """Claim: "The version byte received is the one authenticated, and a prekey message's outer version equals the
+    inner".
+    """
+    tale = (
+        _first().tamper(0, "version", choice=0, code="bad-mac").tamper(0, "version", choice=2, code="unknown-version")
+    )
     return tale.tamper(0, "outer-version", choice=2, code="unknown-version")
 
 
 @breaks("PAR-04", says="accepted")
 def test_another_version_byte_is_accepted() -> Tale:
-    """"The version byte received is the one authenticated": another byte was."""
+    """Claim: "The version byte received is the one authenticated": another byte was."""
     tale = met()
     return tale.tamper(tale.send(ALICE, BOB), "version")
 
 
 @breaks("PAR-04", says="accepted")
 def test_another_outer_version_is_accepted() -> Tale:
-    """"a prekey message's outer version equals the inner": 4 outside, 3 inside."""
+    """Claim: "a prekey message's outer version equals the inner": 4 outside, 3 inside."""
     return _first().tamper(0, "outer-version", choice=2)

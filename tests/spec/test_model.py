@@ -89,7 +89,9 @@ def test_weak_keys_agree_with_nobody() -> None:
 
 
 def test_ping_pong() -> None:
-    """Double Ratchet, section 2.3: each answer turns the ratchet; counters start again, the former chain's last index goes along."""
+    """Double Ratchet, section 2.3: each answer turns the ratchet; counters start again, the former chain's last index
+    goes along.
+    """
     tale = Tale().establish(ALICE, BOB)
     assert says(tale, ALICE, BOB) == ("prekey", 0, 0)
     first = chain(tale)
@@ -313,7 +315,12 @@ def test_archived_sessions() -> None:
 def test_no_declared_limit() -> None:
     """None means that the target declares no such limit: everything stays within the window."""
     unlimited = replace(
-        SMALL, forward_jump=50, kept_per_chain=None, kept_per_session=None, receiving_chains=None, archived_sessions=None
+        SMALL,
+        forward_jump=50,
+        kept_per_chain=None,
+        kept_per_session=None,
+        receiving_chains=None,
+        archived_sessions=None,
     )
     tale = met(limits=unlimited)
     late = []
