@@ -1,8 +1,8 @@
 """Histories written by hand: what a target did is stated by the test, event by event, and no implementation is asked.
 
 A `Tale` is a history in the making. Each method adds one event; the test says how it ended: `DONE` unless a refusal
-code, a crash or a death is given. What nobody states is filled in as an honest target would have it: headers as the model
-expects them, a state that changes when something was done, one derivation of work, everything durable.
+code, a crash or a death is given. What nobody states is filled in as an honest target would have it: headers as the
+model expects them, a state that changes when something was done, one derivation of work, everything durable.
 `holds` and `breaks` turn a function that returns a tale into a test of one invariant.
 """
 

@@ -60,8 +60,8 @@ def test_too_many_keys_in_a_chain() -> Tale:
 @pytest.mark.parametrize("what", DECLARED)
 @pytest.mark.parametrize(("limits", "most"), [(SMALL, DECLARED), (Limits(25_000, None, None, None, None), CATALOGUE)])
 def test_each_limit(limits: Limits, most: dict[str, int], what: str) -> None:
-    """Claim: "Kept keys per chain (2,000) and per session (8,000), receiving chains (5) and archived sessions (40) never
-    exceed their limits, or the target's declared ones": one more of each is one too many.
+    """Claim: "Kept keys per chain (2,000) and per session (8,000), receiving chains (5) and archived sessions (40)
+    never exceed their limits, or the target's declared ones": one more of each is one too many.
     """
     good, bad = met(limits=limits), met(limits=limits)
     good.deliver(good.send(ALICE, BOB), seen={what: most[what]})

@@ -10,7 +10,7 @@ from tests.spec.histories import ALICE, BOB, Tale, breaks, holds, met
 
 @holds("CTR-01")
 def test_counters_count_up() -> Tale:
-    """Claim: "On each sending chain the counters start at 0, strictly increase and none is used twice": three chains."""
+    """Claim: "On each sending chain the counters start at 0, strictly increase and none is used twice": three."""
     tale = met()
     for _ in range(3):
         tale.send(ALICE, BOB)

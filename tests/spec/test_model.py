@@ -283,7 +283,7 @@ def test_kept_keys_of_a_session() -> None:
 
 
 def test_receiving_chains() -> None:
-    """`receiving_chains`: two are kept; a message of a third, older one has no key any more and does not authenticate."""
+    """`receiving_chains`: two are kept; a message of a third, older one has no key any more: a bad MAC."""
     tale = met()
     late = []
     for _ in range(3):
@@ -369,7 +369,7 @@ def test_filling_is_bounded_by_the_kept_keys() -> None:
 
 
 def test_filling_is_bounded_by_the_jump() -> None:
-    """Double Ratchet, section 3.5: filling is a jump; past the limit the message is refused. Left open, nothing jumps."""
+    """Double Ratchet, section 3.5: filling is a jump; past the limit it is refused. Left open, nothing jumps."""
     for profile, fits in ((Profile(), True), (CLOSING, False)):
         tale = met(profile=profile)
         accepted(tale, tale.send(ALICE, BOB))
@@ -604,7 +604,7 @@ INNER = {
     ("wrong-wire-type", 0): STRICT,
     ("low-order-ratchet-key", 0): WEAK,
 }
-"""The change and its choice -> refusals, rule. What the MAC covers: the same in every message that finds its session."""
+"""A change and its choice -> refusals, rule. What the MAC covers: the same in each message that has a session."""
 
 OUTER = {
     ("registration-id", 0): True,
