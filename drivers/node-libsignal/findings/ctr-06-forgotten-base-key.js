@@ -1,7 +1,8 @@
 'use strict';
 // CTR-06: a replayed prekey message is refused, also after the session record was lost: (signed prekey id, base key) is
-// remembered. Here a base key is remembered only as long as its session is kept, which is 40 sessions.
-// Attacker: whoever recorded a prekey message made without a one-time prekey, after 40 more sessions or a lost record.
+// remembered. Here a base key is known per address, and as long as its session is kept, which is 40 sessions.
+// Attacker: whoever recorded a prekey message made without a one-time prekey, after 40 more sessions or a lost record;
+// or at once, if he can deliver it under a name that the receiver has not pinned yet.
 const { Device, finding, outcome } = require('./lib');
 
 finding('CTR-06', 'a prekey message is delivered again once its session was dropped', async () => {
@@ -21,9 +22,12 @@ finding('CTR-06', 'a prekey message is delivered again once its session was drop
   await dave.decrypt(carol, other);
   dave.sessions.clear();
   const lost = await outcome(dave.decrypt(carol, other));
+  const erin = new Device('erin');
+  const under = await outcome(dave.decrypt(erin, other));
   return [
     ['at first the copy is refused', !early.ok],
     ['after 40 more sessions it is delivered', late.ok && late.value === 'pay 10'],
     ['after the session record was lost it is delivered', lost.ok && lost.value === 'pay 20'],
+    ['under the name of somebody else it is delivered at once', under.ok && under.value === 'pay 20'],
   ];
 });
