@@ -25,6 +25,9 @@ LOW: Term = -1
 
 PARSE_REFUSALS = frozenset({"malformed-message", "unknown-version", "message-too-large", "invalid-key"})
 
+MISSING = frozenset({"no-session", "bad-mac", "untrusted-identity", "unknown-signed-prekey", "unknown-prekey"})
+"""Refusals of bytes that name something which the receiver does not have."""
+
 
 class Terms:
     """The table of all terms that were formed. The free algebra: equal parts give the equal term, and nothing else."""
@@ -641,7 +644,8 @@ class Model:
                 # Behind the MAC: the bytes received are what is authenticated.
                 return replace(m, mac=t.fresh("junk"))
             case "duplicate-field" | "overlong-varint" | "wrong-wire-type":
-                return replace(m, defect=(malformed, "PAR-02"))
+                # A reader that skips what it should refuse finds that the MAC covers it.
+                return replace(m, defect=(malformed | {"bad-mac"}, "PAR-02"))
             case "truncate" | "trailing-byte":
                 codes = PARSE_REFUSALS | {"bad-mac"} | reachable(m)
                 return replace(m, defect=(codes, "PAR-01"))
@@ -684,9 +688,8 @@ class Model:
 
     def _inject(self, event: Event) -> Expect:
         what = JUNK[event.op["what"]]
-        codes = PARSE_REFUSALS
-        if what in ("well-formed", "random", "version-random"):
-            codes = codes | {"no-session", "bad-mac", "untrusted-identity", "unknown-signed-prekey", "unknown-prekey"}
+        # A receiver may find what the bytes name, or do not name, missing before it finds them malformed.
+        codes = PARSE_REFUSALS | MISSING
         self.diverged |= event.outcome is Outcome.DONE
         return Expect(False, codes, "AUT-01" if what == "well-formed" else "PAR-01")
 

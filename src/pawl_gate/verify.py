@@ -7,7 +7,7 @@ only cuts, and a run that was cut says so and is not a success.
 
 from __future__ import annotations
 
-import sys
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -242,7 +242,7 @@ class Verification:
         entries = corpus.load(corpus.SESSION_TRACE)
         for name, trace in entries:
             self._run(trace, f"corpus {name}")
-        return "" if entries else f"there is no corpus at {corpus.SESSION_TRACE}"
+        return "" if entries else "none here: it comes with a checkout, not with the package"
 
     def _walk(self) -> str:
         for trace in islice(walk(self.report.seed), int(self.report.budget.walks * self._share)):
@@ -252,7 +252,7 @@ class Verification:
     def _hypothesis(self) -> str:
         result = machine.search(
             self._target,
-            examples=int(self.report.budget.examples * self._share),
+            examples=max(int(self.report.budget.examples * self._share), 1),
             seed=self.report.seed,
             ignore=frozenset(self.report.found),
             deadline=self._started + self.report.budget.seconds,
@@ -282,7 +282,8 @@ class Verification:
         for one in broken:
             old = report.found.get(one.invariant.id)
             if old is None:
-                self._say(f"{one.invariant.id} does not hold ({engine}): {one.violation.what}")
+                what = textwrap.shorten(one.violation.what, 90, placeholder=" ...")
+                self._say(f"{one.invariant.id} does not hold ({engine}): {what}")
             if old is None or _size(history.trace) < _size(old.trace):
                 found_by = old.engine if old else engine
                 report.found[one.invariant.id] = Found(history.trace, history, one, found_by)
@@ -300,7 +301,7 @@ class Verification:
         found = self.report.found
         for id_ in sorted(found):
             small = shortest(self._target, found[id_], steps=self.report.budget.shrink_steps // len(found))
-            self._say(f"{id_}: shortest trace has {len(small.trace.ops)} operations")
+            self._say(f"{id_}: {_operations(len(small.trace.ops))} in its shortest trace")
             found[id_] = small
 
 
@@ -334,6 +335,10 @@ def shortest(target: Target, found: Found, *, steps: int) -> Found:
     return best
 
 
+def _operations(count: int) -> str:
+    return "1 operation" if count == 1 else f"{count} operations"
+
+
 def _size(trace: Trace) -> int:
     """Operations, each message of a burst counted: what a trace costs to run and to read."""
     return len(trace.ops) + sum(op["count"] for op in trace.ops if "count" in op.kind.names)
@@ -351,8 +356,3 @@ def unsupported(hello: Hello) -> Iterator[tuple[Invariant, str]]:
             why.append(f"needs {', '.join(lacks)}, which the target declares that it lacks")
         if why:
             yield entry, "; ".join(why)
-
-
-def stderr() -> TextIO:
-    """Where progress goes."""
-    return sys.stderr

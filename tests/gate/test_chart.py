@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from pawl_gate.chart import CHANGED, FORGED, MADE_UP, chart, sentence
 from pawl_spec.history import Event, Header, Hello, History, Observe, Outcome
 from pawl_spec.registry import Violation

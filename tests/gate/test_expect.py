@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from pawl_gate.expect import Expected, ExpectError, read
 
 

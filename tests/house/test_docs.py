@@ -102,3 +102,18 @@ def test_limits_page_is_the_code() -> None:
     """Every limit is on the page with its value, and nothing else is."""
     values = {name: value for name, value in vars(limits).items() if name.isupper()}
     assert {name: int(row[0].replace(",", "")) for name, row in table("limits.md").items()} == values
+
+
+# -- a counterexample -------------------------------------------------------------------------------------------------
+
+
+def test_the_counterexample_is_what_pawl_prints(tmp_path: Path) -> None:
+    """The page shows a saved trace and what `pawl replay` says of it: to the letter."""
+    page = (ROOT / "docs" / "how-to" / "read-a-counterexample.md").read_text(encoding="utf-8")
+    (trace,) = re.findall(r"^```json\n(.*?)^```$", page, re.M | re.S)
+    (shown,) = re.findall(r"^```text\n(.*?)^```$", page, re.M | re.S)
+    (tmp_path / "KEY-01.json").write_text(trace, encoding="utf-8")
+    code = "import sys\nfrom pawl_gate.cli import main\nsys.exit(main(['replay', 'KEY-01.json']))"
+    result = run(code, tmp_path)
+    assert result.returncode == 1, result.stderr
+    assert result.stdout == shown

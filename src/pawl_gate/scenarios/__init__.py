@@ -112,7 +112,8 @@ def evaluate(value: Any, names: Mapping[str, Value]) -> Value:
     if text in names:
         return names[text]
     total = 0
-    for sign, term in re.findall(r"([+-]?)\s*([^+-]+)", text):
+    signed = re.split("([+-])", "+" + text)[1:]
+    for sign, term in zip(signed[::2], signed[1::2], strict=True):
         product = -1 if sign == "-" else 1
         for factor in term.split("*"):
             product *= _number(factor.strip(), names)

@@ -290,8 +290,9 @@ class InProcessWorld:
         if one.device is None:
             raise HarnessBroken(f"party {party} was not opened")
         revision = one.store.inner.revision
+        work = Work()
         try:
-            with self._variant.patched(), counted() as work:
+            with self._variant.patched(), counted(work):
                 result = call(one.device)
         except ProtocolError as error:
             raise Refused(error.code, str(error)) from error
@@ -421,18 +422,17 @@ class Work:
 
 
 @contextmanager
-def counted() -> Iterator[Work]:
+def counted(work: Work) -> Iterator[None]:
     """Count the calls of `pawl.crypto.kdf` while an operation runs."""
-    work = Work()
     step_chain, root_step, message_keys = kdf.step_chain, kdf.root_step, kdf.message_keys
 
     def counted_step_chain(chain_key: bytes) -> tuple[bytes, bytes]:
         work.count += 1
         return step_chain(chain_key)
 
-    def counted_root_step(root_key: bytes, dh: bytes) -> tuple[bytes, bytes]:
+    def counted_root_step(root_key: bytes, shared_secret: bytes) -> tuple[bytes, bytes]:
         work.count += 1
-        return root_step(root_key, dh)
+        return root_step(root_key, shared_secret)
 
     def counted_message_keys(seed: bytes) -> tuple[bytes, bytes, bytes]:
         work.count += 1
@@ -440,6 +440,6 @@ def counted() -> Iterator[Work]:
 
     kdf.step_chain, kdf.root_step, kdf.message_keys = counted_step_chain, counted_root_step, counted_message_keys
     try:
-        yield work
+        yield
     finally:
         kdf.step_chain, kdf.root_step, kdf.message_keys = step_chain, root_step, message_keys
