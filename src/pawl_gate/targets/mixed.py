@@ -1,0 +1,101 @@
+"""Two implementations in one world: some parties live in one target, the others in another. For interop traces.
+
+Each target also holds a stand-in for every party that lives elsewhere, so that it knows the names of its peers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from pawl_gate.targets.base import Bundle, Target, WireMessage, World
+from pawl_spec.history import Hello, Observation, Observe
+from pawl_spec.trace import PARTIES
+
+
+class MixedTarget:
+    """`home[party]` is the target in which a party lives. What both can do is what the pair can do."""
+
+    def __init__(self, home: Sequence[Target]) -> None:
+        self._home = list(home)
+        first, limits = home[0].hello, min((target.hello.limits for target in home), key=lambda one: one.forward_jump)
+        name = " and ".join(sorted({target.hello.name for target in home}))
+        self.hello: Hello = replace(first, name=name, level=Observe.WIRE, capabilities=frozenset(), limits=limits)
+
+    def world(self, seed: int) -> MixedWorld:
+        """A fresh world in each target."""
+        worlds = {id(target): target.world(seed) for target in self._home}
+        return MixedWorld([worlds[id(target)] for target in self._home])
+
+    def close(self) -> None:
+        """Close both."""
+        for target in self._home:
+            target.close()
+
+
+class MixedWorld:
+    """Hands each operation to the world in which its actor lives."""
+
+    def __init__(self, home: Sequence[World]) -> None:
+        self._home = home
+        for world in {id(world): world for world in home}.values():
+            for party, name in enumerate(PARTIES):
+                if home[party] is not world:
+                    world.create(party, name=name, device_id=1, trust_on_first_use=True)
+
+    def create(self, party: int, *, name: str, device_id: int, trust_on_first_use: bool) -> bytes:
+        """See `World`."""
+        return self._home[party].create(party, name=name, device_id=device_id, trust_on_first_use=trust_on_first_use)
+
+    def reinstall(self, party: int) -> bytes:
+        """See `World`."""
+        return self._home[party].reinstall(party)
+
+    def bundle(self, party: int, *, one_time: bool) -> Bundle:
+        """See `World`."""
+        return self._home[party].bundle(party, one_time=one_time)
+
+    def establish(self, party: int, peer: int, bundle: Bundle) -> None:
+        """See `World`."""
+        self._home[party].establish(party, peer, bundle)
+
+    def encrypt(self, party: int, peer: int, plaintext: bytes) -> WireMessage:
+        """See `World`."""
+        return self._home[party].encrypt(party, peer, plaintext)
+
+    def decrypt(self, party: int, peer: int, message: WireMessage) -> bytes:
+        """See `World`."""
+        return self._home[party].decrypt(party, peer, message)
+
+    def approve(self, party: int, peer: int, identity_key: bytes) -> None:
+        """See `World`."""
+        self._home[party].approve(party, peer, identity_key)
+
+    def restart(self, party: int) -> None:
+        """See `World`."""
+        self._home[party].restart(party)
+
+    def arm_crash(self, party: int, at: int) -> None:
+        """See `World`."""
+        self._home[party].arm_crash(party, at)
+
+    def disarm_crash(self, party: int) -> bool:
+        """See `World`."""
+        return self._home[party].disarm_crash(party)
+
+    def observe(self, party: int) -> Observation | None:
+        """See `World`."""
+        return self._home[party].observe(party)
+
+    def secrets(self, party: int) -> Sequence[bytes]:
+        """See `World`."""
+        return self._home[party].secrets(party)
+
+    def complete_digest(self, party: int) -> str | None:
+        """See `World`."""
+        return self._home[party].complete_digest(party)
+
+    def close(self) -> None:
+        """End both worlds."""
+        for world in {id(world): world for world in self._home}.values():
+            world.close()
