@@ -232,7 +232,7 @@ def sentence(event: Event) -> str:
 
 
 def _name(party: int | None) -> str:
-    return PARTIES[party] if party is not None and 0 <= party < len(PARTIES) else "nobody"
+    return PARTIES[party] if party is not None and 0 <= party < len(PARTIES) else "a party"
 
 
 def _reads(event: Event) -> str:

@@ -70,7 +70,13 @@ class Run:
         self._ops.append(operation)
         event = Event(len(self.history.events), operation, Outcome.SKIPPED)
         if not self._over:
-            event = HANDLERS[operation.kind](self, event)
+            try:
+                event = HANDLERS[operation.kind](self, event)
+            # What stands around an operation (a party made, its state looked at) may fail like the operation itself.
+            except (Refused, Misbehaved, TargetCrashed) as died:
+                event = replace(event, outcome=Outcome.DIED, text=str(died))
+            except TargetHung as hung:
+                event = replace(event, outcome=Outcome.HUNG, text=str(hung))
         if event.outcome in (Outcome.DIED, Outcome.HUNG):
             # Nothing that follows would have a meaning.
             self._over = True

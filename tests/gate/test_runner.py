@@ -245,6 +245,14 @@ def test_a_death_ends_the_run(verb: str, fault: Exception, outcome: Outcome) -> 
     assert target.only.closed == 1
 
 
+@pytest.mark.parametrize("verb", ["create", "observe"])
+def test_a_death_beside_the_operation_is_one(verb: str) -> None:
+    """Run.step: "Raises: HarnessBroken, and nothing for what the target does", a party made or looked at included."""
+    history = run(FakeTarget(**{verb: [None, TargetCrashed("signal 11")]}), MEET, SEND, closing=True)
+    assert outcomes(history) == ["died", "skipped"]
+    assert history.events[0].text == "signal 11"
+
+
 def test_a_refused_bundle_is_a_death() -> None:
     """To make a bundle is no right of refusal: "The peer's part is not the operation under judgement"."""
     event = run(FakeTarget(bundle=[Refused("internal-error")]), MEET).events[0]
