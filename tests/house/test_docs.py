@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import os
 import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from pawl import errors, limits
 from pawl.errors import ProtocolError
+from pawl_spec.invariants import INVARIANTS
+from pawl_spec.registry import THREATS
 from tools.examples import ROOT, blocks, documents, program
 
 WITH_EXAMPLES = [path for path in documents() if blocks(path)]
@@ -99,9 +103,25 @@ def test_refusal_codes_are_unique() -> None:
 
 
 def test_limits_page_is_the_code() -> None:
-    """Every limit is on the page with its value, and nothing else is."""
+    """Every limit is on the page with its value and its text (unit, reason, source), and nothing else is."""
     values = {name: value for name, value in vars(limits).items() if name.isupper()}
-    assert {name: int(row[0].replace(",", "")) for name, row in table("limits.md").items()} == values
+    texts: dict[str, str] = {}
+    body = ast.parse(inspect.getsource(limits)).body
+    for constant, text in pairwise(body):
+        if isinstance(constant, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
+            texts[ast.unparse(constant.target)] = " ".join(str(text.value.value).split())
+    expected = {name: (f"{value:,}", texts[name], "") for name, value in values.items()}
+    assert table("limits.md") == expected
+
+
+def test_threat_model_page_is_the_registry() -> None:
+    """Every threat of the specification is on the page, with the families of the invariants that answer it."""
+    families: dict[str, set[str]] = {threat: set() for threat in THREATS}
+    for entry in INVARIANTS:
+        families[entry.threat].add(entry.id.split("-")[0])
+    page = (ROOT / "docs" / "explanation" / "threat-model.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(T-[A-Z]+)` [^|]* \| ([A-Z, ]+) \|", page, re.MULTILINE)
+    assert {threat: set(cell.split(", ")) for threat, cell in rows} == families
 
 
 # -- a counterexample -------------------------------------------------------------------------------------------------
