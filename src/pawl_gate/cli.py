@@ -61,9 +61,12 @@ def verify(args: argparse.Namespace) -> int:
         except OSError as error:
             raise Usage(f"cannot read {args.expect}: {error.strerror}") from None
     with closing(_target(args)) as target:
-        run = Verification(target, name=name, budget=BUDGETS[args.budget], seed=args.seed, progress=sys.stderr)
+        budget, is_driver = BUDGETS[args.budget], args.driver is not None
+        run = Verification(target, name=name, budget=budget, seed=args.seed, progress=sys.stderr, is_driver=is_driver)
         report = run.run()
-    saved = _save({id_: found.trace for id_, found in report.found.items()}, args.out, name)
+    saved = _save(
+        {id_: found.trace for id_, found in report.found.items()}, args.out, None if is_driver or "/" in name else name
+    )
     code = report.exit
     if expected is not None:
         comparison = expected.compare(report.found)
@@ -75,12 +78,15 @@ def verify(args: argparse.Namespace) -> int:
     return code
 
 
-def _save(found: dict[str, Trace], folder: Path, target: str) -> dict[str, Path]:
-    """Write each trace to `folder`, with what it shows. What cannot be written is said, and the report goes on."""
+def _save(found: dict[str, Trace], folder: Path, target: str | None) -> dict[str, Path]:
+    """Write each trace to `folder`, with what it shows. What cannot be written is said, and the report goes on.
+
+    A target is named in the file, the command of a driver is not: a file must not say which programs to start.
+    """
     saved: dict[str, Path] = {}
     for id_, trace in sorted(found.items()):
         path = folder / f"{id_}.json"
-        head = json.dumps({"violates": id_, "target": target})[1:-1]
+        head = json.dumps({"violates": id_} if target is None else {"violates": id_, "target": target})[1:-1]
         try:
             folder.mkdir(parents=True, exist_ok=True)
             path.write_text(traces.dumps(trace).replace("{", f"{{{head}, ", 1), "utf-8")
@@ -132,8 +138,9 @@ def _read_trace(path: Path) -> tuple[Trace, str]:
         raise Usage(f"{path} is no trace: it is neither JSON text nor the byte form") from None
     except TraceError as error:
         raise Usage(f"{path} is no trace: {error}") from None
-    if not isinstance(target, str):
-        raise Usage(f'{path} is no trace: "target" must be a name')
+    # A path would be started as a driver.
+    if not isinstance(target, str) or "/" in target:
+        raise Usage(f'{path} is no trace: "target" must be the name of a target, not of a program')
     return trace, target
 
 

@@ -54,9 +54,10 @@ def family(id_: str) -> str:
     return id_.split("-")[0]
 
 
-def replay_command(path: Path, target: str) -> str:
+def replay_command(path: Path, report: Report) -> str:
     """The command that reproduces a saved finding."""
-    return f"pawl replay {shlex.quote(str(path))} --target {shlex.quote(target)}"
+    option = "--driver" if report.is_driver else "--target"
+    return f"pawl replay {shlex.quote(str(path))} {option} {shlex.quote(report.target)}"
 
 
 # -- pawl verify ------------------------------------------------------------------------------------------------------
@@ -67,7 +68,7 @@ def verify_text(report: Report, saved: Mapping[str, Path], expected: Expected | 
     parts = [_head(report, saved, expected, code), _table(report)]
     for id_, found in report.by_size():
         reason = expected.findings.get(id_) if expected else None
-        parts.append(_finding(found, saved.get(id_), report.target, reason))
+        parts.append(_finding(found, saved.get(id_), report, reason))
     parts += [_reached(report), _unknown(report)]
     return "\n".join(part for part in parts if part)
 
@@ -103,7 +104,7 @@ def _advice(report: Report, saved: Mapping[str, Path], expected: Expected | None
     if not new:
         return "the findings that were expected and found are below"
     several = "of several findings begin with the one of the shortest trace; " if len(new) > 1 else ""
-    return f"{several}reproduce {new[0]} with: {replay_command(saved[new[0]], report.target)}"
+    return f"{several}reproduce {new[0]} with: {replay_command(saved[new[0]], report)}"
 
 
 def _against(expected: Expected, comparison: Comparison, who: str) -> Iterator[str]:
@@ -128,7 +129,7 @@ def _table(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _finding(found: Found, path: Path | None, target: str, reason: str | None) -> str:
+def _finding(found: Found, path: Path | None, report: Report, reason: str | None) -> str:
     lines = [_claim(found.broken.invariant)]
     if reason is not None:
         lines.append(f"  expected: {reason}")
@@ -139,7 +140,7 @@ def _finding(found: Found, path: Path | None, target: str, reason: str | None) -
     ]
     lines.append(f"  saved: {path}" if path else "  not saved: see above")
     if path:
-        lines.append(f"  reproduce: {replay_command(path, target)}")
+        lines.append(f"  reproduce: {replay_command(path, report)}")
     drawn = chart(found.history, broken=found.broken.violation, rows=CHART_ROWS)
     return "\n".join(lines) + "\n\n" + textwrap.indent(drawn, "  ")
 

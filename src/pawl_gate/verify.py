@@ -59,15 +59,33 @@ class Budget:
     shrink_steps: int
     """Operations that shrinking may run, shared by all findings."""
     seconds: float
-    """Cap on the search, in seconds of wall time; shrinking and the report come on top."""
+    """Cap on the search, in seconds of wall time."""
+    shrink_seconds: float
+    """Cap on shrinking, on top. It is reached only by targets that hang or crawl."""
 
 
 BUDGETS: Final = {
     budget.name: budget
     for budget in (
-        Budget("smoke", walks=300, examples=50, driven_share=0.4, shrink_steps=6_000, seconds=50),
-        Budget("pr", walks=4_000, examples=500, driven_share=0.5, shrink_steps=60_000, seconds=15 * 60),
-        Budget("nightly", walks=200_000, examples=10_000, driven_share=0.5, shrink_steps=400_000, seconds=8 * 60 * 60),
+        Budget("smoke", walks=300, examples=50, driven_share=0.4, shrink_steps=6_000, seconds=50, shrink_seconds=8),
+        Budget(
+            "pr",
+            walks=4_000,
+            examples=500,
+            driven_share=0.5,
+            shrink_steps=60_000,
+            seconds=15 * 60,
+            shrink_seconds=3 * 60,
+        ),
+        Budget(
+            "nightly",
+            walks=200_000,
+            examples=10_000,
+            driven_share=0.5,
+            shrink_steps=400_000,
+            seconds=8 * 60 * 60,
+            shrink_seconds=30 * 60,
+        ),
     )
 }
 
@@ -141,6 +159,8 @@ class Report:
     hello: Hello
     target: str
     """The name or command by which the target was asked for."""
+    is_driver: bool
+    """Whether that is the command of a driver."""
     budget: Budget
     seed: int
     tally: Tally
@@ -190,13 +210,15 @@ class Cut(Exception):
 class Verification:
     """One run of all engines on one target."""
 
-    def __init__(self, target: Target, *, name: str, budget: Budget, seed: int, progress: TextIO) -> None:
+    def __init__(
+        self, target: Target, *, name: str, budget: Budget, seed: int, progress: TextIO, is_driver: bool = False
+    ) -> None:
         self._target = target
         self._progress = progress
         self._started = self._told = time.monotonic()
         self._engine = ""
         self._share = 1.0 if isinstance(target, InProcessTarget) else budget.driven_share
-        self.report = Report(target.hello, name, budget, seed, Tally(target.hello))
+        self.report = Report(target.hello, name, is_driver, budget, seed, Tally(target.hello))
 
     def run(self) -> Report:
         """Run all engines, then shrink what was found. Raises: HarnessBroken."""
@@ -298,20 +320,24 @@ class Verification:
     # -- shrinking ----------------------------------------------------------------------------------------------------
 
     def _shrink(self) -> None:
-        found = self.report.found
-        for id_ in sorted(found):
-            small = shortest(self._target, found[id_], steps=self.report.budget.shrink_steps // len(found))
+        found, budget = self.report.found, self.report.budget
+        deadline = time.monotonic() + budget.shrink_seconds
+        for id_, one in sorted(found.items()):
+            small = shortest(self._target, one, steps=budget.shrink_steps // len(found), deadline=deadline)
             self._say(f"{id_}: {_operations(len(small.trace.ops))} in its shortest trace")
             found[id_] = small
 
 
-def shortest(target: Target, found: Found, *, steps: int) -> Found:
-    """The plainest trace that still violates the invariant of `found`, within so many operations run."""
+def shortest(target: Target, found: Found, *, steps: int, deadline: float) -> Found:
+    """The plainest trace that still violates the invariant of `found`, within so many operations run.
+
+    `deadline` is a time of `time.monotonic()`.
+    """
     best, left = found, steps
 
     def still_fails(trace: Trace) -> bool:
         nonlocal best, left
-        if left <= 0:
+        if left <= 0 or time.monotonic() > deadline:
             return False
         history = run_trace(target, trace)
         # Each message of a burst is an operation too.

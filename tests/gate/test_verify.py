@@ -25,7 +25,7 @@ from pawl_spec.invariants import INVARIANTS
 from pawl_spec.judge import Verdict, judge
 from pawl_spec.trace import Trace
 
-TINY = Budget("tiny", walks=25, examples=3, driven_share=1.0, shrink_steps=1_500, seconds=600)
+TINY = Budget("tiny", walks=25, examples=3, driven_share=1.0, shrink_steps=1_500, seconds=600, shrink_seconds=60)
 
 COSTLY = frozenset({"jump-to-the-limit", "jump-in-the-first-message", "kept-keys-of-a-session", "kept-keys-of-a-chain"})
 """Scenarios that send thousands of messages. They run in the main job."""

@@ -1,0 +1,336 @@
+"""The command `pawl`: exit codes are an interface, data goes to stdout, progress to stderr, and an error is one line."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pawl_gate import cli, verify
+from pawl_gate.scenarios import scenarios
+from pawl_gate.targets.base import HarnessBroken, TargetCrashed, TargetHung
+from pawl_gate.targets.registry import find_target
+from pawl_gate.verify import BUDGETS
+from pawl_spec.trace import Kind, Trace, dumps, encode, loads, op
+
+FAULT = Trace((op(Kind.FORGE_BUNDLE, actor=0, peer=1, how=0),))
+"""A bundle with a bad signature."""
+
+TALK = Trace((op(Kind.ESTABLISH, actor=0, peer=1, one_time=1), op(Kind.SEND, actor=0, peer=1), op(Kind.DELIVER)))
+
+Output = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A smoke budget of a second, in a folder of its own."""
+    few = [scenario for scenario in scenarios() if scenario.name in ("forged-bundle-first", "conversation")]
+    monkeypatch.setattr(verify, "scenarios", lambda: few)
+    monkeypatch.setattr(verify.corpus, "load", lambda folder: [])
+    monkeypatch.setitem(BUDGETS, "smoke", replace(BUDGETS["smoke"], walks=3, examples=1, shrink_steps=300))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PAWL_DEBUG", raising=False)
+
+
+def run(*argv: str) -> int:
+    """The exit code of `pawl ARGV`."""
+    try:
+        return cli.main(argv)
+    except SystemExit as left:
+        return int(left.code or 0)
+
+
+def only_line(capsys: Output) -> str:
+    """The one line of an error; stdout is empty."""
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Traceback" not in err
+    lines = err.splitlines()
+    assert len(lines) == 1
+    return lines[0]
+
+
+# -- verify -----------------------------------------------------------------------------------------------------------
+
+
+def test_violation_is_1_and_saved_and_replayed(capsys: Output) -> None:
+    """A violation exits with 1, is saved, and the printed command reproduces it from the saved file alone."""
+    assert run("verify", "--target", "control:signature-unchecked") == 1
+    out, err = capsys.readouterr()
+    assert "IDC-03" in out.splitlines()[0]
+    command = next(line for line in out.splitlines() if line.startswith("  reproduce: ") and "IDC-03.json" in line)
+    assert command == "  reproduce: pawl replay build/findings/IDC-03.json --target control:signature-unchecked"
+    assert "scenarios: 12 traces" in err
+    saved = Path("build/findings/IDC-03.json").read_text()
+    assert loads(saved).ops == FAULT.ops
+    assert json.loads(saved)["violates"] == "IDC-03"
+    assert run(*command.split()[2:]) == 1
+    assert "does not hold on build/findings/IDC-03.json: IDC-03" in capsys.readouterr().out
+    # The file names its target.
+    assert run("replay", "build/findings/IDC-03.json") == 1
+    assert run("replay", "build/findings/IDC-03.json", "--target", "pawl") == 0
+
+
+def test_too_little_is_4(capsys: Output) -> None:
+    """So few traces do not reach everything: incomplete, exit code 4, and it says what is missing."""
+    assert run("verify") == 4
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("pawl ")
+    assert "the run is incomplete" in first
+    assert second.startswith("incomplete: never reached")
+
+
+def test_json_is_one_document_on_stdout(capsys: Output) -> None:
+    """`--json`: stdout holds one JSON document, progress stays on stderr, the exit code is in it."""
+    code = run("verify", "--json", "--seed", "5", "--out", "elsewhere", "--target", "control:signature-unchecked")
+    document = json.loads(capsys.readouterr().out)
+    assert (document["exit"], document["outcome"], document["seed"]) == (code, "violated", 5)
+    finding = next(entry for entry in document["findings"] if entry["id"] == "IDC-03")
+    assert finding["file"] == "elsewhere/IDC-03.json"
+    assert Path(finding["file"]).is_file()
+    assert any(line.startswith(">>") for line in finding["chart"])
+
+
+def expectations(target: str, *ids: str) -> str:
+    Path("expected.json").write_text(
+        json.dumps({"target": target, "findings": [{"id": id_, "reason": "known"} for id_ in ids]})
+    )
+    return "expected.json"
+
+
+def test_expected_new_and_vanished_findings(capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--expect`: exactly those listed are no failure (here too little is reached, so 4); a new or vanished one is 1."""
+    target = "control:signature-unchecked"
+    assert run("verify", "--target", target, "--json") == 1
+    known = [entry["id"] for entry in json.loads(capsys.readouterr().out)["findings"]]
+    assert run("verify", "--target", target, "--expect", expectations(target, *known)) == 4
+    assert "is as expected: exactly the" in capsys.readouterr().out
+    assert run("verify", "--target", target, "--expect", expectations(target, *known[1:])) == 1
+    assert f"  new: {known[0]} does not hold" in capsys.readouterr().out
+    assert run("verify", "--target", target, "--expect", expectations(target, *known, "ATM-01")) == 1
+    assert "  vanished: ATM-01 was expected (known)" in capsys.readouterr().out
+    # Everything else reached, exactly these mean 0.
+    monkeypatch.setattr(verify.Report, "gaps", [])
+    assert run("verify", "--target", target, "--expect", expectations(target, *known)) == 0
+
+
+def test_findings_that_cannot_be_saved_are_still_reported(capsys: Output) -> None:
+    """A full or foreign disk must not hide a violation."""
+    Path("file").touch()
+    assert run("verify", "--target", "control:signature-unchecked", "--out", "file/x") == 1
+    out, err = capsys.readouterr()
+    assert "IDC-03" in out.splitlines()[0]
+    assert "cannot write file/x/IDC-03.json" in err
+
+
+def test_commands_of_drivers_are_shown_and_not_saved(capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The printed command names the driver; the file does not, or a trace from elsewhere could start programs."""
+    monkeypatch.setattr(cli, "_target", lambda args: find_target("control:signature-unchecked"))
+    assert run("verify", "--driver", "./mine --fast") == 1
+    assert "pawl replay build/findings/IDC-03.json --driver './mine --fast'" in capsys.readouterr().out
+    assert "mine" not in Path("build/findings/IDC-03.json").read_text()
+
+
+# -- replay -----------------------------------------------------------------------------------------------------------
+
+
+def test_replay_draws_what_happens(capsys: Output) -> None:
+    """A trace on which everything holds is drawn, and exits with 0."""
+    Path("talk.json").write_text(dumps(TALK))
+    assert run("replay", "talk.json") == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("pawl ")
+    assert "holds on talk.json" in out
+    assert "bob gets m0: reads it" in out
+    assert err == ""
+
+
+def test_replay_takes_the_byte_form(capsys: Output) -> None:
+    """A fuzzer's input is a trace too."""
+    Path("input").write_bytes(encode(TALK))
+    assert run("replay", "input", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [event["outcome"] for event in document["events"][:3]] == ["done"] * 3
+    assert document["violations"] == []
+
+
+def test_replay_of_nothing_is_incomplete(capsys: Output) -> None:
+    """A trace that judged nothing is never a success."""
+    Path("empty.json").write_text(dumps(Trace(())))
+    assert run("replay", "empty.json") == 4
+    assert "nothing was judged" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "not JSON"),
+        (b"\x80abc", "neither JSON text nor the byte form"),
+        (b"{}", '"format" must be'),
+        (b'{"format": "pawl-trace", "version": 9, "ops": []}', "version 9"),
+        (b'{"format": "pawl-trace", "version": 1, "ops": [{"op": "fly"}]}', "operation 0"),
+        (b'{"format": "pawl-trace", "version": 1, "ops": [{"op": "send", "actor": []}]}', "operation 0"),
+        (b'{"format": "pawl-trace", "version": 1, "ops": [{"op": "send", "actor": {}}]}', "operation 0"),
+        (b'{"format": "pawl-trace", "version": 1, "strict": [[]], "ops": []}', '"strict"'),
+        (b'{"format": "pawl-trace", "version": 1, "ops": [], "target": 4}', '"target" must be the name'),
+        (b'{"format": "pawl-trace", "version": 1, "ops": [], "target": "./driver"}', '"target" must be the name'),
+        (b"[" * 100_000, "not JSON"),
+        (b" " * (cli.MAX_TRACE_BYTES + 1), "longer than"),
+    ],
+)
+def test_broken_traces_are_2(capsys: Output, content: bytes, words: str) -> None:
+    """A broken trace is answered with one clear line that names the file, and exit code 2."""
+    Path("broken").write_bytes(content)
+    assert run("replay", "broken") == 2
+    line = only_line(capsys)
+    assert line.startswith("pawl: broken is no trace: ")
+    assert words in line
+
+
+# -- invariants -------------------------------------------------------------------------------------------------------
+
+
+def test_invariants_are_listed(capsys: Output) -> None:
+    """`pawl invariants` lists every one, and says which are not yet judged."""
+    assert run("invariants") == 0
+    text = capsys.readouterr().out
+    assert run("invariants", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    for entry in document["invariants"]:
+        assert f"  {entry['id']}  " in text
+        assert entry["judged"] == (not entry["pending"])
+    assert "not yet judged: " in text
+
+
+# -- wrong usage ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ([], "say what to do"),
+        (["fly"], "invalid choice: 'fly'"),
+        (["verify", "--fly"], "--fly"),
+        (["verify", "--budget", "huge"], "invalid choice: 'huge'"),
+        (["verify", "--seed", "x"], "'x' is not a whole number"),
+        (["verify", "--seed", "-1"], "'-1' is not a whole number"),
+        (["verify", "--seed", str(2**32)], "is not a whole number"),
+        (["verify", "--target", "acme"], "no target is called 'acme'"),
+        (["verify", "--target", "control:fly"], "no control is called 'fly'"),
+        (["verify", "--target", "./nowhere"], "no driver at nowhere"),
+        (["verify", "--target", "pawl", "--driver", "x"], "not allowed with"),
+        (["verify", "--driver", ""], "--driver: the command is empty"),
+        (["verify", "--driver", "'"], "--driver: "),
+        (["verify", "--expect", "missing.json"], "cannot read missing.json"),
+        (["replay"], "required: TRACE"),
+        (["replay", "missing.json"], "cannot read missing.json: No such file"),
+        (["replay", "."], "cannot read .: Is a directory"),
+        (["invariants", "more"], "more"),
+    ],
+)
+def test_wrong_usage_is_2(capsys: Output, argv: list[str], words: str) -> None:
+    """Issue, "Bad input": a wrong option or a missing file is one clear line and exit code 2, never a traceback."""
+    assert run(*argv) == 2
+    assert words in only_line(capsys)
+
+
+def test_broken_expectations_are_2(capsys: Output) -> None:
+    """The file is read before the work is done, so that a slip in it costs a second, not a night."""
+    assert run("verify", "--target", "control:prekey-kept", "--expect", expectations("acme", "KEY-03")) == 2
+    assert "expected.json: it is about target 'acme'" in only_line(capsys)
+
+
+# -- what breaks ------------------------------------------------------------------------------------------------------
+
+
+def driver(body: str) -> str:
+    path = Path("driver")
+    path.write_text(f"#!{sys.executable}\n{body}")
+    path.chmod(0o755)
+    return "./driver"
+
+
+@pytest.mark.parametrize("body", ["", "raise SystemExit(9)", "print('hello')", "print('{}')"])
+def test_driver_that_dies_or_talks_nonsense_is_3(capsys: Output, body: str) -> None:
+    """Issue, "Bad input": a target that dies at the start, or says what is no answer, is one clear line and exit 3."""
+    assert run("verify", "--driver", driver(body)) == 3
+    assert "broke: " in only_line(capsys)
+    assert run("verify", "--target", driver(body)) == 3
+    only_line(capsys)
+
+
+def test_driver_that_cannot_be_started_is_3(capsys: Output) -> None:
+    """A command that does not exist is named."""
+    assert run("verify", "--driver", "./nowhere --now") == 3
+    assert "nowhere" in only_line(capsys)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (HarnessBroken("nonsense on stdout"), 3, "the harness broke: nonsense on stdout"),
+        (TargetCrashed("exit code 9"), 3, "the target broke: exit code 9"),
+        (TargetHung("no answer in 10 s"), 3, "the target broke: no answer in 10 s"),
+        (ZeroDivisionError("two\nlines"), 3, "a fault of the gate itself: ZeroDivisionError: two lines"),
+        (RecursionError(), 3, "a fault of the gate itself: RecursionError"),
+        (ModuleNotFoundError("No module named 'hypothesis'"), 3, "install pawl-signal[gate]"),
+        (KeyboardInterrupt(), 4, "interrupted"),
+    ],
+)
+def test_whatever_breaks_is_one_line(
+    capsys: Output, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, words: str
+) -> None:
+    """Never a traceback: whatever leaves a verb is one line and a documented exit code."""
+
+    def broken(self: object) -> object:
+        raise error
+
+    monkeypatch.setattr(verify.Verification, "run", broken)
+    assert run("verify") == code
+    assert words in only_line(capsys)
+
+
+def test_debug_shows_the_traceback(capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With PAWL_DEBUG=1 the line is followed by the traceback of an unforeseen exception."""
+
+    def broken(self: object) -> object:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(verify.Verification, "run", broken)
+    monkeypatch.setenv("PAWL_DEBUG", "1")
+    assert run("verify") == 3
+    assert "Traceback" in capsys.readouterr().err
+
+
+def pawl(*argv: str) -> list[str]:
+    return [sys.executable, "-c", "import sys; from pawl_gate.cli import main; sys.exit(main())", *argv]
+
+
+@pytest.fixture
+def environment() -> dict[str, str]:
+    """That a program of its own finds the packages where this process does."""
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+
+
+def test_reader_that_leaves_is_no_traceback(environment: dict[str, str]) -> None:
+    """`pawl invariants | head -1`: stdout is closed early; nothing is said about it on stderr."""
+    with subprocess.Popen(
+        pawl("invariants", "--json"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment, bufsize=0
+    ) as child:
+        assert child.stdout is not None
+        assert child.stderr is not None
+        child.stdout.close()
+        assert child.stderr.read() == b""
+        assert child.wait(30) in (0, 4)
+
+
+def test_exit_code_reaches_the_shell(environment: dict[str, str]) -> None:
+    """The return value of `main` is the exit code of the program, argparse's errors included."""
+    done = subprocess.run(pawl("verify", "--fly"), capture_output=True, text=True, env=environment, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
