@@ -1,12 +1,14 @@
-"""Sequence charts in plain text: what happened in a history, for people.
+"""Sequence charts: what happened in a history, for people.
 
 One lane for each party that takes part and one for the network, where the attacker sits; one row for each operation
-that did something. Plain ASCII, so that it reads the same in a terminal, a CI log and a mail.
+that did something. `layout` says what is on a chart. `chart` draws it in plain ASCII, so that it reads the same in a
+terminal, a CI log and a mail; the page of `pawl_gate.page` draws the same layout as a picture.
 """
 
 from __future__ import annotations
 
 import textwrap
+from dataclasses import dataclass
 from typing import Final
 
 from pawl_spec.history import Event, History, Outcome
@@ -75,33 +77,103 @@ MADE_UP: Final = {
 }
 
 
-def chart(history: History, *, broken: Violation | None = None, rows: int | None = None) -> str:
-    """Draw a history, each line ended by a newline. The violation's row is marked, with what was wrong under it.
+@dataclass(frozen=True, slots=True)
+class Arrow:
+    """An arrow of a step, from lane to lane."""
 
-    With `rows`, of a longer history only the first rows and those around the violation (or the last) are drawn.
+    start: int
+    end: int
+    label: str
+    arrives: bool
+    """Whether what it carries was accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A row of a chart: one operation that did something."""
+
+    number: int
+    arrows: tuple[Arrow, ...]
+    at: int | None
+    """The lane where it happened, if no arrow shows it."""
+    text: str
+    """What happened, in words."""
+    broken: str | None = None
+    """What was wrong, on the step that breaks an invariant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A row of a chart that is no step: steps that were left out, or the begin of the closing part."""
+
+    text: str
+    left_out: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What a chart shows, whatever it is drawn with."""
+
+    lanes: tuple[int, ...]
+    """Parties, and NETWORK, from left to right."""
+    rows: tuple[Step | Note, ...]
+
+
+def layout(history: History, *, broken: Violation | None = None, rows: int | None = None) -> Layout:
+    """The lanes and rows of a history's chart. The violation's row holds what was wrong.
+
+    With `rows`, of a longer history only the first rows and those around the violation (or the last) are shown.
     """
     shown = [event for event in history.events if _did_something(event)]
     if history.closing is not None and (broken is None or broken.event.step < history.closing):
         shown = [event for event in shown if event.step < history.closing]
     lanes = _lanes(shown)
-    lines = [_head(lanes)]
+    drawn: list[Step | Note] = []
     before = -1
     for event in _window(shown, broken, rows):
         at = shown.index(event)
         if at - before > 1:
-            lines.append(f"{'...':>6}   {at - before - 1} steps left out")
+            drawn.append(Note(f"{at - before - 1} steps left out", left_out=True))
         if history.closing is not None and event.step >= history.closing > (shown[at - 1].step if at else -1):
-            lines.append(f"{'':{MARGIN}}now the network delivers everything, and both sides of each pair talk again")
-        lines.append(_row(event, lanes, broken is not None and event is broken.event))
-        if broken is not None and event is broken.event:
-            lines += textwrap.wrap(
-                broken.what, 90, initial_indent=" " * MARGIN + "^ ", subsequent_indent=" " * MARGIN + "  "
-            )
+            drawn.append(Note("now the network delivers everything, and both sides of each pair talk again"))
+        drawn.append(_step(event, lanes, broken.what if broken is not None and event is broken.event else None))
         before = at
     if not shown:
-        lines.append(f"{'':{MARGIN}}nothing happened: no operation had anything to act on")
+        drawn.append(Note("nothing happened: no operation had anything to act on"))
     elif (left := len(shown) - 1 - before) > 0 and broken is None:
-        lines.append(f"{'...':>6}   {left} steps left out")
+        drawn.append(Note(f"{left} steps left out", left_out=True))
+    return Layout(lanes, tuple(drawn))
+
+
+def lane_name(lane: int) -> str:
+    """What stands above a lane."""
+    return "network" if lane == NETWORK else PARTIES[lane]
+
+
+def _step(event: Event, lanes: tuple[int, ...], broken: str | None) -> Step:
+    arrows = _arrows(event)
+    seen = tuple(arrow for arrow in arrows if arrow.start in lanes and arrow.end in lanes)
+    at = event.actor if not arrows and event.actor in lanes else None
+    return Step(event.step, seen, at, sentence(event), broken)
+
+
+def chart(history: History, *, broken: Violation | None = None, rows: int | None = None) -> str:
+    """Draw a history in plain text, each line ended by a newline; the arguments are those of `layout`.
+
+    The violation's row is marked, with what was wrong under it.
+    """
+    what = layout(history, broken=broken, rows=rows)
+    columns = {lane: MARGIN + 3 + LANE * at for at, lane in enumerate(what.lanes)}
+    lines = [_head(columns)]
+    for row in what.rows:
+        if isinstance(row, Note):
+            lines.append(f"{'...' if row.left_out else '':>6}".ljust(MARGIN) + row.text)
+            continue
+        lines.append(_row(row, columns))
+        if row.broken is not None:
+            lines += textwrap.wrap(
+                row.broken, 90, initial_indent=" " * MARGIN + "^ ", subsequent_indent=" " * MARGIN + "  "
+            )
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
@@ -120,32 +192,30 @@ def _window(shown: list[Event], broken: Violation | None, rows: int | None) -> l
     return shown[:first] + shown[len(shown) - (rows - first) :]
 
 
-def _lanes(shown: list[Event]) -> dict[int, int]:
-    """Column of each lane: the parties that take part, the network behind the first of them."""
+def _lanes(shown: list[Event]) -> tuple[int, ...]:
+    """The parties that take part, the network behind the first of them."""
     parties = sorted({p for event in shown for p in (event.actor, event.peer) if p is not None and p >= 0})
-    order = [*parties[:1], NETWORK, *parties[1:]]
-    return {party: MARGIN + 3 + LANE * at for at, party in enumerate(order)}
+    return (*parties[:1], NETWORK, *parties[1:])
 
 
-def _head(lanes: dict[int, int]) -> str:
+def _head(columns: dict[int, int]) -> str:
     line = f"{'step':>6}"
-    for party, column in lanes.items():
-        name = "network" if party == NETWORK else PARTIES[party]
+    for lane, column in columns.items():
+        name = lane_name(lane)
         line = line.ljust(column - len(name) // 2) + name
     return line
 
 
-def _row(event: Event, lanes: dict[int, int], marked: bool) -> str:
-    width = max(lanes.values()) + 4
-    line = list(f"{'>>' if marked else '':>2}{event.step:>4}".ljust(width))
-    for party, column in lanes.items():
-        line[column] = ":" if party == NETWORK else "|"
-    for start, end, label, arrives in _arrows(event):
-        if start in lanes and end in lanes:
-            _draw(line, lanes[start], lanes[end], label, arrives)
-    if not _arrows(event) and event.actor in lanes:
-        line[lanes[event.actor]] = "*"
-    return "".join(line) + sentence(event)
+def _row(step: Step, columns: dict[int, int]) -> str:
+    width = max(columns.values()) + 4
+    line = list(f"{'' if step.broken is None else '>>':>2}{step.number:>4}".ljust(width))
+    for lane, column in columns.items():
+        line[column] = ":" if lane == NETWORK else "|"
+    for arrow in step.arrows:
+        _draw(line, columns[arrow.start], columns[arrow.end], arrow.label, arrow.arrives)
+    if step.at is not None:
+        line[columns[step.at]] = "*"
+    return "".join(line) + step.text
 
 
 def _draw(line: list[str], start: int, end: int, label: str, arrives: bool) -> None:
@@ -162,26 +232,26 @@ def _draw(line: list[str], start: int, end: int, label: str, arrives: bool) -> N
     line[at : at + len(label)] = label
 
 
-def _arrows(event: Event) -> list[tuple[int, int, str, bool]]:
-    """The arrows of a row: from lane, to lane, label, whether it was accepted."""
+def _arrows(event: Event) -> list[Arrow]:
+    """The arrows of an event."""
     kind, arrives = event.op.kind, event.outcome is Outcome.DONE
     if event.actor is None:
         return []
     name = "?" if event.message is None else f"m{event.message}"
     if kind is Kind.SEND and event.message is not None:
-        return [(event.actor, NETWORK, name, True)]
+        return [Arrow(event.actor, NETWORK, name, True)]
     if kind is Kind.BURST and event.counters:
-        return [(event.actor, NETWORK, f"{len(event.counters)} lost", True)]
+        return [Arrow(event.actor, NETWORK, f"{len(event.counters)} lost", True)]
     if kind is Kind.ESTABLISH and event.peer is not None:
-        return [(event.peer, event.actor, "bundle", arrives)]
+        return [Arrow(event.peer, event.actor, "bundle", arrives)]
     if kind is Kind.FORGE_BUNDLE:
-        return [(NETWORK, event.actor, "forged", arrives)]
+        return [Arrow(NETWORK, event.actor, "forged", arrives)]
     if kind is Kind.INJECT:
-        return [(NETWORK, event.actor, "junk", arrives)]
+        return [Arrow(NETWORK, event.actor, "junk", arrives)]
     if kind is Kind.TAMPER:
-        return [(NETWORK, event.actor, f"{name}*", arrives)]
+        return [Arrow(NETWORK, event.actor, f"{name}*", arrives)]
     if kind in (Kind.DELIVER, Kind.REDIRECT, Kind.REPLAY):
-        return [(NETWORK, event.actor, name, arrives)]
+        return [Arrow(NETWORK, event.actor, name, arrives)]
     return []
 
 
