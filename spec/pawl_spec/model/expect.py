@@ -1,0 +1,46 @@
+"""What the model says before it looks at what the target did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pawl_spec.model.terms import Refusal, Term
+
+PARSE_REFUSALS = frozenset({"malformed-message", "unknown-version", "message-too-large", "invalid-key"})
+
+MISSING = frozenset({"no-session", "bad-mac", "untrusted-identity", "unknown-signed-prekey", "unknown-prekey"})
+"""Refusals of bytes that name something which the receiver does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class SentHeader:
+    """What a message that a party sends must say."""
+
+    kind: str
+    session: Term
+    chain: Term
+    counter: int
+    previous_counter: int
+    prekey_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """What may happen. `accept` None: either is right."""
+
+    accept: bool | None
+    codes: frozenset[str] = frozenset()
+    rule: str = ""
+    """The invariant that a wrong acceptance breaks, or a refusal for another reason than `codes`."""
+    unless: str = "CTR-04"
+    """The invariant that a wrong refusal breaks."""
+    plaintext: int | None = None
+    header: SentHeader | None = None
+    late: bool = False
+    """The message came in on an archived session and leaves the current one as it is."""
+
+
+def refuse(reasons: Sequence[Refusal]) -> Expect:
+    """Refuse for any of these reasons; the first names the invariant."""
+    return Expect(False, frozenset(reason.code for reason in reasons), reasons[0].rule)

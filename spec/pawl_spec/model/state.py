@@ -1,0 +1,104 @@
+"""What parties hold and what goes between them, in terms. Immutable, but for the parties themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pawl_spec.model.terms import Term
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """A receiving chain: the peer's ratchet key, the chain's base term, the next counter, the kept counters."""
+
+    ratchet: Term
+    base: Term
+    next: int = 0
+    kept: frozenset[int] = frozenset()
+    closed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """One side of a session, in terms."""
+
+    base: Term
+    """The initiator's base key, which names the session."""
+    remote: Term
+    """The peer's identity key."""
+    root: Term
+    ratchet: Term
+    """Own ratchet key."""
+    sending: Term
+    counter: int
+    previous: int
+    receiving: tuple[Chain, ...]
+    pending: tuple[int | None, Term] | None
+    """One-time prekey id and signed prekey, until the peer answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outer:
+    """The outer layer of a prekey message."""
+
+    base: Term
+    identity: Term
+    prekey_id: int | None
+    signed_prekey: Term | None
+    """None: an id that nobody has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message in terms. `defect` is set when its bytes break the format."""
+
+    ratchet: Term
+    counter: int
+    previous: int
+    version: int
+    body: Term
+    mac: Term
+    handle: int
+    sender: int
+    receiver: int
+    outer: Outer | None
+    outer_version: int = 0x33
+    defect: tuple[frozenset[str], str] | None = None
+    lenient: bool = False
+    """A change that the format allows a receiver to accept or to refuse."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A prekey bundle in terms; the signature is a term over identity and signed prekey."""
+
+    identity: Term
+    signed_prekey: Term
+    signature: Term
+    prekey_id: int | None
+    prekey: Term | None
+    defect: tuple[str, str] | None = None
+
+
+@dataclass(slots=True)
+class Party:
+    """One party's state."""
+
+    identity: Term
+    signed_prekey: Term
+    strict: bool
+    pins: dict[int, Term] = field(default_factory=dict)
+    sessions: dict[int, tuple[Session, ...]] = field(default_factory=dict)
+    """Per peer, the current one first."""
+    prekeys: dict[int, Term] = field(default_factory=dict)
+    seen: set[Term] = field(default_factory=set)
+    """Base keys of sessions that were built without a one-time prekey."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What accepting a message does."""
+
+    session: Session
+    handle: int
+    starts_chain: bool

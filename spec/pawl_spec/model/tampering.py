@@ -1,0 +1,99 @@
+"""The attacker's changes of a message, in terms: the counterpart of `pawl_gate.attacker.tamper`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pawl_spec.history import Event
+from pawl_spec.model.expect import PARSE_REFUSALS
+from pawl_spec.model.state import Message, Outer
+from pawl_spec.model.terms import LOW
+from pawl_spec.model.world import World
+from pawl_spec.trace import COUNTER_DELTAS, PARTIES, TAMPERS, VERSION_BYTES
+
+RULE_OF_TAMPER = {
+    "mac": "AUT-01",
+    "ciphertext": "AUT-01",
+    "counter": "AUT-01",
+    "previous-counter": "AUT-01",
+    "ratchet-key": "AUT-01",
+    "unknown-field": "AUT-01",
+    "identity-key": "IDC-04",
+    "low-order-identity": "IDC-05",
+    "low-order-base-key": "IDC-05",
+    "low-order-ratchet-key": "IDC-05",
+}
+"""The invariant at stake when the change is not noticed. The others leave what is authenticated as it was."""
+
+
+def tampered(world: World, m: Message, event: Event) -> Message:
+    """The symbolic counterpart of `pawl_gate.attacker.tamper`."""
+    name, how, t = TAMPERS[event.op["field"]], event.op["how"], world.terms
+    delta = COUNTER_DELTAS[how % len(COUNTER_DELTAS)]
+    malformed = frozenset({"malformed-message"})
+    match name:
+        case "mac":
+            return replace(m, mac=t.fresh("junk"))
+        case "ciphertext":
+            return replace(m, body=t.fresh("junk"))
+        case "counter":
+            return replace(m, counter=(m.counter + delta) % 2**32)
+        case "previous-counter":
+            return replace(m, previous=(m.previous + delta) % 2**32)
+        case "ratchet-key":
+            return replace(m, ratchet=t.fresh("junk") if how % 2 == 0 else world.spliced(m, how).ratchet)
+        case "low-order-ratchet-key":
+            return replace(m, ratchet=LOW)
+        case "version":
+            codes = frozenset({"unknown-version", "bad-mac", "malformed-message", *reachable(m)})
+            return replace(m, defect=(codes, "PAR-04"))
+        case "unknown-field":
+            # Behind the MAC: the bytes received are what is authenticated.
+            return replace(m, mac=t.fresh("junk"))
+        case "duplicate-field" | "overlong-varint" | "wrong-wire-type":
+            # A reader that skips what it should refuse finds that the MAC covers it.
+            return replace(m, defect=(malformed | {"bad-mac"}, "PAR-02"))
+        case "truncate" | "trailing-byte":
+            codes = PARSE_REFUSALS | {"bad-mac"} | reachable(m)
+            return replace(m, defect=(codes, "PAR-01"))
+    # The runner skips a change that does not concern the message.
+    return m if m.outer is None else _outer_tampered(world, m, m.outer, event, name)
+
+
+def _outer_tampered(world: World, m: Message, outer: Outer, event: Event, name: str) -> Message:
+    how, t = event.op["how"], world.terms
+    match name:
+        case "registration-id" | "reorder-fields" | "outer-unknown-field":
+            # Not authenticated by the protocol; any order and unknown fields are accepted (PAR-02, PAR-04).
+            return m
+        case "prekey-id":
+            return replace(m, outer=replace(outer, prekey_id=event.prekey_id))
+        case "drop-prekey-id":
+            return replace(m, outer=replace(outer, prekey_id=None))
+        case "signed-prekey-id":
+            return replace(m, outer=replace(outer, signed_prekey=None))
+        case "base-key":
+            return replace(m, outer=replace(outer, base=t.fresh("junk")))
+        case "low-order-base-key":
+            return replace(m, outer=replace(outer, base=LOW))
+        case "identity-key":
+            other = world.attacker if how % 2 == 0 else world.parties[(m.sender + 1) % len(PARTIES)].identity
+            return replace(m, outer=replace(outer, identity=other))
+        case "low-order-identity":
+            return replace(m, outer=replace(outer, identity=LOW))
+        case "outer-version":
+            byte = VERSION_BYTES[how % len(VERSION_BYTES)]
+            if byte >> 4 == 3:
+                # The low nibble says who wrote it and is not under the MAC here.
+                return replace(m, lenient=True)
+            return replace(m, defect=(frozenset({"unknown-version", "malformed-message"}), "PAR-04"))
+        case _:  # "outer-duplicate-field", "outer-overlong-varint"
+            return replace(m, defect=(frozenset({"malformed-message"}), "PAR-02"))
+
+
+def reachable(message: Message) -> frozenset[str]:
+    """Refusals of a changed message that may come first, because they are decided before the MAC is."""
+    codes = {"no-session", "untrusted-identity", "duplicate-message", "too-far-ahead", "invalid-key"}
+    if message.outer is not None:
+        codes |= {"unknown-prekey", "unknown-signed-prekey", "replayed-prekey-message"}
+    return frozenset(codes)
