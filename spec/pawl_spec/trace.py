@@ -267,6 +267,9 @@ def _op_from_json(at: int, entry: object) -> Op:
     for name, value in entry.items():
         if name == "op":
             continue
+        # Before it becomes a keyword argument, which could have the name of another one.
+        if name not in kind.names:
+            raise TraceError(f"operation {at}: {kind.word} has no operand {name!r}")
         choices = _choices(kind, name)
         if choices and value in choices:
             value = choices.index(value)

@@ -34,6 +34,10 @@ class Usage(Exception):
     """The caller asked for something that there is not; one line says what."""
 
 
+class Unwritten(Exception):
+    """Stdout did not take what was to be said; one line says why."""
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser whose errors are one line."""
 
@@ -74,7 +78,7 @@ def verify(args: argparse.Namespace) -> int:
     if args.json:
         _print_json(report_text.verify_document(report, saved, expected, code))
     else:
-        print(report_text.verify_text(report, saved, expected, code), end="")
+        _print(report_text.verify_text(report, saved, expected, code))
     return code
 
 
@@ -114,7 +118,7 @@ def replay(args: argparse.Namespace) -> int:
     if args.json:
         _print_json(report_text.replay_document(history, broken, checked, code))
     else:
-        print(report_text.replay_text(history, broken, checked, str(args.trace)), end="")
+        _print(report_text.replay_text(history, broken, checked, str(args.trace)))
     return code
 
 
@@ -151,7 +155,7 @@ def invariants(args: argparse.Namespace) -> int:
     if args.json:
         _print_json(report_text.invariants_document())
     else:
-        print(report_text.invariants_text(), end="")
+        _print(report_text.invariants_text())
     return OK
 
 
@@ -176,14 +180,25 @@ def _target(args: argparse.Namespace) -> Any:
 
 
 def _print_json(document: dict[str, Any]) -> None:
-    print(json.dumps(document, indent=2))
+    _print(json.dumps(document, indent=2) + "\n")
+
+
+def _print(text: str) -> None:
+    """Write to stdout. Raises: Unwritten (a full disk), BrokenPipeError (a reader that has left)."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise Unwritten(f"cannot write to stdout: {error.strerror}") from None
 
 
 # -- options ----------------------------------------------------------------------------------------------------------
 
 
 def _seed(text: str) -> int:
-    if not text.isdecimal() or int(text) >= 2**32:
+    if not (text.isascii() and text.isdecimal() and len(text) <= 10) or int(text) >= 2**32:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**32 - 1}")
     return int(text)
 
@@ -236,11 +251,24 @@ def _target_options(one: argparse.ArgumentParser, default: str = "pawl") -> None
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; the return value is the exit code."""
-    code = _guarded(lambda: _dispatch(argv))
+    # Without a stderr, print() would put progress and errors among the data.
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 - for the life of the process
+    # Said before the work is done: an exit code without a report helps nobody.
+    if sys.stdout is None:
+        return _fail(USAGE, "stdout is closed; there is nowhere to put the report")
+    try:
+        code = _guarded(lambda: _dispatch(argv))
+    except SystemExit as left:
+        # argparse has said what there was to say.
+        code = left.code if isinstance(left.code, int) else OK
     try:
         sys.stdout.flush()
     except BrokenPipeError:
         _forget_stdout()
+    except OSError as error:
+        _forget_stdout()
+        code = _fail(BROKEN, f"cannot write to stdout: {error.strerror}")
     return code
 
 
@@ -265,6 +293,9 @@ def _guarded(run: Callable[[], int]) -> int:
         # Whoever read the report has seen enough of it.
         _forget_stdout()
         return INCOMPLETE
+    except Unwritten as error:
+        _forget_stdout()
+        return _fail(BROKEN, str(error))
     except ImportError as error:
         debug = os.environ.get("PAWL_DEBUG") == "1"
         return _fail(BROKEN, f"a package is missing: {error}; install pawl-signal[gate]", trace=debug)

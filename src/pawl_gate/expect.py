@@ -14,6 +14,9 @@ from typing import Final
 
 from pawl_spec.invariants import INVARIANTS
 
+MAX_BYTES: Final = 1 << 20
+"""Bytes of a list: many times what all invariants with a page of reason each would take."""
+
 IDS: Final = frozenset(entry.id for entry in INVARIANTS)
 
 
@@ -54,8 +57,13 @@ def read(path: Path, *, target: str) -> Expected:
 
     Raises: ExpectError; OSError if the file cannot be read.
     """
+    with path.open("rb") as file:
+        data = file.read(MAX_BYTES + 1)
+    # Whatever the path names, it is not read without an end.
+    if len(data) > MAX_BYTES:
+        raise ExpectError(f"it is longer than {MAX_BYTES} bytes")
     try:
-        document = json.loads(path.read_text("utf-8"))
+        document = json.loads(data.decode("utf-8"))
     except (ValueError, RecursionError) as error:
         raise ExpectError(f"not JSON: {error}") from None
     if not isinstance(document, dict) or set(document) != {"target", "findings"}:

@@ -176,6 +176,7 @@ def test_replay_of_nothing_is_incomplete(capsys: Output) -> None:
         (b'{"format": "pawl-trace", "version": 1, "ops": [{"op": "fly"}]}', "operation 0"),
         (b'{"format": "pawl-trace", "version": 1, "ops": [{"op": "send", "actor": []}]}', "operation 0"),
         (b'{"format": "pawl-trace", "version": 1, "ops": [{"op": "send", "actor": {}}]}', "operation 0"),
+        (b'{"format": "pawl-trace", "version": 1, "ops": [{"op": "send", "kind": 1}]}', "no operand 'kind'"),
         (b'{"format": "pawl-trace", "version": 1, "strict": [[]], "ops": []}', '"strict"'),
         (b'{"format": "pawl-trace", "version": 1, "ops": [], "target": 4}', '"target" must be the name'),
         (b'{"format": "pawl-trace", "version": 1, "ops": [], "target": "./driver"}', '"target" must be the name'),
@@ -219,6 +220,8 @@ def test_invariants_are_listed(capsys: Output) -> None:
         (["verify", "--budget", "huge"], "invalid choice: 'huge'"),
         (["verify", "--seed", "x"], "'x' is not a whole number"),
         (["verify", "--seed", "-1"], "'-1' is not a whole number"),
+        (["verify", "--seed", "\u0663"], "is not a whole number"),
+        (["verify", "--seed", "9" * 5000], "is not a whole number"),
         (["verify", "--seed", str(2**32)], "is not a whole number"),
         (["verify", "--target", "acme"], "no target is called 'acme'"),
         (["verify", "--target", "control:fly"], "no control is called 'fly'"),
@@ -226,6 +229,7 @@ def test_invariants_are_listed(capsys: Output) -> None:
         (["verify", "--target", "pawl", "--driver", "x"], "not allowed with"),
         (["verify", "--driver", ""], "--driver: the command is empty"),
         (["verify", "--driver", "'"], "--driver: "),
+        (["verify", "--expect", "/dev/zero"], "/dev/zero: it is longer than"),
         (["verify", "--expect", "missing.json"], "cannot read missing.json"),
         (["replay"], "required: TRACE"),
         (["replay", "missing.json"], "cannot read missing.json: No such file"),
@@ -327,6 +331,36 @@ def test_reader_that_leaves_is_no_traceback(environment: dict[str, str]) -> None
         child.stdout.close()
         assert child.stderr.read() == b""
         assert child.wait(30) in (0, 4)
+
+
+@pytest.mark.parametrize("argv", [("invariants",), ("replay", "empty.json"), ("invariants", "--json"), ("--help",)])
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_full_disk_is_one_line(environment: dict[str, str], argv: tuple[str, ...], unbuffered: str) -> None:
+    """A report that cannot be written is said in one line, with exit code 3, whenever Python notices it."""
+    Path("empty.json").write_text(dumps(Trace(())))
+    environment["PYTHONUNBUFFERED"] = unbuffered
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(pawl(*argv), stdout=full, stderr=subprocess.PIPE, text=True, env=environment, timeout=60)
+    # argparse looks away when its help meets an error at once.
+    if argv == ("--help",) and unbuffered:
+        assert done.stderr == ""
+    else:
+        assert (done.returncode, done.stderr) == (3, "pawl: cannot write to stdout: No space left on device\n")
+
+
+@pytest.mark.parametrize("argv", [("invariants",), ("verify",), ("replay", "missing.json")])
+def test_closed_stdout_is_one_line(environment: dict[str, str], argv: tuple[str, ...]) -> None:
+    """`pawl verify >&-`: refused as wrong usage before the work is done, never a traceback with exit code 1."""
+    script = ["sh", "-c", 'exec "$@" >&-', "sh", *pawl(*argv)]
+    done = subprocess.run(script, stderr=subprocess.PIPE, text=True, env=environment, timeout=60)
+    assert (done.returncode, done.stderr) == (2, "pawl: stdout is closed; there is nowhere to put the report\n")
+
+
+def test_closed_stderr_leaves_stdout_to_the_data(environment: dict[str, str]) -> None:
+    """`pawl replay missing.json 2>&-`: the error is not printed among the data."""
+    script = ["sh", "-c", 'exec "$@" 2>&-', "sh", *pawl("replay", "missing.json")]
+    done = subprocess.run(script, stdout=subprocess.PIPE, text=True, env=environment, timeout=60)
+    assert (done.returncode, done.stdout) == (2, "")
 
 
 def test_exit_code_reaches_the_shell(environment: dict[str, str]) -> None:
