@@ -339,6 +339,18 @@ def test_a_flipped_byte(tmp_path: Path) -> None:
     assert refused["page"] >= 0.85 * len(page_headers[7:])
 
 
+def test_schema_that_is_no_text(path: Path) -> None:
+    """ATM-06: the engine's message then holds bytes that are no UTF-8, which Python's module fails to decode."""
+    fill(path, rows=1)
+    whole = path.read_bytes()
+    statement = b"CREATE TABLE session ("
+    start = whole.index(statement)
+    for place in range(start, start + len(statement)):
+        # 0x97 begins no character.
+        path.write_bytes(whole[:place] + b"\x97" + whole[place + 1 :])
+        refuse(path, CorruptStore)
+
+
 def test_rows_out_of_order_are_noticed(path: Path) -> None:
     """ATM-06: a key changed so that a lookup would miss its row ("silently treated as empty") is refused."""
     fill(path)

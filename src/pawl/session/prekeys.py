@@ -33,6 +33,9 @@ def open_local(tx: Transaction, rng: Rng) -> LocalIdentity:
     row = tx.get(Table.LOCAL, LOCAL_KEY)
     if row is not None:
         return records.decode_local_identity(row.value)
+    # A store that holds anything had a device: its row was lost, and a new identity would hide that.
+    if any(tx.scan(table, b"", limit=1) for table in Table):
+        raise CorruptStore("the store has rows, but the row of its device is gone")
     pair = KeyPair.generate(rng)
     # Not secret: it tells installations of one device apart, so the small bias of the remainder does no harm.
     registration_id = 1 + int.from_bytes(draw(rng, 2), "big") % REGISTRATION_IDS

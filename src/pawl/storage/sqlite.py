@@ -64,6 +64,9 @@ _SETTINGS: Final = (
 )
 
 _DRAFT_PREFIX, _DRAFT_SUFFIX = ".pawl-", ".new"
+_ENGINE_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
+"""What a call of the engine can raise. The module decodes the engine's message, in which a damaged file's bytes may be."""
+
 _MAX_SQL_INTEGER: Final = 2**63 - 1
 _MAX_SQL_BYTES: Final = 2 * MAX_RECORD_BYTES
 """Bytes of one row in the engine: a key and a value, with room."""
@@ -136,7 +139,7 @@ class SQLiteStore:
         self._turns.take()
         try:
             self._connection.execute("BEGIN IMMEDIATE")
-        except sqlite3.Error as error:
+        except _ENGINE_ERRORS as error:
             self._end()
             raise _refusal(error) from error
         except BaseException:
@@ -148,7 +151,7 @@ class SQLiteStore:
         """Roll back what was not committed and let others have their turn."""
         try:
             if self._connection.in_transaction:
-                with suppress(sqlite3.Error):
+                with suppress(*_ENGINE_ERRORS):
                     self._connection.execute("ROLLBACK")
         finally:
             self._turns.give()
@@ -191,7 +194,7 @@ class _SQLiteTransaction:
         try:
             cursor = self._connection.execute(statement, values)
             rows = cursor.fetchall()
-        except sqlite3.Error as error:
+        except _ENGINE_ERRORS as error:
             raise _refusal(error) from error
         self._doomed = False
         return rows, cursor.rowcount
@@ -253,7 +256,7 @@ def _system_refusals() -> Iterator[None]:
 def _engine_refusals() -> Iterator[None]:
     try:
         yield
-    except sqlite3.Error as error:
+    except _ENGINE_ERRORS as error:
         raise _refusal(error) from error
 
 
@@ -262,8 +265,11 @@ def _code(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
-def _refusal(error: sqlite3.Error) -> StorageError:
+def _refusal(error: sqlite3.Error | UnicodeDecodeError) -> StorageError:
     """What an error of the engine means to us. Its text names tables and files, never values."""
+    # Only a damaged schema brings bytes that are no text into a message.
+    if isinstance(error, UnicodeDecodeError):
+        return CorruptStore("the store is damaged: its schema is no text")
     code = _code(error)
     # Our own rows are never too big.
     if code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_TOOBIG):
