@@ -65,7 +65,7 @@ _SETTINGS: Final = (
 
 _DRAFT_PREFIX, _DRAFT_SUFFIX = ".pawl-", ".new"
 _ENGINE_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
-"""What a call of the engine can raise. The module decodes the engine's message, in which a damaged file's bytes may be."""
+"""What the engine can raise: the module decodes the engine's message, which may hold bytes of a damaged file."""
 
 _MAX_SQL_INTEGER: Final = 2**63 - 1
 _MAX_SQL_BYTES: Final = 2 * MAX_RECORD_BYTES
