@@ -1,8 +1,8 @@
 """The device: the transactional shell around the pure core, and the library's public API.
 
-Each call is one transaction: load, call the core, write what it returns, commit, and only then hand the result out. A
-refusal rolls everything back. A device may be shared between threads, and a store between processes, as far as the
-store allows.
+Each call is one transaction: load, call the core, write what it returns, commit (ATM-01), and only then hand the result
+out (ATM-02). A refusal rolls everything back (CTR-05). A device may be shared between threads, and a store between
+processes, as far as the store allows.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Device:
         )
 
     def establish(self, peer: ProtocolAddress, bundle: PreKeyBundle) -> None:
-        """Start a session with `peer` from its bundle; it becomes the current one, a former one is archived.
+        """Start a session with `peer` from its bundle; it becomes the current one, a former one is archived (CTR-08).
 
         Raises: InvalidSignature, InvalidKey, UntrustedIdentity. Source: X3DH, section 3.3.
         """
@@ -210,7 +210,7 @@ class Device:
 
     def _decrypt_repeated(self, rows: PeerRows, message: PreKeySignalMessage) -> bytes:
         """A prekey message of a session that is there: its inner message, on that session alone."""
-        # Check: the outer identity is the session's, and that one is (still) the pinned one.
+        # Check: the outer identity is the session's, and that one is (still) the pinned one (IDC-04, IDC-08).
         session = rows.session(message.base_key.data)
         if message.identity_key != session.remote_identity or message.identity_key != rows.pinned():
             raise UntrustedIdentity("the identity in the message is not the pinned one of its session")
@@ -272,10 +272,11 @@ class Device:
         """Whether `key` is to be pinned now. Raises: UntrustedIdentity; _FirstUse if it is to be asked for."""
         pinned = rows.pinned()
         if pinned is not None:
-            # A pinned identity changes by a recorded decision only.
+            # A pinned identity changes by a recorded decision only (IDC-01).
             if pinned != key:
                 raise UntrustedIdentity("the identity is not the pinned one")
             return False
+        # Without an approval nothing is pinned, and no session comes into being (IDC-02).
         if not approved:
             raise _FirstUse
         return True

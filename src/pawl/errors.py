@@ -1,7 +1,7 @@
 """The tree of typed refusals.
 
 Everything the library refuses raises a subclass of `ProtocolError` with a stable `code`. Any other exception that
-leaves the library is a bug. Texts never hold key material or plaintext.
+leaves the library is a bug (PAR-01). Texts never hold key material or plaintext (KEY-06).
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ import textwrap
 from dataclasses import dataclass
 from typing import Final
 
+from pawl_gate.visible import visible
 from pawl_spec.history import Event, History, Outcome
 from pawl_spec.registry import Violation
 from pawl_spec.trace import FORGERIES, JUNK, PARTIES, TAMPERS, Kind
@@ -331,5 +332,5 @@ def _ended(event: Event, text: str, done: str = "") -> str:
 
 def _short(text: str, most: int = 80) -> str:
     """A target's own words on one line."""
-    line = " ".join(text.split())
+    line = visible(" ".join(text.split()))
     return line if len(line) <= most else line[: most - 3] + "..."

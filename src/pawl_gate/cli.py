@@ -1,4 +1,4 @@
-"""The command `pawl`: verify a target, replay a trace, list the invariants.
+"""The command `pawl`: verify a target, replay a trace, list the invariants, explain one.
 
 Data goes to stdout, progress and errors to stderr. Exit codes: 0 holds, 1 violation, 2 usage (a wrong option, a missing
 file, a broken trace), 3 the harness or the target broke, 4 incomplete. Whatever happens, an error is one line; with
@@ -15,6 +15,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
@@ -26,6 +27,7 @@ MAX_TRACE_BYTES: Final = 1 << 20
 
 DEFAULT_TARGET: Final = "pawl"
 FINDINGS: Final = Path("build", "findings")
+PAGE: Final = Path("build", "report", "index.html")
 
 OK, USAGE, BROKEN, INCOMPLETE = 0, 2, 3, 4
 
@@ -51,10 +53,11 @@ class Parser(argparse.ArgumentParser):
 
 def verify(args: argparse.Namespace) -> int:
     """Hold a target to the specification."""
-    from pawl_gate import expect, report_text
+    from pawl_gate import expect, page, report_text
     from pawl_gate.verify import BUDGETS, Exit, Verification
 
     # Check the files before the work is done.
+    made = _now()
     name = args.driver or args.target or DEFAULT_TARGET
     expected = None
     if args.expect is not None:
@@ -75,11 +78,42 @@ def verify(args: argparse.Namespace) -> int:
     if expected is not None:
         comparison = expected.compare(report.found)
         code = Exit.VIOLATED if not comparison.same else Exit.INCOMPLETE if report.gaps else Exit.HOLDS
+    written, fault = None, None
+    if args.report is not None:
+        try:
+            written = _write(args.report, page.render(report, saved, expected, code, made=made))
+        except Exception as error:
+            # Whatever is wrong with the page, the verdict is told first.
+            fault = error
     if args.json:
-        _print_json(report_text.verify_document(report, saved, expected, code))
+        _print_json(report_text.verify_document(report, saved, expected, code, written))
     else:
-        _print(report_text.verify_text(report, saved, expected, code))
+        _print(report_text.verify_text(report, saved, expected, code, written))
+    if fault is not None:
+        raise fault
     return code
+
+
+def _now() -> datetime:
+    """The time that the report states: SOURCE_DATE_EPOCH, in Unix seconds, where one report must be like another."""
+    fixed = os.environ.get("SOURCE_DATE_EPOCH")
+    if fixed is None:
+        return datetime.now(UTC)
+    try:
+        return datetime.fromtimestamp(int(fixed), UTC)
+    except (ValueError, OverflowError, OSError):
+        raise Usage(f"SOURCE_DATE_EPOCH: {fixed!r} is no time in Unix seconds") from None
+
+
+def _write(path: Path, text: str) -> Path | None:
+    """Write a file and the folders to it. What cannot be written is said, and the run goes on: None."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, "utf-8")
+    except OSError as error:
+        print(f"pawl verify: cannot write {path}: {error.strerror}", file=sys.stderr)
+        return None
+    return path
 
 
 def _save(found: dict[str, Trace], folder: Path, target: str | None) -> dict[str, Path]:
@@ -91,12 +125,7 @@ def _save(found: dict[str, Trace], folder: Path, target: str | None) -> dict[str
     for id_, trace in sorted(found.items()):
         path = folder / f"{id_}.json"
         head = json.dumps({"violates": id_} if target is None else {"violates": id_, "target": target})[1:-1]
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            path.write_text(traces.dumps(trace).replace("{", f"{{{head}, ", 1), "utf-8")
-        except OSError as error:
-            print(f"pawl verify: cannot write {path}: {error.strerror}", file=sys.stderr)
-        else:
+        if _write(path, traces.dumps(trace).replace("{", f"{{{head}, ", 1)):
             saved[id_] = path
     return saved
 
@@ -156,6 +185,23 @@ def invariants(args: argparse.Namespace) -> int:
         _print_json(report_text.invariants_document())
     else:
         _print(report_text.invariants_text())
+    return OK
+
+
+def explain(args: argparse.Namespace) -> int:
+    """Show what stands behind one invariant."""
+    from pawl_gate import explain as explanations
+    from pawl_gate import explain_text
+
+    try:
+        entry = explanations.find(args.id)
+    except explanations.UnknownInvariant as error:
+        raise Usage(str(error)) from None
+    explained = explanations.explain(entry)
+    if args.json:
+        _print_json(explain_text.explain_document(explained))
+    else:
+        _print(explain_text.explain_text(explained))
     return OK
 
 
@@ -221,6 +267,11 @@ def parser() -> Parser:
     one.add_argument(
         "--out", type=Path, default=FINDINGS, metavar="DIR", help=f"where findings are saved (default: {FINDINGS})"
     )
+    where = one.add_mutually_exclusive_group()
+    where.add_argument(
+        "--report", type=Path, default=PAGE, metavar="FILE", help=f"where the page is written (default: {PAGE})"
+    )
+    where.add_argument("--no-report", dest="report", action="store_const", const=None, help="write no page")
     one.add_argument("--json", action="store_true", help="print the report as JSON")
     one.set_defaults(verb=verify)
 
@@ -233,6 +284,11 @@ def parser() -> Parser:
     one = verbs.add_parser("invariants", help="list what must hold", allow_abbrev=False)
     one.add_argument("--json", action="store_true", help="print the registry as JSON")
     one.set_defaults(verb=invariants)
+
+    one = verbs.add_parser("explain", help="show what stands behind one invariant", allow_abbrev=False)
+    one.add_argument("id", metavar="ID", help="its id, such as CTR-03")
+    one.add_argument("--json", action="store_true", help="print it as JSON")
+    one.set_defaults(verb=explain)
     return top
 
 
@@ -276,7 +332,7 @@ def _dispatch(argv: Sequence[str] | None) -> int:
     top = parser()
     args = top.parse_args(argv)
     if args.verb is None:
-        top.error("say what to do: verify, replay or invariants")
+        top.error("say what to do: verify, replay, invariants or explain")
     verb: Callable[[argparse.Namespace], int] = args.verb
     return verb(args)
 

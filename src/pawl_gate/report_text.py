@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from pawl_gate.chart import chart, sentence
-from pawl_gate.expect import Comparison, Expected
+from pawl_gate.expect import Expected
 from pawl_gate.verify import Exit, Found, Report, unsupported
-from pawl_spec.history import History
+from pawl_gate.visible import visible
+from pawl_spec.history import Hello, History
 from pawl_spec.invariants import INVARIANTS
 from pawl_spec.judge import Broken, Verdict
 from pawl_spec.registry import THREATS, Invariant
@@ -49,6 +50,9 @@ WORDS: Final = {
 }
 
 
+QUIETER: Final = "run again on a quieter machine, or with a larger --budget"
+
+
 def family(id_: str) -> str:
     """The family of an invariant: the letters of its id."""
     return id_.split("-")[0]
@@ -63,32 +67,25 @@ def replay_command(path: Path, report: Report) -> str:
 # -- pawl verify ------------------------------------------------------------------------------------------------------
 
 
-def verify_text(report: Report, saved: Mapping[str, Path], expected: Expected | None, code: Exit) -> str:
-    """The whole report of `pawl verify`, ended by a newline."""
+def verify_text(
+    report: Report, saved: Mapping[str, Path], expected: Expected | None, code: Exit, page: Path | None = None
+) -> str:
+    """The whole report of `pawl verify`, ended by a newline. `page` is where the same was written for a browser."""
     parts = [_head(report, saved, expected, code), _table(report)]
     for id_, found in report.by_size():
         reason = expected.findings.get(id_) if expected else None
         parts.append(_finding(found, saved.get(id_), report, reason))
-    parts += [_reached(report), _unknown(report)]
+    parts += [_reached(report), _unknown(report), f"report: {page}\n" if page else ""]
     return "\n".join(part for part in parts if part)
 
 
 def _head(report: Report, saved: Mapping[str, Path], expected: Expected | None, code: Exit) -> str:
-    who = f"{report.hello.name} {report.hello.version}"
-    held, broke = report.with_verdict(Verdict.HOLDS), sorted(report.found)
-    if expected is not None:
-        lines = list(_against(expected, expected.compare(report.found), who))
-    elif broke:
-        lines = [f"{who} does not hold: {', '.join(broke)}"]
-    elif code is Exit.HOLDS:
-        lines = [f"{who} holds: all {len(held)} invariants that can be judged on it"]
-    else:
-        lines = [f"{who}: nothing is violated, but the run is incomplete; {len(held)} invariants hold"]
+    lines = [verdict_line(report, expected, code), *differences(report, expected)]
     if saved and code is Exit.VIOLATED:
         lines.append(_advice(report, saved, expected))
     lines += [f"incomplete: {gap}" for gap in report.gaps]
     if report.cut:
-        lines.append("run again on a quieter machine, or with a larger --budget")
+        lines.append(QUIETER)
     rate = report.steps / report.seconds if report.seconds else 0.0
     lines.append(
         f"judged {report.traces:,} traces with {report.steps:,} steps in {report.seconds:.1f} s "
@@ -98,24 +95,54 @@ def _head(report: Report, saved: Mapping[str, Path], expected: Expected | None, 
     return "\n".join(lines) + "\n"
 
 
+def who(hello: Hello) -> str:
+    """Name and version, as the target says them."""
+    return visible(f"{hello.name} {hello.version}")
+
+
+def verdict_line(report: Report, expected: Expected | None, code: Exit) -> str:
+    """What holds or what broke, in one line."""
+    held = report.with_verdict(Verdict.HOLDS)
+    if expected is not None and expected.compare(report.found).same:
+        return f"{who(report.hello)} is as expected: exactly the {len(expected.findings)} expected findings"
+    if expected is not None:
+        return f"{who(report.hello)} is not as expected"
+    if report.found:
+        return f"{who(report.hello)} does not hold: {', '.join(sorted(report.found))}"
+    if code is Exit.HOLDS:
+        return f"{who(report.hello)} holds: all {len(held)} invariants that can be judged on it"
+    return f"{who(report.hello)}: nothing is violated, but the run is incomplete; {len(held)} invariants hold"
+
+
+def differences(report: Report, expected: Expected | None) -> list[str]:
+    """How the findings differ from the expected ones, and what to do about each."""
+    if expected is None:
+        return []
+    comparison = expected.compare(report.found)
+    return [
+        *(
+            f"  new: {id_} does not hold; mend it, or add it with its reason to the expected findings"
+            for id_ in comparison.new
+        ),
+        *(
+            f"  vanished: {id_} was expected ({expected.findings[id_]}) and was not found; take it off the list"
+            for id_ in comparison.vanished
+        ),
+    ]
+
+
+def to_reproduce(report: Report, saved: Mapping[str, Path], expected: Expected | None) -> list[str]:
+    """The findings that were saved and not expected, the one to begin with first."""
+    return [id_ for id_, _ in report.by_size() if id_ in saved and not (expected and id_ in expected.findings)]
+
+
 def _advice(report: Report, saved: Mapping[str, Path], expected: Expected | None) -> str:
     """What to do about it: one fault can break several invariants, and the shortest trace says most."""
-    new = [id_ for id_, _ in report.by_size() if id_ in saved and not (expected and id_ in expected.findings)]
+    new = to_reproduce(report, saved, expected)
     if not new:
         return "the findings that were expected and found are below"
     several = "of several findings begin with the one of the shortest trace; " if len(new) > 1 else ""
     return f"{several}reproduce {new[0]} with: {replay_command(saved[new[0]], report)}"
-
-
-def _against(expected: Expected, comparison: Comparison, who: str) -> Iterator[str]:
-    if comparison.same:
-        yield f"{who} is as expected: exactly the {len(expected.findings)} expected findings"
-        return
-    yield f"{who} is not as expected"
-    for id_ in comparison.new:
-        yield f"  new: {id_} does not hold; mend it, or add it with its reason to the expected findings"
-    for id_ in comparison.vanished:
-        yield f"  vanished: {id_} was expected ({expected.findings[id_]}) and was not found; take it off the list"
 
 
 def _table(report: Report) -> str:
@@ -184,7 +211,9 @@ def _unknown(report: Report) -> str:
 # -- documents --------------------------------------------------------------------------------------------------------
 
 
-def verify_document(report: Report, saved: Mapping[str, Path], expected: Expected | None, code: Exit) -> dict[str, Any]:
+def verify_document(
+    report: Report, saved: Mapping[str, Path], expected: Expected | None, code: Exit, page: Path | None = None
+) -> dict[str, Any]:
     """The report of `pawl verify --json`."""
     hello = report.hello
     document: dict[str, Any] = {
@@ -223,6 +252,7 @@ def verify_document(report: Report, saved: Mapping[str, Path], expected: Expecte
         ],
         "unsupported": {entry.id: why for entry, why in unsupported(hello)},
         "findings": [_found_document(found, saved.get(id_)) for id_, found in report.by_size()],
+        "report": str(page) if page else None,
     }
     if expected is not None:
         comparison = expected.compare(report.found)
@@ -264,15 +294,15 @@ def _found_document(found: Found, path: Path | None) -> dict[str, Any]:
 
 def replay_text(history: History, broken: Iterable[Broken], checked: Counter[str], name: str) -> str:
     """What a trace does on a target, and what it shows."""
-    who = f"{history.target.name} {history.target.version}"
+    name_of_target = who(history.target)
     broken = list(broken)
     if not broken:
-        head = f"{who} holds on {name}: {len(checked)} invariants were checked"
+        head = f"{name_of_target} holds on {name}: {len(checked)} invariants were checked"
         if not checked:
-            head = f"{who}: nothing was judged on {name}; no operation had anything to act on"
+            head = f"{name_of_target}: nothing was judged on {name}; no operation had anything to act on"
         return f"{head}\n\n{chart(history)}"
     ids = ", ".join(one.invariant.id for one in broken)
-    parts = [f"{who} does not hold on {name}: {ids}\n"]
+    parts = [f"{name_of_target} does not hold on {name}: {ids}\n"]
     for one in broken:
         drawn = chart(history, broken=one.violation)
         parts.append(_claim(one.invariant) + "\n\n" + textwrap.indent(drawn, "  "))

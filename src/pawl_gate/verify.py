@@ -150,6 +150,10 @@ class EngineRun:
     seconds: float
     note: str = ""
     """What it left out, and why."""
+    checked: Counter[str] = field(default_factory=Counter)
+    """How often each invariant was checked, by id."""
+    checked_on: Counter[str] = field(default_factory=Counter)
+    """On how many traces each invariant was checked, by id."""
 
 
 @dataclass(slots=True)
@@ -217,6 +221,7 @@ class Verification:
         self._progress = progress
         self._started = self._told = time.monotonic()
         self._engine = ""
+        self._checked_on: Counter[str] = Counter()
         self._share = 1.0 if isinstance(target, InProcessTarget) else budget.driven_share
         self.report = Report(target.hello, name, is_driver, budget, seed, Tally(target.hello))
 
@@ -232,13 +237,22 @@ class Verification:
         for name, engine in engines:
             self._engine = name
             traces, steps, started = report.traces, report.steps, time.monotonic()
+            checked, checked_on = Counter(report.tally.checked), Counter(self._checked_on)
             try:
                 note = engine()
             except Cut:
                 note = "cut by the time cap"
                 report.cut = f"the time cap of {report.budget.seconds:.0f} s cut the search, in the engine {name!r}"
             seconds = time.monotonic() - started
-            done = EngineRun(name, report.traces - traces, report.steps - steps, seconds, note)
+            done = EngineRun(
+                name,
+                report.traces - traces,
+                report.steps - steps,
+                seconds,
+                note,
+                checked=report.tally.checked - checked,
+                checked_on=self._checked_on - checked_on,
+            )
             report.engines.append(done)
             self._say(f"{name}: {done.traces} traces, {done.steps} steps, {seconds:.1f} s" + (note and f"; {note}"))
             if report.cut:
@@ -298,6 +312,7 @@ class Verification:
         report = self.report
         broken, checked = judge(history)
         report.tally.add(broken, checked)
+        self._checked_on.update(checked.keys())
         report.reached.add(history)
         report.traces += 1
         report.steps += len(history.events)

@@ -35,6 +35,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(BUDGETS, "smoke", replace(BUDGETS["smoke"], walks=3, examples=1, shrink_steps=300))
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PAWL_DEBUG", raising=False)
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
 
 
 def run(*argv: str) -> int:
@@ -136,6 +137,80 @@ def test_commands_of_drivers_are_shown_and_not_saved(capsys: Output, monkeypatch
     assert "mine" not in Path("build/findings/IDC-03.json").read_text()
 
 
+# -- the page ---------------------------------------------------------------------------------------------------------
+
+PAGE = Path("build", "report", "index.html")
+
+
+def test_the_page_is_written_and_named_last(capsys: Output) -> None:
+    """style.md, "A command": the last line says where the report is."""
+    assert run("verify", "--target", "control:signature-unchecked") == 1
+    assert capsys.readouterr().out.endswith("\nreport: build/report/index.html\n")
+    assert "IDC-03" in PAGE.read_text("utf-8")
+    assert run("verify", "--report", "a/b.html") == 4
+    assert capsys.readouterr().out.endswith("\nreport: a/b.html\n")
+    assert Path("a/b.html").is_file()
+
+
+def test_the_page_is_named_in_the_document(capsys: Output) -> None:
+    """With --json the path is in the document, for machines."""
+    run("verify", "--json")
+    assert json.loads(capsys.readouterr().out)["report"] == "build/report/index.html"
+
+
+def test_no_page_is_written_unasked(capsys: Output) -> None:
+    """`--no-report`: no file, and no line about one."""
+    assert run("verify", "--no-report") == 4
+    assert "report:" not in capsys.readouterr().out
+    assert not Path("build").exists()
+    run("verify", "--no-report", "--json")
+    assert json.loads(capsys.readouterr().out)["report"] is None
+
+
+def test_a_page_that_cannot_be_written_hides_nothing(capsys: Output) -> None:
+    """A full or foreign disk: the verdict and the exit code are the same, and what is missing is said."""
+    Path("file").touch()
+    assert run("verify", "--target", "control:signature-unchecked", "--report", "file/x.html") == 1
+    out, err = capsys.readouterr()
+    assert "IDC-03" in out.splitlines()[0]
+    assert "report:" not in out
+    assert "cannot write file/x.html" in err
+
+
+def test_a_page_that_cannot_be_made_hides_nothing(capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault in the page itself costs no night's work: the verdict is printed, then the fault is one line, code 3."""
+
+    def broken(*args: object, **more: object) -> str:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("pawl_gate.page.render", broken)
+    assert run("verify", "--target", "control:signature-unchecked") == 3
+    out, err = capsys.readouterr()
+    assert "IDC-03" in out.splitlines()[0]
+    assert "a fault of the gate itself: ZeroDivisionError" in err
+
+
+def test_one_seed_one_page(capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Same input, same bytes: the one time on the page is the one that SOURCE_DATE_EPOCH states."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    for name in ("one.html", "two.html"):
+        run("verify", "--target", "control:signature-unchecked", "--report", name)
+    assert Path("one.html").read_bytes() == Path("two.html").read_bytes()
+    assert "2023-11-14 22:13 UTC" in Path("one.html").read_text("utf-8")
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000060")
+    run("verify", "--target", "control:signature-unchecked", "--report", "three.html")
+    assert Path("one.html").read_text("utf-8").replace("22:13", "22:14") == Path("three.html").read_text("utf-8")
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("wrong", ["", "soon", "9" * 30])
+def test_a_wrong_time_is_2(capsys: Output, monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+    """It is noticed before the work is done."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", wrong)
+    assert run("verify") == 2
+    assert "SOURCE_DATE_EPOCH" in only_line(capsys)
+
+
 # -- replay -----------------------------------------------------------------------------------------------------------
 
 
@@ -208,6 +283,20 @@ def test_invariants_are_listed(capsys: Output) -> None:
     assert "not yet judged: " in text
 
 
+# -- explain ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_invariant_is_explained(capsys: Output) -> None:
+    """`pawl explain ID`: as text, and with --json as one document."""
+    assert run("explain", "ctr-06") == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("CTR-06: ")
+    assert err == ""
+    assert run("explain", "CTR-06", "--json") == 0
+    document = json.loads(capsys.readouterr().out)
+    assert (document["format"], document["id"]) == ("pawl-explanation", "CTR-06")
+
+
 # -- wrong usage ------------------------------------------------------------------------------------------------------
 
 
@@ -235,6 +324,9 @@ def test_invariants_are_listed(capsys: Output) -> None:
         (["replay", "missing.json"], "cannot read missing.json: No such file"),
         (["replay", "."], "cannot read .: Is a directory"),
         (["invariants", "more"], "more"),
+        (["explain"], "required: ID"),
+        (["explain", "CTR-99"], "there is no invariant 'CTR-99'; near it are CTR-01, "),
+        (["verify", "--report", "x", "--no-report"], "not allowed with"),
     ],
 )
 def test_wrong_usage_is_2(capsys: Output, argv: list[str], words: str) -> None:

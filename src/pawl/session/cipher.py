@@ -62,7 +62,7 @@ def encrypt(session: Session, plaintext: bytes, *, clock: Clock) -> tuple[Sessio
     message = body + kdf.message_mac(mac_key, sender, receiver, body)
     if pending is None:
         return stepped, EncryptedMessage(MessageType.SIGNAL, message)
-    # Until the peer answers, each message carries what it needs to build the session.
+    # Until the peer answers, each message carries what it needs to build the session (CNF-01).
     wrapped = encode_prekey_message(
         registration_id=session.local_registration_id,
         prekey_id=pending.prekey_id,
@@ -86,7 +86,7 @@ def open_message(sessions: Iterable[Session], message: SignalMessage, kept: Look
     work = 0
     for session, chain in _in_order(sessions, message.ratchet_key):
         try:
-            # Check: the work is bounded before it is done.
+            # Check: the work is bounded before it is done (BND-01).
             work += double_ratchet.cost(chain, message.counter)
             if work > MAX_DERIVATIONS_PER_MESSAGE:
                 raise WorkLimitExceeded("too many sessions would have to be tried so far ahead")
@@ -122,7 +122,8 @@ def _in_order(sessions: Iterable[Session], ratchet_key: PublicKey) -> Iterator[t
 def _decrypt(session: Session, seed: bytes, message: SignalMessage) -> bytes:
     """The plaintext of an authentic message. Raises: BadMac, InvalidCiphertext."""
     cipher_key, mac_key, iv = kdf.message_keys(seed)
-    # Check: the MAC is over the bytes as received and over both identities; nothing is decrypted before it holds.
+    # Check: the MAC is over the bytes as received (PAR-04) and over both identities (IDC-04).
+    # Nothing is decrypted before it holds (AUT-01).
     sender, receiver = session.remote_identity.serialize(), session.local_identity.serialize()
     if not hmac.compare_digest(kdf.message_mac(mac_key, sender, receiver, message.authenticated), message.mac):
         raise BadMac("the message authentication code is wrong")

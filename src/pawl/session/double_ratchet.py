@@ -79,13 +79,13 @@ def send(session: Session) -> tuple[Session, bytes]:
 
     The message's counter is the one of the session before. Raises: CounterExhausted.
     """
-    # Check: a counter is used once, and there is none after the last.
+    # Check: a counter is used once, and there is none after the last (CTR-01).
     sending = session.sending
     if sending.counter > MAX_COUNTER:
         raise CounterExhausted("the sending chain has used its last counter")
     # Derive
     seed, chain_key = kdf.step_chain(sending.chain_key.data)
-    # Commit
+    # Commit: the chain moves on, and the session that is stored holds nothing of this message (KEY-02).
     sending = SendingChain(sending.ratchet, ChainKey(chain_key), sending.counter + 1)
     return _with_sending(session, sending), seed
 
@@ -111,7 +111,7 @@ def cost(chain: ReceivingChain | None, counter: int) -> int:
     # The key of an earlier counter is looked up, not derived.
     if counter < due:
         return 1
-    # The jump is bounded before any of its steps is taken.
+    # The jump is bounded before any of its steps is taken (BND-01, CTR-04).
     if counter - due > MAX_FORWARD_JUMP:
         raise TooFarAhead(f"the message is more than {MAX_FORWARD_JUMP} ahead")
     # The chain's steps, the message's keys, and for a new chain two root steps.
@@ -130,7 +130,8 @@ def derive(
         due = 0
         root_key, chain_key = kdf.root_step(session.root_key.data, agree(session.sending.ratchet.private, ratchet_key))
     elif counter < chain.counter:
-        # A key is kept until its message comes; without it the message came before, or is older than what is kept.
+        # A key is kept until its message comes; without it the message came before (CTR-03), or is older than what is
+        # kept.
         seed = kept(session, ratchet_key, counter) if chain.kept else None
         if seed is None:
             raise DuplicateMessage("the message was decrypted before, or its key is no longer kept")
@@ -141,7 +142,7 @@ def derive(
     oldest_kept = counter - MAX_SKIPPED_KEYS_PER_CHAIN
     for passed in range(due, counter):
         seed, chain_key = kdf.step_chain(chain_key)
-        # Of a long jump only the newest seeds are kept.
+        # Of a long jump only the newest seeds are kept (BND-02).
         if passed >= oldest_kept:
             skipped.append((passed, seed))
     seed, chain_key = kdf.step_chain(chain_key)
@@ -156,7 +157,7 @@ def advance(session: Session, derived: Derived, *, rng: Rng) -> Advanced:
     chain = derived.chain
     if chain is None:
         return _start_chain(session, derived, rng)
-    # A kept key is used up.
+    # A kept key is used up (KEY-01).
     if not derived.chain_key:
         stepped = ReceivingChain(chain.ratchet_key, chain.chain_key, chain.counter, chain.kept - 1)
         chains = tuple([stepped if each is chain else each for each in session.receiving])
@@ -176,7 +177,7 @@ def _start_chain(session: Session, derived: Derived, rng: Rng) -> Advanced:
     ratchet = KeyPair.generate(rng)
     root_key, chain_key = kdf.root_step(derived.root_key, agree(ratchet.private, derived.ratchet_key))
     chain = ReceivingChain(derived.ratchet_key, ChainKey(derived.chain_key), derived.counter + 1, 0)
-    # Over the limit the oldest chain goes, and its kept seeds with it.
+    # Over the limit the oldest chain goes, and its kept seeds with it (BND-02).
     chains = (chain, *session.receiving[: MAX_RECEIVING_CHAINS - 1])
     closed = tuple((old.ratchet_key, old.kept) for old in session.receiving[MAX_RECEIVING_CHAINS - 1 :] if old.kept)
     chains, skipped, dropped = _keep(chains, chain, derived.skipped)
@@ -208,7 +209,7 @@ def _keep(chains: Chains, chain: ReceivingChain, skipped: Skipped) -> tuple[Chai
     over_session = sum(each.kept for each in chains) + len(skipped) - over_chain - MAX_SKIPPED_KEYS_PER_SESSION
     bounded: list[ReceivingChain] = []
     dropped: list[tuple[PublicKey, int]] = []
-    # Over the session's limit, the oldest seeds of the oldest chain go first.
+    # Over the session's limit, the oldest seeds of the oldest chain go first (BND-02).
     for each in reversed(chains):
         added, gone = (len(skipped), over_chain) if each is chain else (0, 0)
         more = max(min(over_session, each.kept + added - gone), 0)

@@ -100,7 +100,7 @@ def find_prekey(tx: Transaction, message: PreKeySignalMessage) -> KeyPair | None
     """
     if message.prekey_id is not None:
         row = tx.get(Table.PREKEY, id_key(message.prekey_id))
-        # A one-time prekey is gone once it was used, which refuses a replay too.
+        # A one-time prekey is gone once it was used (KEY-03), which refuses a replay too (CTR-03).
         if row is None:
             raise UnknownPreKey("the message names a one-time prekey that is not there")
         return _in_place(records.decode_prekey(row.value), message.prekey_id)
@@ -114,7 +114,7 @@ def find_prekey(tx: Transaction, message: PreKeySignalMessage) -> KeyPair | None
 
 
 def spend(tx: Transaction, message: PreKeySignalMessage) -> None:
-    """Delete the one-time prekey that `message` used, or remember its base key: it serves one session."""
+    """Delete the one-time prekey that `message` used, or remember its base key: it serves one session (KEY-03)."""
     if message.prekey_id is None:
         tx.put(Table.SEEN_BASE_KEY, seen_key(message), b"", version=0)
         return

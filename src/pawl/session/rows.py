@@ -125,7 +125,9 @@ class PeerRows:
     def candidates(self) -> Iterator[Session]:
         """The sessions made under the pinned identity: the current one, then the archived ones, newest first.
 
-        Read one by one, only as far as the caller asks. Raises: CorruptStore.
+        No other session encrypts or decrypts (IDC-08). Read one by one, only as far as the caller asks.
+
+        Raises: CorruptStore.
         """
         if not self._base_keys:
             return
@@ -159,7 +161,7 @@ class PeerRows:
         self._written.append((key, data, session))
 
     def add(self, session: Session) -> None:
-        """Write a new session and make it the current one; the oldest archived one goes if there are too many."""
+        """Write a new session and make it the current one; of too many archived ones the oldest goes (BND-02)."""
         self.save(session)
         base_keys = (session.base_key.data, *self._base_keys)
         for old in base_keys[1 + MAX_ARCHIVED_SESSIONS :]:

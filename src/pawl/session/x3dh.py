@@ -28,7 +28,7 @@ def initiate(*, identity: KeyPair, registration_id: int, bundle: PreKeyBundle, r
 
     Raises: InvalidSignature, InvalidKey (a key of small order in the bundle).
     """
-    # Check: nothing is computed with a signed prekey that its owner did not sign.
+    # Check: nothing is computed with a signed prekey that its owner did not sign (IDC-03).
     bundle.verify()
     # Derive
     base = KeyPair.generate(rng)

@@ -51,11 +51,11 @@ _SCHEMA: Final = {
 }
 
 _SETTINGS: Final = (
-    # Durable: the log is synced at each commit; with less, a power loss takes acknowledged commits.
+    # Durable: the log is synced at each commit; with less, a power loss takes acknowledged commits (ATM-02, CTR-02).
     "PRAGMA synchronous = FULL",
     "PRAGMA fullfsync = ON",
     "PRAGMA checkpoint_fullfsync = ON",
-    # Deleted secrets are overwritten, and never spill into a temporary file.
+    # Deleted secrets are overwritten, and never spill into a temporary file (KEY-05).
     "PRAGMA secure_delete = ON",
     "PRAGMA temp_store = MEMORY",
     # Damage is noticed where it is read, and a tampered schema runs no code.

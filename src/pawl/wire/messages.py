@@ -121,7 +121,7 @@ def encode_signal_body(*, ratchet_key: PublicKey, counter: int, previous_counter
         raise InvalidArgument("a message is made of a PublicKey, two integers and bytes")
     if len(ciphertext) > MAX_CIPHERTEXT_BYTES:
         raise MessageTooLarge(f"a ciphertext has at most {MAX_CIPHERTEXT_BYTES} bytes")
-    # Derive: the fields in the order of their numbers, zeros written.
+    # Derive: the fields in the order of their numbers, zeros written (PAR-02).
     return b"".join(
         (
             b"\x33\x0a\x21\x05",
@@ -249,7 +249,7 @@ def _check_frame(data: bytes) -> int:
     """The version byte of a message that may be parsed."""
     if type(data) is not bytes:
         raise InvalidArgument("a message is bytes")
-    # Nothing is done for a message over the limit.
+    # Nothing is done for a message over the limit (PAR-01).
     if len(data) > MAX_MESSAGE_BYTES:
         raise MessageTooLarge(f"a message has at most {MAX_MESSAGE_BYTES} bytes")
     if not data:

@@ -91,7 +91,7 @@ def scan(data: bytes, schema: Schema) -> Values:
                 raise MalformedMessage(f"the message has more than {MAX_UNKNOWN_FIELDS} unknown fields")
             at = _skip(data, at, tag & 7)
             continue
-        # A field comes once: of two, readers would disagree on which one counts.
+        # A field comes once: of two, readers would disagree on which one counts (PAR-02).
         if known.number in values:
             raise MalformedMessage(f"the field {known.name} is there twice")
         if at < end and data[at] < 0x80:
@@ -106,7 +106,7 @@ def scan(data: bytes, schema: Schema) -> Values:
         if not known.least <= value <= known.most:
             raise _length_refusal(known)
         start, at = at, at + value
-        # A field ends inside the message.
+        # A field ends inside the message (PAR-01).
         if at > end:
             raise MalformedMessage(f"the message ends inside the field {known.name}")
         values[known.number] = data[start:at]
@@ -122,7 +122,7 @@ def _refuse_tag(tag: int, schema: Schema) -> None:
     # Field numbers start at 1.
     if tag >> 3 == 0:
         raise MalformedMessage("a field has number 0")
-    # A known field has its own wire type and no other.
+    # A known field has its own wire type and no other (PAR-02).
     if tag >> 3 in schema.numbers:
         raise MalformedMessage(f"the field {tag >> 3} has the wrong wire type")
 

@@ -45,7 +45,7 @@ def read_varint(data: bytes, at: int, maximum: int) -> tuple[int, int]:
         if value > maximum or shift > 63:
             raise MalformedMessage("an integer is out of range")
         if byte < 0x80:
-            # One value has one encoding: the last byte of several is not zero.
+            # One value has one encoding: the last byte of several is not zero (PAR-02).
             if byte == 0 and shift:
                 raise MalformedMessage("an integer is longer than it need be")
             return value, index + 1

@@ -1,0 +1,304 @@
+"""The report as a page: one HTML file that holds everything, asks the network for nothing and has no script.
+
+Jinja2 fills the template: there escaping is what happens unless one asks otherwise, and whatever a target says of
+itself is hostile text. If a piece of it were left unescaped all the same, the page's Content-Security-Policy lets
+nothing run and nothing load; of styles only its own.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import platform
+import shlex
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields
+from datetime import datetime
+from importlib import resources
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Final
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
+
+from pawl_gate import report_text
+from pawl_gate.chart import Layout, Note, layout
+from pawl_gate.expect import Expected
+from pawl_gate.explain import ID, Explanation, explain
+from pawl_gate.explain_text import LEVELS, needs
+from pawl_gate.page.picture import Picture, picture
+from pawl_gate.report_text import CHART_ROWS, FAMILIES, QUIETER, family, replay_command
+from pawl_gate.targets.driver import REFUSALS
+from pawl_gate.targets.registry import CONTROL
+from pawl_gate.verify import BUDGETS, Exit, Found, Report, unsupported
+from pawl_gate.visible import visible
+from pawl_spec.history import Limits
+from pawl_spec.invariants import INVARIANTS
+from pawl_spec.judge import Verdict
+from pawl_spec.registry import THREATS, Invariant
+from pawl_spec.trace import Kind
+
+PACKAGES: Final = ("pawl-signal", "cryptography", "PyNaCl", "protobuf", "hypothesis", "Jinja2")
+"""Packages whose version can change what a run finds or how it is shown."""
+
+NO_CODES: Final = {"unknown", "protocol-error"}
+"""Codes that name no reason."""
+
+WORDS: Final = {
+    Verdict.VIOLATED: "violated",
+    Verdict.HOLDS: "holds",
+    Verdict.NOT_REACHED: "not reached",
+    Verdict.UNSUPPORTED: "unsupported",
+    Verdict.PENDING: "not yet judged",
+}
+KINDS: Final = {
+    Verdict.VIOLATED: "bad",
+    Verdict.HOLDS: "good",
+    Verdict.NOT_REACHED: "warn",
+    Verdict.UNSUPPORTED: "none",
+    Verdict.PENDING: "none",
+}
+"""The colours of a verdict. Its word is always there too: nothing is said by colour alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """How often one engine checked an invariant."""
+
+    engine: str
+    traces: int
+    checked: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One invariant, with what the run says of it."""
+
+    entry: Invariant
+    word: str
+    kind: str
+    known: Explanation
+    checked: int
+    traces: int
+    evidence: list[Evidence]
+    why: str
+    """Why nothing is said of it; empty where something is."""
+    found: bool
+    reason: str | None
+    """Why the violation was expected."""
+
+    @property
+    def in_short(self) -> str:
+        """The evidence, in a few words."""
+        return f"checked {_times(self.checked)} on {_traces(self.traces)}" if self.checked else self.why
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """The invariants of one family."""
+
+    name: str
+    words: str
+    counts: list[tuple[str, int, str]]
+    """Word, how many, colours."""
+    rows: list[Row]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One counterexample."""
+
+    entry: Invariant
+    found: Found
+    path: Path | None
+    command: str
+    reason: str | None
+    layout: Layout
+    picture: Picture
+
+
+def render(report: Report, saved: Mapping[str, Path], expected: Expected | None, code: Exit, *, made: datetime) -> str:
+    """The page of a run, ended by a newline. The same arguments give the same text; `made` is its only time."""
+    css = resources.files(__package__).joinpath("page.css").read_text("utf-8")
+    return _environment().get_template("page.html").render(
+        css=Markup(css),  # noqa: S704 (a file of this package)
+        css_digest=base64.b64encode(hashlib.sha256(css.encode()).digest()).decode(),
+        made=made,
+        report=report,
+        hello=report.hello,
+        exit=code,
+        state=_state(report, expected, code),
+        verdict=report_text.verdict_line(report, expected, code),
+        todo=list(_todo(report, saved, expected, code)),
+        findings=list(_findings(report, saved, expected)),
+        expected=expected,
+        comparison=None if expected is None else expected.compare(report.found),
+        families=list(_families(report, expected)),
+        totals=_counts(Counter(report.tally.verdicts().values())),
+        never_done=[kind.word for kind in Kind if kind is not Kind.NOP and not report.reached.operations[kind.word]],
+        never_refused=sorted(REFUSALS - NO_CODES - set(report.reached.refusals)),
+        limits=[(one.name.replace("_", " "), getattr(report.hello.limits, one.name)) for one in fields(Limits)],
+        run_command=_run_command(report),
+        versions=dict(_versions()),
+    )  # fmt: skip
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader(__package__, "."),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"thousands": lambda number: f"{number:,}", "slug": lambda id_: id_.lower(), "ids": _ids}
+    environment.globals |= {
+        "THREATS": THREATS,
+        "LEVELS": LEVELS,
+        "CONTROL": CONTROL,
+        "needs": needs,
+        "is_note": lambda row: isinstance(row, Note),
+        "times": _times,
+        "traces": _traces,
+        "operations": lambda count: "1 operation" if count == 1 else f"{count:,} operations",
+    }
+    return environment
+
+
+def _finalize(value: Any) -> Any:
+    """Whatever is put into the template: text shows what cannot be seen in it."""
+    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
+def _ids(text: str) -> Markup:
+    """The text, escaped, with the ids of invariants kept on one line."""
+    return Markup(ID.sub(r'<span class="nowrap">\g<0></span>', str(escape(visible(text)))))  # noqa: S704
+
+
+# -- the verdict ------------------------------------------------------------------------------------------------------
+
+
+def _state(report: Report, expected: Expected | None, code: Exit) -> tuple[str, str]:
+    """The verdict in a word or two, and its colours."""
+    if code is Exit.VIOLATED:
+        return ("not as expected" if expected else "does not hold"), "bad"
+    if code is Exit.INCOMPLETE:
+        return "incomplete", "warn"
+    return ("as expected", "warn") if report.found else ("holds", "good")
+
+
+def _todo(
+    report: Report, saved: Mapping[str, Path], expected: Expected | None, code: Exit
+) -> Iterator[tuple[str, str]]:
+    """What to do next: words, and the command that does it."""
+    for line in report_text.differences(report, expected):
+        yield line.strip(), ""
+    if code is Exit.VIOLATED and (new := report_text.to_reproduce(report, saved, expected)):
+        several = f"Of the {len(new)} findings, begin with the one of the shortest trace. " if len(new) > 1 else ""
+        yield f"{several}Reproduce {new[0]}:", replay_command(saved[new[0]], report)
+    for gap in report.gaps:
+        yield f"Incomplete: {gap}.", ""
+    if report.cut:
+        yield f"{QUIETER[:1].upper()}{QUIETER[1:]}.", ""
+    if code is Exit.HOLDS and (larger := _larger(report)):
+        known = (
+            "Every violation is a known one; the reasons are below." if report.found else "Nothing needs to be mended."
+        )
+        yield f"{known} A larger budget searches more:", larger
+
+
+def _larger(report: Report) -> str:
+    """The command of the next larger budget; empty for the largest."""
+    names = list(BUDGETS)
+    at = names.index(report.budget.name) + 1 if report.budget.name in names else len(names)
+    return _run_command(report, budget=names[at]) if at < len(names) else ""
+
+
+def _run_command(report: Report, budget: str = "") -> str:
+    option = "--driver" if report.is_driver else "--target"
+    target = shlex.quote(report.target)
+    return f"pawl verify {option} {target} --budget {budget or report.budget.name} --seed {report.seed}"
+
+
+# -- findings and invariants ------------------------------------------------------------------------------------------
+
+
+def _findings(report: Report, saved: Mapping[str, Path], expected: Expected | None) -> Iterator[Finding]:
+    for id_, found in report.by_size():
+        path = saved.get(id_)
+        drawn = layout(found.history, broken=found.broken.violation, rows=CHART_ROWS)
+        yield Finding(
+            found.broken.invariant,
+            found,
+            path,
+            command=replay_command(path, report) if path else "",
+            reason=expected.findings.get(id_) if expected else None,
+            layout=drawn,
+            picture=picture(drawn),
+        )
+
+
+def _families(report: Report, expected: Expected | None) -> Iterator[Family]:
+    why = {entry.id: f"the target {_declared(words)}" for entry, words in unsupported(report.hello)}
+    verdicts = report.tally.verdicts()
+    for name, words in FAMILIES.items():
+        members = [entry for entry in INVARIANTS if family(entry.id) == name]
+        if members:
+            counts = Counter(verdicts[entry.id] for entry in members)
+            rows = [_row(report, entry, verdicts[entry.id], why.get(entry.id, ""), expected) for entry in members]
+            yield Family(name, words, _counts(counts), rows)
+
+
+def _declared(words: str) -> str:
+    return f"cannot be judged on it: {words}"
+
+
+def _counts(counts: Counter[Verdict]) -> list[tuple[str, int, str]]:
+    words = WORDS | {Verdict.HOLDS: "hold"}
+    return [(word, counts[verdict], KINDS[verdict]) for verdict, word in words.items() if counts[verdict]]
+
+
+def _row(report: Report, entry: Invariant, verdict: Verdict, lacks: str, expected: Expected | None) -> Row:
+    evidence = [
+        Evidence(engine.name, engine.checked_on[entry.id], engine.checked[entry.id])
+        for engine in report.engines
+        if engine.checked[entry.id]
+    ]
+    never = "no trace came to a place where it could be checked" if verdict is Verdict.NOT_REACHED else ""
+    return Row(
+        entry,
+        WORDS[verdict],
+        KINDS[verdict],
+        explain(entry),
+        checked=report.tally.checked[entry.id],
+        traces=sum(one.traces for one in evidence),
+        evidence=evidence,
+        why=entry.pending or lacks or never,
+        found=entry.id in report.found,
+        reason=expected.findings.get(entry.id) if expected else None,
+    )
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
+
+
+def _traces(count: int) -> str:
+    return "1 trace" if count == 1 else f"{count:,} traces"
+
+
+# -- the run ----------------------------------------------------------------------------------------------------------
+
+
+def _versions() -> Iterator[tuple[str, str]]:
+    for name in PACKAGES:
+        try:
+            yield name, version(name)
+        except PackageNotFoundError:
+            yield name, "not installed"
+    yield platform.python_implementation(), platform.python_version()
+    yield "system", f"{platform.system()} {platform.machine()}"

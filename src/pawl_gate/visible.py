@@ -1,0 +1,16 @@
+"""Text from elsewhere, made safe to show: what cannot be seen is spelled out."""
+
+from __future__ import annotations
+
+
+def visible(text: str) -> str:
+    r"""The text with every control character, direction mark and lone surrogate spelled as in Python (`\x1b`).
+
+    A target's own words could otherwise move the cursor of a terminal, turn a line round, or fail to be encoded.
+    Line ends and tabs stay.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode("ascii") for one in text
+    )

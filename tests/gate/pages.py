@@ -1,0 +1,110 @@
+"""Pages for tests: small runs of real targets, and one of a target whose every word is hostile."""
+
+from __future__ import annotations
+
+import io
+from contextlib import closing
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from pawl_gate import page, verify
+from pawl_gate.expect import Expected
+from pawl_gate.scenarios import scenarios
+from pawl_gate.targets.base import Target
+from pawl_gate.targets.registry import find_target
+from pawl_gate.verify import Budget, Exit, Report, Verification
+from pawl_spec.history import Outcome
+from pawl_spec.registry import Violation
+
+MADE: Final = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
+FEW: Final = Budget("smoke", walks=2, examples=1, driven_share=1.0, shrink_steps=300, seconds=600, shrink_seconds=60)
+
+HOSTILE: Final = (
+    "<script>document.title='owned'</script>",
+    "<img src=https://elsewhere.invalid/x onerror=alert(1)>",
+    "\"'><svg onload=alert(1)>&amp;{{ 7 * 7 }}",
+    "\u202eturned round\u202c\x1b[2J\x00\ud800",
+    "W" * 500,
+)
+"""Texts that want to be markup, to be filled in, to turn a line round, to move a cursor, or to break a layout."""
+
+
+@cache
+def run_of(target: str) -> Report:
+    """A small run: two scenarios and a few walks."""
+    with closing(find_target(target)) as made:
+        return _run(made, target)
+
+
+def _run(target: Target, name: str) -> Report:
+    few = [one for one in scenarios() if one.name in ("forged-bundle-first", "conversation", "copies")]
+    before, before_corpus = verify.scenarios, verify.corpus.load
+    verify.scenarios = lambda: few  # type: ignore[assignment]
+    verify.corpus.load = lambda folder: []  # type: ignore[assignment]
+    try:
+        return Verification(target, name=name, budget=FEW, seed=0, progress=io.StringIO()).run()
+    finally:
+        verify.scenarios, verify.corpus.load = before, before_corpus
+
+
+def saved(report: Report) -> dict[str, Path]:
+    """Where the findings would have been saved."""
+    return {id_: Path("build", "findings", f"{id_}.json") for id_ in report.found}
+
+
+def page_of(report: Report, expected: Expected | None = None, code: Exit | None = None) -> str:
+    """The page of a run."""
+    return page.render(report, saved(report), expected, report.exit if code is None else code, made=MADE)
+
+
+def green() -> str:
+    """Nothing is violated, and nothing is missing: the run is taken for a whole one."""
+    return page_of(run_of("pawl"), code=Exit.HOLDS)
+
+
+def incomplete() -> str:
+    """Nothing is violated, and not everything was reached."""
+    return page_of(run_of("pawl"))
+
+
+def red() -> str:
+    """A control that breaks several invariants, so that there are several charts."""
+    return page_of(run_of("control:duplicate-accepted"))
+
+
+def expected() -> str:
+    """The same, with one finding that was expected, one that is new and one that vanished."""
+    report = run_of("control:duplicate-accepted")
+    known = Expected("control:duplicate-accepted", {"CTR-03": "it is a control", "GRP-01": "it was there once"})
+    return page_of(report, known, Exit.VIOLATED)
+
+
+def hostile_run() -> Report:
+    """A run whose target is hostile in everything that it says."""
+    report = run_of("control:signature-unchecked")
+    hello = replace(
+        report.hello, name=HOSTILE[0], version=HOSTILE[3], capabilities=report.hello.capabilities | set(HOSTILE)
+    )
+    (found,) = [one for id_, one in report.found.items() if id_ == "IDC-03"]
+    events = list(found.history.events)
+    at = events.index(found.broken.violation.event)
+    events[at] = replace(events[at], outcome=Outcome.REFUSED, code="unknown", text=HOSTILE[2])
+    more = [replace(events[at], step=99 + number, text=text) for number, text in enumerate(HOSTILE)]
+    died = replace(events[at], step=98, outcome=Outcome.DIED, text=HOSTILE[1])
+    history = replace(found.history, events=[died, *more, *events], closing=None)
+    broken = replace(found.broken, violation=Violation(events[at], " ".join(HOSTILE)))
+    found = replace(found, history=history, broken=broken, engine=HOSTILE[1])
+    engines = [replace(report.engines[0], note=HOSTILE[1]), *report.engines[1:]]
+    return replace(report, hello=hello, target=HOSTILE[0], is_driver=True, found={"IDC-03": found}, engines=engines)
+
+
+def hostile() -> str:
+    """The page of that run, with hostile reasons too."""
+    return page_of(hostile_run(), Expected(HOSTILE[0], {"IDC-03": HOSTILE[0], "CTR-01": HOSTILE[4]}), Exit.VIOLATED)
+
+
+PAGES: Final = {"green": green, "incomplete": incomplete, "red": red, "expected": expected, "hostile": hostile}
+"""Every kind of page."""
