@@ -2,16 +2,18 @@
 
 With file names and no flags, an entry point replays the files, which needs no Atheris; otherwise the arguments are
 libFuzzer's. An entry point must be an executable file: libFuzzer starts its own argv[0] again for -merge, -fork,
--jobs and -minimize_crash, and where it cannot, it ends well and has done nothing.
+-jobs and -minimize_crash, and where it cannot, it ends well and has done nothing (see `startable`).
 """
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 Fuzz = Callable[[bytes], object]
+"""Runs an input; None: it was too costly to run. Raises: AssertionError, where the specification is broken."""
 Mutate = Callable[[bytes, int, int], bytes]
 Cross = Callable[[bytes, bytes, int, int], bytes]
 
@@ -20,8 +22,8 @@ def main(prepare: Callable[[], tuple[Fuzz, Mutate, Cross]]) -> None:
     """Replay or fuzz. `prepare` imports what is fuzzed, so that it is instrumented, and returns what to call."""
     names = sys.argv[1:]
     if names and all(Path(name).is_file() for name in names):
-        replay(prepare()[0], names)
-        return
+        sys.exit(replay(prepare()[0], names))
+    startable()
     import atheris
 
     with atheris.instrument_imports(include=["pawl"]):
@@ -35,14 +37,29 @@ def main(prepare: Callable[[], tuple[Fuzz, Mutate, Cross]]) -> None:
     atheris.Fuzz()
 
 
-def replay(fuzz: Fuzz, names: list[str]) -> None:
-    """Run files once each. Exit code 1 where one of them breaks the specification."""
-    failed = 0
+def startable() -> None:
+    """Make sure that what libFuzzer starts again is this file under this interpreter, wherever both were started from.
+
+    Otherwise its children find no Atheris, and a merge ends with exit code 0 and an empty folder.
+    """
+    program = Path(sys.argv[0]).resolve()
+    if not os.access(program, os.X_OK):
+        sys.exit(f"{program} must be an executable file: libFuzzer starts it again")
+    sys.argv[0] = str(program)
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])
+
+
+def replay(fuzz: Fuzz, names: list[str]) -> int:
+    """Run files once each. Exit code 1: one of them breaks the specification; 4: one of them was not run."""
+    failed = left_out = 0
     for name in names:
         try:
-            fuzz(Path(name).read_bytes())
-            print(f"{name}: holds")
+            held = fuzz(Path(name).read_bytes())
         except AssertionError as broken:
             failed += 1
             print(f"{name}: {broken}")
-    sys.exit(1 if failed else 0)
+            continue
+        # What judged nothing holds nothing.
+        left_out += held is None
+        print(f"{name}: {'not run: too costly for a fuzzer' if held is None else 'holds'}")
+    return 1 if failed else 4 if left_out else 0
