@@ -246,7 +246,8 @@ def from_json(document: object) -> Trace:
     """Read the archive form. Raises: TraceError, with the place."""
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise TraceError(f'not a trace: "format" must be "{FORMAT}"')
-    if document.get("version") != VERSION:
+    # JSON's true and 1.0 equal 1.
+    if type(document.get("version")) is not int or document["version"] != VERSION:
         raise TraceError(f"trace version {document.get('version')!r} is not {VERSION}")
     seed, strict, ops = document.get("seed", 0), document.get("strict", []), document.get("ops")
     if type(seed) is not int or not 0 <= seed <= 0xFFFF:
