@@ -79,6 +79,49 @@ def test_a_planted_path_is_caught(planted: str) -> None:
     assert MACHINE_PATH.search(planted)
 
 
+KEPT_FOLDERS = ("src", "spec", "tests", "fuzz", "corpus", "drivers", "docs", "tools", "bench")
+"""Where every file is part of the project, but for what `MADE` names."""
+
+MADE = re.compile(r"(^|/)(node_modules|__pycache__|\.[a-z_]+_cache|\.hypothesis)/|^fuzz/(crash|timeout|oom)-[^/]*$")
+"""What tools leave there: packages, caches, and the findings of a fuzzer that was started in fuzz/."""
+
+
+def ignored(root: Path) -> list[str]:
+    """Files in those folders that a pattern of git keeps out, whether they were added all the same or not."""
+
+    def git(*arguments: str, given: str | None = None) -> str:
+        command = ["git", *arguments, "-z"]
+        return subprocess.run(command, cwd=root, input=given, capture_output=True, text=True, check=False).stdout
+
+    folders = [folder for folder in KEPT_FOLDERS if (root / folder).is_dir()]
+    tracked = git("check-ignore", "--no-index", "--stdin", given=git("ls-files", *folders))
+    left_out = git("ls-files", "--others", "--ignored", "--exclude-standard", *folders)
+    return sorted({name for name in (tracked + left_out).split("\0") if name and not MADE.search(name)})
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="a source archive has no git")
+def test_no_file_of_the_project_is_ignored() -> None:
+    """A pattern that was meant for the fuzzer's files once kept four scenarios out of the repository."""
+    assert ignored(ROOT) == []
+
+
+def test_an_ignored_file_is_caught(tmp_path: Path) -> None:
+    """Control: that very pattern, with one scenario that was left out and one that was added all the same."""
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    (tmp_path / ".gitignore").write_text("crash-*\n__pycache__/\n", encoding="utf-8")
+    for name in (
+        "src/crash-in-send.json",
+        "src/crash-added.json",
+        "src/copies.json",
+        "src/__pycache__/x",
+        "fuzz/crash-1",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    subprocess.run(["git", "add", "-f", "src/crash-added.json"], cwd=tmp_path, check=True)
+    assert ignored(tmp_path) == ["src/crash-added.json", "src/crash-in-send.json"]
+
+
 def test_files_are_small() -> None:
     """Every tracked file has less than 1 MiB: the history stays quick to clone."""
     assert [path.name for path in tracked_files() if path.stat().st_size >= MAX_FILE_BYTES] == []
