@@ -71,16 +71,19 @@ def _reached(target: InProcessTarget, data: bytes) -> set[tuple[object, ...]]:
     return set() if is_costly(trace) else features(run_trace(target, trace))
 
 
-def check() -> list[str]:
-    """What is wrong with the corpus."""
+def check(folder: Path) -> list[str]:
+    """What is wrong with a corpus."""
     wrong = []
-    inputs = {path: path.read_bytes() for path in files(SESSION_TRACE)}
+    inputs = {path: path.read_bytes() for path in files(folder)}
     wrong += [
         f"{path.name}: its name is not its content's" for path, data in inputs.items() if path.name != name_of(data)
     ]
     wrong += [f"{path.name}: too costly to be run" for path, data in inputs.items() if is_costly(decode(data))]
-    kinds = {op.kind for data in inputs.values() for op in decode(data).ops}
-    wrong += [f"no input has the operation {kind.word}" for kind in Kind if kind not in kinds]
+    ops = {op for data in inputs.values() for op in decode(data).ops}
+    wrong += [f"no input has the operation {kind.word}" for kind in Kind if kind not in {op.kind for op in ops}]
+    for kind, (name, choices) in CHOICES.items():
+        there = {choices[op[name]] for op in ops if op.kind is kind}
+        wrong += [f"no input has {kind.word} with {choice}" for choice in choices if choice not in there]
     if sum(map(len, inputs.values())) > MOST_BYTES:
         wrong.append(f"the corpus has more than {MOST_BYTES} bytes")
     return wrong
@@ -92,12 +95,16 @@ def main() -> int:
     parser.add_argument("folder", nargs="*", type=Path, help="inputs to take from; none: from the random walk")
     parser.add_argument("--check", action="store_true", help="only check what is there")
     arguments = parser.parse_args()
+    # A folder that is misspelt, or empty, is not the wish for a random walk.
+    for folder in arguments.folder:
+        if arguments.check or not files(folder):
+            parser.error("--check takes no folder" if arguments.check else f"there are no inputs in {folder}")
     if not arguments.check:
         SESSION_TRACE.mkdir(parents=True, exist_ok=True)
         given = [path.read_bytes() for folder in arguments.folder for path in files(folder)]
         kept = grow(given or SEEDS + [encode(trace) for trace in islice(traces(0), WALKS)])
         print(f"{kept} inputs kept, {len(files(SESSION_TRACE))} in all", file=sys.stderr)
-    wrong = check()
+    wrong = check(SESSION_TRACE)
     for line in wrong:
         print(line, file=sys.stderr)
     return 1 if wrong else 0
