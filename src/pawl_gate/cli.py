@@ -88,7 +88,7 @@ def verify(args: argparse.Namespace) -> int:
     if args.json:
         _print_json(report_text.verify_document(report, saved, expected, code, written))
     else:
-        _print(report_text.verify_text(report, saved, expected, code, written))
+        _print_text(report_text.verify_text(report, saved, expected, code, written))
     if fault is not None:
         raise fault
     return code
@@ -147,7 +147,7 @@ def replay(args: argparse.Namespace) -> int:
     if args.json:
         _print_json(report_text.replay_document(history, broken, checked, code))
     else:
-        _print(report_text.replay_text(history, broken, checked, str(args.trace)))
+        _print_text(report_text.replay_text(history, broken, checked, str(args.trace)))
     return code
 
 
@@ -184,7 +184,7 @@ def invariants(args: argparse.Namespace) -> int:
     if args.json:
         _print_json(report_text.invariants_document())
     else:
-        _print(report_text.invariants_text())
+        _print_text(report_text.invariants_text())
     return OK
 
 
@@ -227,6 +227,15 @@ def _target(args: argparse.Namespace) -> Any:
 
 def _print_json(document: dict[str, Any]) -> None:
     _print(json.dumps(document, indent=2) + "\n")
+
+
+def _print_text(text: str) -> None:
+    _print(_plain(text))
+
+
+def _plain(text: str) -> str:
+    """`text` without what a terminal would obey: parts of it are a target's own words."""
+    return "".join(each if each.isprintable() or each == "\n" else "?" for each in text)
 
 
 def _print(text: str) -> None:
@@ -371,7 +380,7 @@ def _guarded(run: Callable[[], int]) -> int:
 
 
 def _fail(code: int, text: str, *, trace: bool = False) -> int:
-    print(f"pawl: {' '.join(text.split())}", file=sys.stderr)
+    print(f"pawl: {_plain(' '.join(text.split()))}", file=sys.stderr)
     if trace:
         traceback.print_exc()
     return code

@@ -330,7 +330,7 @@ def test_an_invariant_is_explained(capsys: Output) -> None:
     ],
 )
 def test_wrong_usage_is_2(capsys: Output, argv: list[str], words: str) -> None:
-    """Issue, "Bad input": a wrong option or a missing file is one clear line and exit code 2, never a traceback."""
+    """Bad input: a wrong option or a missing file is one clear line and exit code 2, never a traceback."""
     assert run(*argv) == 2
     assert words in only_line(capsys)
 
@@ -353,11 +353,20 @@ def driver(body: str) -> str:
 
 @pytest.mark.parametrize("body", ["", "raise SystemExit(9)", "print('hello')", "print('{}')"])
 def test_driver_that_dies_or_talks_nonsense_is_3(capsys: Output, body: str) -> None:
-    """Issue, "Bad input": a target that dies at the start, or says what is no answer, is one clear line and exit 3."""
+    """Bad input: a target that dies at the start, or says what is no answer, is one clear line and exit 3."""
     assert run("verify", "--driver", driver(body)) == 3
     assert "broke: " in only_line(capsys)
     assert run("verify", "--target", driver(body)) == 3
     only_line(capsys)
+
+
+def test_words_of_a_target_steer_no_terminal(capsys: Output) -> None:
+    """What a target says on stderr is shown without the bytes that would clear a screen or set a title."""
+    body = "import sys; sys.stderr.write('\\x1b[2Jgone\\x07\\x9b1m'); sys.exit(3)"
+    assert run("verify", "--driver", driver(body)) == 3
+    line = only_line(capsys)
+    assert line.isprintable()
+    assert "?[2Jgone??1m" in line
 
 
 def test_driver_that_cannot_be_started_is_3(capsys: Output) -> None:

@@ -32,7 +32,7 @@ def test_list_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_new_and_vanished_findings_are_named(violated: list[str], new: list[str], vanished: list[str]) -> None:
-    """Issue, "node-libsignal judged": exactly those mean 0, a new or a vanished one means 1."""
+    """Of the findings that a list expects, exactly those mean 0, a new or a vanished one means 1."""
     compared = Expected("acme", {"PAR-04": "a", "IDC-03": "b"}).compare(violated)
     assert (compared.new, compared.vanished, compared.same) == (new, vanished, not new and not vanished)
 

@@ -51,7 +51,7 @@ def pawl() -> Iterator[Report]:
 
 
 def test_pawl_holds(pawl: Report) -> None:
-    """Issue, "Done when": `pawl verify` passes on Pawl; every invariant that can be judged is reached, and holds."""
+    """`pawl verify` passes on Pawl; every invariant that can be judged is reached, and holds."""
     assert pawl.found == {}
     assert pawl.gaps == []
     assert pawl.exit is Exit.HOLDS

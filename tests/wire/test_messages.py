@@ -59,7 +59,7 @@ def encode_again(message: SignalMessage | PreKeySignalMessage) -> bytes:
 
 
 def test_the_messages_of_node():
-    """Issue 2, "the transcripts reproduced byte for byte, all 24 messages": parsed, and written again the same."""
+    """The 24 messages of the published transcripts, parsed, and written again byte for byte the same."""
     seen = {MessageType.SIGNAL: 0, MessageType.PREKEY: 0}
     for transcript in transcripts():
         senders = {"A": transcript["keys"][0]["pub"], "B": transcript["keys"][1]["pub"]}
