@@ -67,7 +67,7 @@ class Budget:
 BUDGETS: Final = {
     budget.name: budget
     for budget in (
-        Budget("smoke", walks=300, examples=50, driven_share=0.4, shrink_steps=6_000, seconds=50, shrink_seconds=8),
+        Budget("smoke", walks=300, examples=50, driven_share=0.2, shrink_steps=6_000, seconds=50, shrink_seconds=8),
         Budget(
             "pr",
             walks=4_000,
