@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.gate.browser import why_no_browser
+
 ROOT = Path(__file__).resolve().parent.parent
 
 # Two cores shared by all tests make time limits per example meaningless. In CI the same examples run every time.
@@ -34,7 +36,7 @@ def why_no_atheris() -> str | None:
     return None
 
 
-NEEDS = {"node_peer": why_no_node_peer, "atheris": why_no_atheris}
+NEEDS = {"node_peer": why_no_node_peer, "atheris": why_no_atheris, "browser": why_no_browser}
 """Markers of tests that need something which not every machine has."""
 
 

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from pawl_gate.visible import visible
 from pawl_spec import trace as traces
 from pawl_spec.trace import Trace, TraceError
 
@@ -81,7 +82,8 @@ def verify(args: argparse.Namespace) -> int:
     written, fault = None, None
     if args.report is not None:
         try:
-            written = _write(args.report, page.render(report, saved, expected, code, made=made))
+            drawn = page.render(report, saved, expected, code, made=made, expect=args.expect)
+            written = _write(args.report, drawn)
         except Exception as error:
             # Whatever is wrong with the page, the verdict is told first.
             fault = error
@@ -201,7 +203,7 @@ def explain(args: argparse.Namespace) -> int:
     if args.json:
         _print_json(explain_text.explain_document(explained))
     else:
-        _print(explain_text.explain_text(explained))
+        _print_text(explain_text.explain_text(explained))
     return OK
 
 
@@ -230,12 +232,8 @@ def _print_json(document: dict[str, Any]) -> None:
 
 
 def _print_text(text: str) -> None:
-    _print(_plain(text))
-
-
-def _plain(text: str) -> str:
-    """`text` without what a terminal would obey: parts of it are a target's own words."""
-    return "".join(each if each.isprintable() or each == "\n" else "?" for each in text)
+    # Parts of it are a target's own words.
+    _print(visible(text))
 
 
 def _print(text: str) -> None:
@@ -380,7 +378,7 @@ def _guarded(run: Callable[[], int]) -> int:
 
 
 def _fail(code: int, text: str, *, trace: bool = False) -> int:
-    print(f"pawl: {_plain(' '.join(text.split()))}", file=sys.stderr)
+    print(f"pawl: {visible(' '.join(text.split()))}", file=sys.stderr)
     if trace:
         traceback.print_exc()
     return code

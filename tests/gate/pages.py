@@ -57,7 +57,9 @@ def saved(report: Report) -> dict[str, Path]:
 
 def page_of(report: Report, expected: Expected | None = None, code: Exit | None = None) -> str:
     """The page of a run."""
-    return page.render(report, saved(report), expected, report.exit if code is None else code, made=MADE)
+    code = report.exit if code is None else code
+    expect = Path("expected list.json") if expected else None
+    return page.render(report, saved(report), expected, code, made=MADE, expect=expect)
 
 
 def green() -> str:

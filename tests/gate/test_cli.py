@@ -366,7 +366,7 @@ def test_words_of_a_target_steer_no_terminal(capsys: Output) -> None:
     assert run("verify", "--driver", driver(body)) == 3
     line = only_line(capsys)
     assert line.isprintable()
-    assert "?[2Jgone??1m" in line
+    assert r"\x1b[2Jgone\x07\x9b1m" in line
 
 
 def test_driver_that_cannot_be_started_is_3(capsys: Output) -> None:

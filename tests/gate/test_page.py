@@ -295,7 +295,8 @@ def test_expected_findings_have_their_reasons() -> None:
     assert "CTR-03 found, as expected it is a control" in words
     assert "GRP-01 vanished it was there once" in words
     assert "ATM-02 new Not on the list." in words
-    assert "new: ATM-02 does not hold; mend it" in words
+    assert "New: ATM-02 does not hold; mend it" in words
+    assert "--seed 0 --expect 'expected list.json'" in words
 
 
 def test_as_expected_is_not_called_holding() -> None:
@@ -305,6 +306,7 @@ def test_as_expected_is_not_called_holding() -> None:
     reader = Reader(pages.page_of(report, known, Exit.HOLDS))
     assert reader.all("title")[0].text.startswith("as expected: ")
     assert "Every violation is a known one" in reader.words()
+    assert "--budget pr --seed 0 --expect 'expected list.json'" in reader.words()
     assert "Nothing needs to be mended" not in reader.words()
 
 

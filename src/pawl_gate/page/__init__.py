@@ -119,8 +119,19 @@ class Finding:
     picture: Picture
 
 
-def render(report: Report, saved: Mapping[str, Path], expected: Expected | None, code: Exit, *, made: datetime) -> str:
-    """The page of a run, ended by a newline. The same arguments give the same text; `made` is its only time."""
+def render(
+    report: Report,
+    saved: Mapping[str, Path],
+    expected: Expected | None,
+    code: Exit,
+    *,
+    made: datetime,
+    expect: Path | None = None,
+) -> str:
+    """The page of a run, ended by a newline. The same arguments give the same text; `made` is its only time.
+
+    `saved` is where the findings were saved, `expect` where the expected ones were read.
+    """
     css = resources.files(__package__).joinpath("page.css").read_text("utf-8")
     return _environment().get_template("page.html").render(
         css=Markup(css),  # noqa: S704 (a file of this package)
@@ -131,7 +142,7 @@ def render(report: Report, saved: Mapping[str, Path], expected: Expected | None,
         exit=code,
         state=_state(report, expected, code),
         verdict=report_text.verdict_line(report, expected, code),
-        todo=list(_todo(report, saved, expected, code)),
+        todo=list(_todo(report, saved, expected, code, expect)),
         findings=list(_findings(report, saved, expected)),
         expected=expected,
         comparison=None if expected is None else expected.compare(report.found),
@@ -140,7 +151,7 @@ def render(report: Report, saved: Mapping[str, Path], expected: Expected | None,
         never_done=[kind.word for kind in Kind if kind is not Kind.NOP and not report.reached.operations[kind.word]],
         never_refused=sorted(REFUSALS - NO_CODES - set(report.reached.refusals)),
         limits=[(one.name.replace("_", " "), getattr(report.hello.limits, one.name)) for one in fields(Limits)],
-        run_command=_run_command(report),
+        run_command=_run_command(report, expect),
         versions=dict(_versions()),
     )  # fmt: skip
 
@@ -192,36 +203,41 @@ def _state(report: Report, expected: Expected | None, code: Exit) -> tuple[str, 
 
 
 def _todo(
-    report: Report, saved: Mapping[str, Path], expected: Expected | None, code: Exit
+    report: Report, saved: Mapping[str, Path], expected: Expected | None, code: Exit, expect: Path | None
 ) -> Iterator[tuple[str, str]]:
     """What to do next: words, and the command that does it."""
     for line in report_text.differences(report, expected):
-        yield line.strip(), ""
+        yield _sentence(line.strip()), ""
     if code is Exit.VIOLATED and (new := report_text.to_reproduce(report, saved, expected)):
         several = f"Of the {len(new)} findings, begin with the one of the shortest trace. " if len(new) > 1 else ""
         yield f"{several}Reproduce {new[0]}:", replay_command(saved[new[0]], report)
     for gap in report.gaps:
         yield f"Incomplete: {gap}.", ""
     if report.cut:
-        yield f"{QUIETER[:1].upper()}{QUIETER[1:]}.", ""
-    if code is Exit.HOLDS and (larger := _larger(report)):
+        yield f"{_sentence(QUIETER)}.", ""
+    if code is Exit.HOLDS and (larger := _larger(report, expect)):
         known = (
             "Every violation is a known one; the reasons are below." if report.found else "Nothing needs to be mended."
         )
         yield f"{known} A larger budget searches more:", larger
 
 
-def _larger(report: Report) -> str:
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _larger(report: Report, expect: Path | None) -> str:
     """The command of the next larger budget; empty for the largest."""
     names = list(BUDGETS)
     at = names.index(report.budget.name) + 1 if report.budget.name in names else len(names)
-    return _run_command(report, budget=names[at]) if at < len(names) else ""
+    return _run_command(report, expect, budget=names[at]) if at < len(names) else ""
 
 
-def _run_command(report: Report, budget: str = "") -> str:
+def _run_command(report: Report, expect: Path | None, budget: str = "") -> str:
     option = "--driver" if report.is_driver else "--target"
     target = shlex.quote(report.target)
-    return f"pawl verify {option} {target} --budget {budget or report.budget.name} --seed {report.seed}"
+    expected = f" --expect {shlex.quote(str(expect))}" if expect else ""
+    return f"pawl verify {option} {target} --budget {budget or report.budget.name} --seed {report.seed}{expected}"
 
 
 # -- findings and invariants ------------------------------------------------------------------------------------------
