@@ -805,9 +805,9 @@ def test_callback_declines(answer: object) -> None:
 def test_policy_by_itself() -> None:
     """A policy says the same outside a device: the default approves, a strict one does not."""
     key = Party(BOB).device.identity_key
-    IdentityPolicy().approve("bob", key)
+    IdentityPolicy().decide("bob", None, key)
     with pytest.raises(ProtocolError) as caught:
-        IdentityPolicy(trust_on_first_use=False).approve("bob", key)
+        IdentityPolicy(trust_on_first_use=False).decide("bob", None, key)
     assert caught.value.code == "untrusted-identity"
     assert IdentityPolicy().trusts_unasked
     assert not IdentityPolicy(on_first_use=lambda name, key: True).trusts_unasked
@@ -1166,11 +1166,15 @@ def operations(alice: Party, bob: Party) -> list[Callable[[Device], object]]:
         lambda device: device.establish(ALICE, bundle),
         lambda device: device.establish(CAROL, carols),
         lambda device: device.prekey_bundle(),
-        lambda device: device.trust_identity("alice", bundle.identity_key),
+        lambda device: device.trust_identity("alice", carols.identity_key),
+        lambda device: device.forget_session(ALICE),
+        lambda device: device.generate_prekeys(3),
+        lambda device: device.rotate_signed_prekey(),
+        lambda device: device.maintain(top_up=20, rotate_after=0),
     ]
 
 
-@pytest.mark.parametrize("number", range(9))
+@pytest.mark.parametrize("number", range(13))
 def test_failing_store(number: int) -> None:
     """ATM-01, ATM-02: whichever call of the store fails, nothing is handed out and nothing has changed.
 

@@ -9,25 +9,31 @@ Everything that is refused raises a subclass of `ProtocolError` (see `pawl.error
 
 from pawl.address import ProtocolAddress
 from pawl.crypto.keys import PublicKey
-from pawl.device import Device
+from pawl.device import Device, Maintenance
 from pawl.errors import ProtocolError
-from pawl.identity import IdentityPolicy
-from pawl.session.bundle import PreKeyBundle
+from pawl.events import Event
+from pawl.identity import Decision, IdentityPolicy
+from pawl.session.bundle import PreKeyBundle, PublicPreKey, PublicSignedPreKey
 from pawl.storage.contract import Store
 from pawl.storage.memory import MemoryStore
 from pawl.storage.sqlite import SQLiteStore
 from pawl.wire.messages import EncryptedMessage, MessageType
 
 __all__ = [
+    "Decision",
     "Device",
     "EncryptedMessage",
+    "Event",
     "IdentityPolicy",
+    "Maintenance",
     "MemoryStore",
     "MessageType",
     "PreKeyBundle",
     "ProtocolAddress",
     "ProtocolError",
     "PublicKey",
+    "PublicPreKey",
+    "PublicSignedPreKey",
     "SQLiteStore",
     "Store",
 ]

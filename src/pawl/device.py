@@ -7,26 +7,38 @@ processes, as far as the store allows.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 from pawl.address import ProtocolAddress
 from pawl.crypto.keys import PublicKey
-from pawl.errors import InvalidArgument, MessageTooLarge, NoSession, UntrustedIdentity
-from pawl.identity import IdentityPolicy
-from pawl.limits import MAX_DEVICE_ID, MAX_PLAINTEXT_BYTES
+from pawl.errors import InvalidArgument, MessageTooLarge, NoSession, ProtocolError, UntrustedIdentity
+from pawl.events import (
+    CallbackFailed,
+    Event,
+    IdentityRejected,
+    MessageRefused,
+    OnEvent,
+    SessionEstablished,
+    tell,
+)
+from pawl.identity import CallbackTrouble, IdentityPolicy
+from pawl.limits import MAX_DEVICE_ID, MAX_PLAINTEXT_BYTES, MAX_PREKEY_BATCH, SIGNED_PREKEY_ROTATION_SECONDS
 from pawl.session import cipher, double_ratchet, prekeys, x3dh
-from pawl.session.bundle import PreKeyBundle
+from pawl.session.bundle import PreKeyBundle, PublicPreKey, PublicSignedPreKey
 from pawl.session.rows import Memos, PeerRows
 from pawl.sources import Clock, Rng, system_clock, system_rng
-from pawl.storage.contract import Store, Transaction
+from pawl.storage.contract import Store, Table, Transaction
 from pawl.wire.messages import (
     EncryptedMessage,
     MessageType,
     PreKeySignalMessage,
+    SignalMessage,
     decode_prekey_message,
     decode_signal_message,
 )
+from pawl.wire.records import SignedPreKey
 
 T = TypeVar("T")
 
@@ -34,17 +46,44 @@ TRUST_ON_FIRST_USE: Final = IdentityPolicy()
 """The default policy: the first identity seen for a name is pinned without a question."""
 
 
-class _FirstUse(Exception):
-    """An identity is not pinned yet and was not approved: rolls the transaction back, so that the policy is asked."""
+@dataclass(frozen=True, slots=True)
+class _Decided:
+    """The identity at hand may be pinned in the place of exactly `pinned` (None: where nothing is pinned)."""
+
+    pinned: PublicKey | None
+    how: str
+    """As the event says it."""
+
+
+class _Undecided(Exception):
+    """Whether an identity may be pinned is for the policy: rolls the transaction back, so that it is asked."""
+
+    def __init__(self, pinned: PublicKey | None) -> None:
+        super().__init__()
+        self.pinned = pinned
+
+
+@dataclass(frozen=True, slots=True)
+class Maintenance:
+    """What `Device.maintain` did, and what is to be published now."""
+
+    rotated: PublicSignedPreKey | None
+    """The new signed prekey; None: the current one is young enough."""
+    new_prekeys: tuple[PublicPreKey, ...]
+    deleted_signed_prekeys: tuple[int, ...]
+    """Ids."""
 
 
 class Device:
     """One device: its identity, its prekeys and its sessions, kept in `store`.
 
-    A store without a device gets a new one: an identity key pair and a registration id of 1 to 16380. `rng` and `clock`
-    are where all randomness and time come from. Whatever is refused raises a subclass of `ProtocolError` and changes
-    nothing; besides what each method names, every one raises InvalidArgument for a wrong type and StorageError (or a
-    subclass: CorruptStore, StoreBusy, StoreClosed, Conflict) for trouble with the store.
+    A store without a device gets a new one: an identity key pair and a registration id of 1 to 16380. `on_event` is
+    called with each `Event` (see `pawl.events`); without it they go to the logger "pawl". `rng` and `clock` are where
+    all randomness and time come from.
+
+    Whatever is refused raises a subclass of `ProtocolError` and changes nothing; besides what each method names, every
+    one raises InvalidArgument for a wrong type and StorageError (or a subclass: CorruptStore, StoreBusy, StoreClosed,
+    Conflict) for trouble with the store.
     """
 
     def __init__(
@@ -52,6 +91,7 @@ class Device:
         store: Store,
         *,
         identity_policy: IdentityPolicy = TRUST_ON_FIRST_USE,
+        on_event: OnEvent | None = None,
         rng: Rng = system_rng,
         clock: Clock = system_clock,
     ) -> None:
@@ -59,10 +99,13 @@ class Device:
         _check_callable(getattr(store, "transaction", None), "a store has transactions")
         if type(identity_policy) is not IdentityPolicy:
             raise InvalidArgument("identity_policy is an IdentityPolicy")
+        if on_event is not None:
+            _check_callable(on_event, "on_event is a callable or None")
         _check_callable(rng, "rng is a callable")
         _check_callable(clock, "clock is a callable")
         self._store = store
         self._policy = identity_policy
+        self._on_event = on_event
         self._rng = rng
         self._clock = clock
         self._memos = Memos()
@@ -96,9 +139,11 @@ class Device:
             raise InvalidArgument(f"a device id is an int of 0 to {MAX_DEVICE_ID}")
         now = self._now()
         # Derive and commit
+        events: list[Event] = []
         with self._store.transaction() as tx:
-            signed = prekeys.current_signed_prekey(tx, rng=self._rng, now=now)
-            prekey = prekeys.new_prekey(tx, rng=self._rng) if one_time else None
+            signed = prekeys.current_signed_prekey(tx, events, rng=self._rng, now=now)
+            prekey = prekeys.new_prekeys(tx, events, 1, rng=self._rng)[0] if one_time else None
+        self._tell(events)
         return PreKeyBundle(
             registration_id=self._registration_id,
             device_id=device_id,
@@ -129,15 +174,27 @@ class Device:
         )
 
         # Commit
-        def store_session(approved: bool) -> None:
+        def store_session(decided: _Decided | None) -> None:
             with self._store.transaction() as tx:
                 rows = PeerRows(tx, peer, self._memos)
-                if self._is_first_use(rows, bundle.identity_key, approved):
-                    rows.pin(bundle.identity_key)
+                self._admit(rows, bundle.identity_key, decided)
                 rows.add(session)
             rows.remember()
+            self._tell([*rows.events, SessionEstablished(peer, "initiator", bundle.prekey is not None)])
 
         self._with_decision(peer.name, bundle.identity_key, store_session)
+
+    def forget_session(self, peer: ProtocolAddress) -> None:
+        """Delete all sessions with `peer`, current and archived, with the keys kept for them; none is no refusal.
+
+        The pinned identity stays, and so does the memory that refuses replayed prekey messages (CTR-06).
+        """
+        _check_peer(peer)
+        with self._store.transaction() as tx:
+            rows = PeerRows(tx, peer, self._memos)
+            rows.forget()
+        rows.remember()
+        self._tell(rows.events)
 
     def has_session(self, peer: ProtocolAddress) -> bool:
         """Whether `encrypt` would find a session with `peer` under its pinned identity."""
@@ -145,6 +202,77 @@ class Device:
         with self._store.transaction() as tx:
             session = next(PeerRows(tx, peer, self._memos).candidates(), None)
         return session is not None
+
+    # -- prekeys ------------------------------------------------------------------------------------------------------
+
+    def signed_prekey(self) -> PublicSignedPreKey:
+        """The current signed prekey, made at the first call; to be published. Source: X3DH, section 3.2."""
+        events: list[Event] = []
+        now = self._now()
+        with self._store.transaction() as tx:
+            made = prekeys.current_signed_prekey(tx, events, rng=self._rng, now=now)
+        self._tell(events)
+        return _public_signed(made)
+
+    def rotate_signed_prekey(self) -> PublicSignedPreKey:
+        """Make a new signed prekey the current one; to be published at once.
+
+        The former one serves messages in flight for SIGNED_PREKEY_GRACE_SECONDS more. Those past their grace are
+        deleted, with the base keys that were remembered under them (KEY-07). Source: X3DH, section 3.2.
+        """
+        events: list[Event] = []
+        now = self._now()
+        with self._store.transaction() as tx:
+            made = prekeys.rotate_signed_prekey(tx, events, rng=self._rng, now=now)
+            prekeys.delete_expired(tx, events, now=now)
+        self._tell(events)
+        return _public_signed(made)
+
+    def generate_prekeys(self, count: int) -> list[PublicPreKey]:
+        """Make 1 to 1,000 one-time prekeys; to be published. Raises: PreKeysFull. Source: X3DH, section 3.2."""
+        # Check
+        if type(count) is not int or not 1 <= count <= MAX_PREKEY_BATCH:
+            raise InvalidArgument(f"a batch has 1 to {MAX_PREKEY_BATCH} prekeys")
+        # Derive and commit
+        events: list[Event] = []
+        with self._store.transaction() as tx:
+            made = prekeys.new_prekeys(tx, events, count, rng=self._rng)
+        self._tell(events)
+        return [PublicPreKey(prekey.id, prekey.pair.public) for prekey in made]
+
+    def prekey_count(self) -> int:
+        """How many one-time prekeys are held."""
+        with self._store.transaction() as tx:
+            return tx.count(Table.PREKEY, b"")
+
+    def maintain(self, *, top_up: int = 0, rotate_after: int = SIGNED_PREKEY_ROTATION_SECONDS) -> Maintenance:
+        """What is to be done from time to time, such as once a day, in one transaction; publish what it returns.
+
+        Makes one-time prekeys until there are `top_up` (0 to 1,000), rotates a signed prekey that is `rotate_after`
+        seconds old or older, and deletes signed prekeys past their grace.
+        """
+        # Check
+        if type(top_up) is not int or not 0 <= top_up <= MAX_PREKEY_BATCH:
+            raise InvalidArgument(f"top_up is an int of 0 to {MAX_PREKEY_BATCH}")
+        if type(rotate_after) is not int or rotate_after < 0:
+            raise InvalidArgument("rotate_after is a number of seconds")
+        now = self._now()
+        # Derive and commit
+        events: list[Event] = []
+        rotated, fresh = None, []
+        with self._store.transaction() as tx:
+            current = prekeys.current_signed_prekey(tx, events, rng=self._rng, now=now)
+            if now - current.created_at >= rotate_after:
+                rotated = prekeys.rotate_signed_prekey(tx, events, rng=self._rng, now=now)
+            deleted = prekeys.delete_expired(tx, events, now=now)
+            if (missing := top_up - tx.count(Table.PREKEY, b"")) > 0:
+                fresh = prekeys.new_prekeys(tx, events, missing, rng=self._rng)
+        self._tell(events)
+        return Maintenance(
+            None if rotated is None else _public_signed(rotated),
+            tuple(PublicPreKey(prekey.id, prekey.pair.public) for prekey in fresh),
+            tuple(deleted),
+        )
 
     # -- messages -----------------------------------------------------------------------------------------------------
 
@@ -183,29 +311,38 @@ class Device:
         _check_peer(peer)
         if type(message) is not EncryptedMessage:
             raise InvalidArgument("a message is an EncryptedMessage")
-        if message.type is MessageType.PREKEY:
+        try:
+            if message.type is MessageType.SIGNAL:
+                return self._decrypt_signal(peer, decode_signal_message(message.serialized))
             parsed = decode_prekey_message(message.serialized)
             return self._with_decision(
-                peer.name, parsed.identity_key, lambda approved: self._decrypt_prekey(peer, parsed, approved)
+                peer.name, parsed.identity_key, lambda decided: self._decrypt_prekey(peer, parsed, decided)
             )
-        inner = decode_signal_message(message.serialized)
+        except ProtocolError as refusal:
+            self._tell([MessageRefused(peer, refusal.code)])
+            raise
+
+    def _decrypt_signal(self, peer: ProtocolAddress, message: SignalMessage) -> bytes:
         with self._store.transaction() as tx:
             rows = PeerRows(tx, peer, self._memos)
             # Derive
-            opened = cipher.open_message(rows.candidates(), inner, rows.kept)
+            opened = cipher.open_message(rows.candidates(), message, rows.kept)
             # Commit
             rows.apply(double_ratchet.advance(opened.session, opened.derived, rng=self._rng))
         rows.remember()
+        self._tell(rows.events)
         return opened.plaintext
 
-    def _decrypt_prekey(self, peer: ProtocolAddress, message: PreKeySignalMessage, approved: bool) -> bytes:
+    def _decrypt_prekey(self, peer: ProtocolAddress, message: PreKeySignalMessage, decided: _Decided | None) -> bytes:
         with self._store.transaction() as tx:
             rows = PeerRows(tx, peer, self._memos)
             if rows.has_session(message.base_key):
                 plaintext = self._decrypt_repeated(rows, message)
             else:
-                plaintext = self._decrypt_first(tx, rows, message, approved)
+                plaintext = self._decrypt_first(tx, rows, message, decided)
+                rows.events.append(SessionEstablished(peer, "responder", message.prekey_id is not None))
         rows.remember()
+        self._tell(rows.events)
         return plaintext
 
     def _decrypt_repeated(self, rows: PeerRows, message: PreKeySignalMessage) -> bytes:
@@ -220,13 +357,15 @@ class Device:
         rows.apply(double_ratchet.advance(opened.session, opened.derived, rng=self._rng))
         return opened.plaintext
 
-    def _decrypt_first(self, tx: Transaction, rows: PeerRows, message: PreKeySignalMessage, approved: bool) -> bytes:
+    def _decrypt_first(
+        self, tx: Transaction, rows: PeerRows, message: PreKeySignalMessage, decided: _Decided | None
+    ) -> bytes:
         """A prekey message that builds a session. Source: X3DH, section 3.4."""
-        # Check
+        # Check: where nobody would be asked about another identity, nothing is computed for it.
         pinned = rows.pinned()
-        if pinned is not None and pinned != message.identity_key:
+        if pinned is not None and pinned != message.identity_key and self._policy.on_mismatch is None:
             raise UntrustedIdentity("the identity in the message is not the pinned one")
-        signed_prekey = prekeys.find_signed_prekey(tx, message)
+        signed_prekey = prekeys.find_signed_prekey(tx, message, clock=self._now)
         prekey = prekeys.find_prekey(tx, message)
         # Derive
         session = x3dh.respond(
@@ -238,11 +377,10 @@ class Device:
         )
         opened = cipher.open_message([session], message.message, rows.kept)
         # Check: only an identity that is authenticated by now is worth a question, and worth a pin (IDC-06).
-        if self._is_first_use(rows, message.identity_key, approved):
-            rows.pin(message.identity_key)
+        self._admit(rows, message.identity_key, decided)
         # Commit
         advanced = double_ratchet.advance(opened.session, opened.derived, rng=self._rng)
-        prekeys.spend(tx, message)
+        prekeys.spend(tx, rows.events, message)
         rows.keep(advanced)
         rows.add(advanced.session)
         return opened.plaintext
@@ -260,7 +398,9 @@ class Device:
             raise InvalidArgument("an identity is a PublicKey")
         # Commit
         with self._store.transaction() as tx:
-            PeerRows(tx, peer, self._memos).pin(key)
+            rows = PeerRows(tx, peer, self._memos)
+            rows.pin(key, "decision")
+        self._tell(rows.events)
 
     def pinned_identity(self, name: str) -> PublicKey | None:
         """The identity that is pinned for `name`, or None."""
@@ -268,27 +408,37 @@ class Device:
         with self._store.transaction() as tx:
             return PeerRows(tx, peer, self._memos).pinned()
 
-    def _is_first_use(self, rows: PeerRows, key: PublicKey, approved: bool) -> bool:
-        """Whether `key` is to be pinned now. Raises: UntrustedIdentity; _FirstUse if it is to be asked for."""
+    def _admit(self, rows: PeerRows, key: PublicKey, decided: _Decided | None) -> None:
+        """`key` is the pinned identity from now on, if it is not already. Raises: _Undecided."""
         pinned = rows.pinned()
-        if pinned is not None:
-            # A pinned identity changes by a recorded decision only (IDC-01).
-            if pinned != key:
-                raise UntrustedIdentity("the identity is not the pinned one")
-            return False
-        # Without an approval nothing is pinned, and no session comes into being (IDC-02).
-        if not approved:
-            raise _FirstUse
-        return True
+        if pinned == key:
+            return
+        # An answer counts only for the identity that it was given about, in the place of that very one.
+        if decided is None or decided.pinned != pinned:
+            raise _Undecided(pinned)
+        rows.pin(key, decided.how)
 
-    def _with_decision(self, name: str, key: PublicKey, step: Callable[[bool], T]) -> T:
-        """Run `step`, which is one transaction; where it meets a first use, ask outside of it and run it again."""
+    def _with_decision(self, name: str, key: PublicKey, step: Callable[[_Decided | None], T]) -> T:
+        """Run `step`, which is one transaction; where it meets an open question, ask outside of it and run it again."""
         try:
-            return step(self._policy.trusts_unasked)
-        except _FirstUse:
-            pass
-        self._policy.approve(name, key)
-        return step(True)
+            try:
+                return step(_Decided(None, "first-use") if self._policy.trusts_unasked else None)
+            except _Undecided as undecided:
+                pinned = undecided.pinned
+            self._policy.decide(name, pinned, key)
+            try:
+                return step(_Decided(pinned, "approved"))
+            except _Undecided:
+                raise UntrustedIdentity("the pinned identity changed while the policy was asked") from None
+        except UntrustedIdentity as refusal:
+            if isinstance(refusal, CallbackTrouble):
+                self._tell([CallbackFailed(refusal.callback, refusal.why)])
+            self._tell([IdentityRejected(name, key, self.pinned_identity(name))])
+            raise
+
+    def _tell(self, events: Sequence[Event]) -> None:
+        if events:
+            tell(events, self._on_event)
 
     def _now(self) -> int:
         now = self._clock()
@@ -296,6 +446,10 @@ class Device:
         if type(now) is not int or not 0 <= now < 2**63:
             raise InvalidArgument("the clock must return Unix time in whole seconds")
         return now
+
+
+def _public_signed(prekey: SignedPreKey) -> PublicSignedPreKey:
+    return PublicSignedPreKey(prekey.id, prekey.pair.public, prekey.signature)
 
 
 def _check_callable(value: object, text: str) -> None:

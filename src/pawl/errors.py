@@ -135,10 +135,22 @@ class SeenBaseKeysFull(ProtocolError):
     code = "seen-base-keys-full"
 
 
+class PreKeysFull(ProtocolError):
+    """As many one-time prekeys are held as may be; publish those, or wait until they are used."""
+
+    code = "prekeys-full"
+
+
 class UntrustedIdentity(ProtocolError):
     """The identity key is not the pinned one, or a first use was not approved."""
 
     code = "untrusted-identity"
+
+
+class ApplicationCallbackFailed(ProtocolError):
+    """The application's callback raised while the message was being stored; everything was rolled back."""
+
+    code = "callback-failed"
 
 
 # -- storage ----------------------------------------------------------------------------------------------------------

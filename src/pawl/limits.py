@@ -63,3 +63,22 @@ MAX_COUNTER: Final = 2**32 - 1
 
 MAX_PREKEY_ID: Final = 2**24 - 1
 """Largest prekey id that we generate; ids start at 1, because node-libsignal leaves id 0 out of the message."""
+
+MAX_PREKEYS: Final = 10_000
+"""One-time prekeys held at once. Each is a row; an application that publishes without end must not fill the store."""
+
+MAX_PREKEY_BATCH: Final = 1_000
+"""One-time prekeys made by one call. Each costs a key generation inside one transaction."""
+
+LOW_PREKEYS: Final = 10
+"""Below so many one-time prekeys an event says so: time to make and publish new ones."""
+
+SIGNED_PREKEY_ROTATION_SECONDS: Final = 7 * 24 * 60 * 60
+"""Seconds after which `Device.maintain` replaces a signed prekey, unless told otherwise. Source: X3DH, section 3.2
+("e.g. once a week, or once a month")."""
+
+SIGNED_PREKEY_GRACE_SECONDS: Final = 30 * 24 * 60 * 60
+"""Seconds for which a superseded signed prekey still serves messages in flight; then it is deleted (KEY-07).
+
+As long as an initiator may go on sending on a session that was never answered. Source: X3DH, section 3.2; our choice.
+"""

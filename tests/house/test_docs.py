@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import ast
 import inspect
+import logging
 import os
 import re
 import subprocess
 import sys
+from dataclasses import fields
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from pawl import errors, limits
+from pawl import errors, events, limits
 from pawl.errors import ProtocolError
 from pawl_spec.invariants import INVARIANTS
 from pawl_spec.registry import THREATS
@@ -112,6 +114,25 @@ def test_limits_page_is_the_code() -> None:
             texts[ast.unparse(constant.target)] = " ".join(str(text.value.value).split())
     expected = {name: (f"{value:,}", texts[name], "") for name, value in values.items()}
     assert table("limits.md") == expected
+
+
+def test_events_page_is_the_code() -> None:
+    """Every event is on the page with its class, level, fields and sentence, and nothing else is."""
+    kinds = [kind for _, kind in inspect.getmembers(events, inspect.isclass) if issubclass(kind, events.Event)]
+    kinds.remove(events.Event)
+    rows = [
+        (
+            f"`{kind.name}`",
+            f"`{kind.__name__}`",
+            logging.getLevelName(kind.level),
+            ", ".join(f"`{each.name}`" for each in fields(kind)),
+            " ".join((kind.__doc__ or "").split()),
+        )
+        for kind in kinds
+    ]
+    page = (ROOT / "docs" / "reference" / "events.md").read_text(encoding="utf-8")
+    lines = [line for line in page.splitlines() if line.startswith("| `")]
+    assert sorted(lines) == sorted(f"| {' | '.join(row)} |" for row in rows)
 
 
 def test_threat_model_page_is_the_registry() -> None:

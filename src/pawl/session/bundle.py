@@ -18,6 +18,23 @@ MAX_UINT32: Final = 2**32 - 1
 
 
 @dataclass(frozen=True, slots=True)
+class PublicPreKey:
+    """A one-time prekey, as it is published."""
+
+    id: int
+    key: PublicKey
+
+
+@dataclass(frozen=True, slots=True)
+class PublicSignedPreKey:
+    """A signed prekey, as it is published: `signature`, 64 bytes, is by the identity key over the key's 33 bytes."""
+
+    id: int
+    key: PublicKey
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class PreKeyBundle:
     """The public keys of one device. `prekey_id` and `prekey` are both there or both None (no one-time prekey).
 

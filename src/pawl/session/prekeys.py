@@ -10,9 +10,30 @@ from typing import Final
 
 from pawl.crypto import xeddsa
 from pawl.crypto.keys import KeyPair
-from pawl.errors import CorruptStore, ReplayedPreKeyMessage, SeenBaseKeysFull, UnknownPreKey, UnknownSignedPreKey
-from pawl.limits import MAX_PREKEY_ID, MAX_SEEN_BASE_KEYS
-from pawl.sources import Rng, draw
+from pawl.errors import (
+    CorruptStore,
+    PreKeysFull,
+    ReplayedPreKeyMessage,
+    SeenBaseKeysFull,
+    UnknownPreKey,
+    UnknownSignedPreKey,
+)
+from pawl.events import (
+    Event,
+    PreKeysGenerated,
+    PreKeysLow,
+    PreKeySpent,
+    SignedPreKeyDeleted,
+    SignedPreKeyRotated,
+)
+from pawl.limits import (
+    LOW_PREKEYS,
+    MAX_PREKEY_ID,
+    MAX_PREKEYS,
+    MAX_SEEN_BASE_KEYS,
+    SIGNED_PREKEY_GRACE_SECONDS,
+)
+from pawl.sources import Clock, Rng, draw
 from pawl.storage.contract import Table, Transaction
 from pawl.wire import records
 from pawl.wire.messages import PreKeySignalMessage
@@ -57,40 +78,105 @@ def seen_key(message: PreKeySignalMessage) -> bytes:
 # -- making -----------------------------------------------------------------------------------------------------------
 
 
-def current_signed_prekey(tx: Transaction, *, rng: Rng, now: int) -> SignedPreKey:
+def current_signed_prekey(tx: Transaction, events: list[Event], *, rng: Rng, now: int) -> SignedPreKey:
     """The newest signed prekey; the first one takes `rng(32)` and `rng(64)` to sign it. Raises: CorruptStore."""
     local, version = _local(tx)
     row = tx.get(Table.SIGNED_PREKEY, id_key(local.next_signed_prekey_id - 1))
     if row is not None:
         return records.decode_signed_prekey(row.value)
+    return _new_signed_prekey(tx, events, local, version, former=None, rng=rng, now=now)
+
+
+def rotate_signed_prekey(tx: Transaction, events: list[Event], *, rng: Rng, now: int) -> SignedPreKey:
+    """A new signed prekey, made with `rng(32)` and `rng(64)`; the former one is superseded. Raises: CorruptStore."""
+    local, version = _local(tx)
+    key = id_key(local.next_signed_prekey_id - 1)
+    row = tx.get(Table.SIGNED_PREKEY, key)
+    former = None
+    if row is not None:
+        old = records.decode_signed_prekey(row.value)
+        former = old.id
+        superseded = records.encode_signed_prekey(replace(old, superseded_at=now))
+        tx.put(Table.SIGNED_PREKEY, key, superseded, version=row.version)
+    return _new_signed_prekey(tx, events, local, version, former=former, rng=rng, now=now)
+
+
+def _new_signed_prekey(
+    tx: Transaction,
+    events: list[Event],
+    local: LocalIdentity,
+    version: int,
+    *,
+    former: int | None,
+    rng: Rng,
+    now: int,
+) -> SignedPreKey:
     number = _free_id(tx, Table.SIGNED_PREKEY, local.next_signed_prekey_id)
     pair = KeyPair.generate(rng)
     signature = xeddsa.sign(local.pair.private, pair.public.serialize(), rng=rng)
     made = SignedPreKey(number, pair, signature, now)
     tx.put(Table.SIGNED_PREKEY, id_key(number), records.encode_signed_prekey(made), version=0)
     _write_local(tx, replace(local, next_signed_prekey_id=number + 1), version)
+    events.append(SignedPreKeyRotated(number, former))
     return made
 
 
-def new_prekey(tx: Transaction, *, rng: Rng) -> PreKey:
-    """A fresh one-time prekey, made with `rng(32)`. Raises: CorruptStore."""
+def new_prekeys(tx: Transaction, events: list[Event], count: int, *, rng: Rng) -> list[PreKey]:
+    """`count` fresh one-time prekeys, each made with `rng(32)`. Raises: PreKeysFull, CorruptStore."""
+    # Check: an application that publishes without end would fill the store.
+    if tx.count(Table.PREKEY, b"") + count > MAX_PREKEYS:
+        raise PreKeysFull(f"at most {MAX_PREKEYS} one-time prekeys are held")
+    # Derive and commit
     local, version = _local(tx)
-    number = _free_id(tx, Table.PREKEY, local.next_prekey_id)
-    made = PreKey(number, KeyPair.generate(rng))
-    tx.put(Table.PREKEY, id_key(number), records.encode_prekey(made), version=0)
-    _write_local(tx, replace(local, next_prekey_id=number + 1), version)
+    made: list[PreKey] = []
+    for _ in range(count):
+        number = _free_id(tx, Table.PREKEY, local.next_prekey_id)
+        prekey = PreKey(number, KeyPair.generate(rng))
+        tx.put(Table.PREKEY, id_key(number), records.encode_prekey(prekey), version=0)
+        local = replace(local, next_prekey_id=number + 1)
+        made.append(prekey)
+    _write_local(tx, local, version)
+    events.append(PreKeysGenerated(made[0].id, count))
     return made
+
+
+def delete_expired(tx: Transaction, events: list[Event], *, now: int) -> list[int]:
+    """Delete the signed prekeys whose grace is over, and the base keys seen under them; their ids.
+
+    Raises: CorruptStore.
+    """
+    deleted = []
+    for key, row in tx.scan(Table.SIGNED_PREKEY, b""):
+        prekey = records.decode_signed_prekey(row.value)
+        if _is_expired(prekey, now):
+            tx.delete(Table.SIGNED_PREKEY, key, version=row.version)
+            for seen, seen_row in tx.scan(Table.SEEN_BASE_KEY, key):
+                tx.delete(Table.SEEN_BASE_KEY, seen, version=seen_row.version)
+            events.append(SignedPreKeyDeleted(prekey.id))
+            deleted.append(prekey.id)
+    return deleted
+
+
+def _is_expired(prekey: SignedPreKey, now: int) -> bool:
+    return prekey.superseded_at is not None and now - prekey.superseded_at > SIGNED_PREKEY_GRACE_SECONDS
 
 
 # -- using ------------------------------------------------------------------------------------------------------------
 
 
-def find_signed_prekey(tx: Transaction, message: PreKeySignalMessage) -> KeyPair:
-    """The signed prekey that `message` names. Raises: UnknownSignedPreKey, CorruptStore."""
+def find_signed_prekey(tx: Transaction, message: PreKeySignalMessage, *, clock: Clock) -> KeyPair:
+    """The signed prekey that `message` names; `clock` is asked if it is superseded.
+
+    Raises: UnknownSignedPreKey, CorruptStore.
+    """
     row = tx.get(Table.SIGNED_PREKEY, id_key(message.signed_prekey_id))
     if row is None:
         raise UnknownSignedPreKey("the message names a signed prekey that is not there")
-    return _in_place(records.decode_signed_prekey(row.value), message.signed_prekey_id)
+    prekey = records.decode_signed_prekey(row.value)
+    # Whether somebody came round to deleting it or not: after its grace it is as if it were gone (KEY-07).
+    if prekey.superseded_at is not None and _is_expired(prekey, clock()):
+        raise UnknownSignedPreKey("the message names a signed prekey that was superseded too long ago")
+    return _in_place(prekey, message.signed_prekey_id)
 
 
 def find_prekey(tx: Transaction, message: PreKeySignalMessage) -> KeyPair | None:
@@ -113,7 +199,7 @@ def find_prekey(tx: Transaction, message: PreKeySignalMessage) -> KeyPair | None
     return None
 
 
-def spend(tx: Transaction, message: PreKeySignalMessage) -> None:
+def spend(tx: Transaction, events: list[Event], message: PreKeySignalMessage) -> None:
     """Delete the one-time prekey that `message` used, or remember its base key: it serves one session (KEY-03)."""
     if message.prekey_id is None:
         tx.put(Table.SEEN_BASE_KEY, seen_key(message), b"", version=0)
@@ -121,6 +207,10 @@ def spend(tx: Transaction, message: PreKeySignalMessage) -> None:
     key = id_key(message.prekey_id)
     row = tx.get(Table.PREKEY, key)
     tx.delete(Table.PREKEY, key, version=0 if row is None else row.version)
+    events.append(PreKeySpent(message.prekey_id))
+    # Counting all of them would make the message's cost depend on how many there are.
+    if (left := len(tx.scan(Table.PREKEY, b"", limit=LOW_PREKEYS))) < LOW_PREKEYS:
+        events.append(PreKeysLow(left))
 
 
 def _in_place(prekey: PreKey | SignedPreKey, number: int) -> KeyPair:

@@ -11,6 +11,16 @@ from typing import Final, Generic, TypeVar
 from pawl.address import ProtocolAddress
 from pawl.crypto.keys import MessageSeed, PublicKey
 from pawl.errors import CorruptStore
+from pawl.events import (
+    Event,
+    IdentityPinned,
+    IdentityReplaced,
+    KeysDropped,
+    SessionArchived,
+    SessionDropped,
+    SessionPromoted,
+    SessionsForgotten,
+)
 from pawl.limits import MAX_ARCHIVED_SESSIONS
 from pawl.session.double_ratchet import Advanced
 from pawl.session.state import Session
@@ -82,13 +92,18 @@ class PeerRows:
         "_index_version",
         "_memos",
         "_name",
+        "_peer",
         "_tx",
         "_versions",
         "_written",
+        "events",
     )
 
     def __init__(self, tx: Transaction, peer: ProtocolAddress, memos: Memos) -> None:
+        self.events: list[Event] = []
+        """What happened here, to be told once it is durable."""
         self._tx = tx
+        self._peer = peer
         self._memos = memos
         self._name = peer.name.encode()
         self._address = address_key(peer)
@@ -148,11 +163,29 @@ class PeerRows:
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
-    def pin(self, key: PublicKey) -> None:
-        """Pin `key` for the name, instead of what was pinned before."""
+    def pin(self, key: PublicKey, how: str) -> None:
+        """Pin `key` for the name, instead of what was pinned before; `how` is told in the event."""
         row = self._tx.get(Table.IDENTITY, self._name)
+        former = None if row is None else self._memos.identities.read(self._name, row.value)
+        if former == key:
+            return
         version = 0 if row is None else row.version
         self._tx.put(Table.IDENTITY, self._name, records.encode_identity(key), version=version)
+        if former is None:
+            self.events.append(IdentityPinned(self._peer.name, key, how))
+        else:
+            self.events.append(IdentityReplaced(self._peer.name, former, key, how, self._made_under(former)))
+
+    def _made_under(self, identity: PublicKey) -> int:
+        """How many sessions with the name's devices were made under `identity`. Raises: CorruptStore."""
+        found = 0
+        for address, index in self._tx.scan(Table.SESSION_INDEX, address_key(self._peer)[:-1]):
+            for base_key in self._memos.indexes.read(address, index.value):
+                row = self._tx.get(Table.SESSION, address + base_key)
+                if row is None:
+                    raise CorruptStore("the index names a session that is not there")
+                found += self._memos.sessions.read(address + base_key, row.value).remote_identity == identity
+        return found
 
     def save(self, session: Session) -> None:
         """Write the new state of a session that was read here, or the first of one that was not there."""
@@ -164,9 +197,20 @@ class PeerRows:
         """Write a new session and make it the current one; of too many archived ones the oldest goes (BND-02)."""
         self.save(session)
         base_keys = (session.base_key.data, *self._base_keys)
+        if self._base_keys:
+            self.events.append(SessionArchived(self._peer))
         for old in base_keys[1 + MAX_ARCHIVED_SESSIONS :]:
             self._delete(old)
+            self.events.append(SessionDropped(self._peer))
         self._write_index(base_keys[: 1 + MAX_ARCHIVED_SESSIONS])
+
+    def forget(self) -> None:
+        """Delete every session with the address, and what was kept for them. The pinned identity stays."""
+        for base_key in self._base_keys:
+            self._delete(base_key)
+        if self._base_keys:
+            self._tx.delete(Table.SESSION_INDEX, self._address, version=self._index_version)
+            self.events.append(SessionsForgotten(self._peer, len(self._base_keys)))
 
     def apply(self, advanced: Advanced) -> None:
         """Write what an authenticated message changed in a session.
@@ -179,6 +223,7 @@ class PeerRows:
         base_key = advanced.session.base_key.data
         if advanced.starts_chain and self._base_keys[0] != base_key:
             self._write_index((base_key, *(each for each in self._base_keys if each != base_key)))
+            self.events.append(SessionPromoted(self._peer))
 
     def keep(self, advanced: Advanced) -> None:
         """Write the kept seeds that an authenticated message adds, and delete those that it uses or pushes out."""
@@ -188,6 +233,8 @@ class PeerRows:
             self._tx.delete(Table.SKIPPED_KEY, key, version=self._versions[key])
         for closed, count in advanced.dropped:
             self._delete_kept(self._address + session.base_key.data + closed.data, count)
+        if advanced.dropped:
+            self.events.append(KeysDropped(self._peer, sum(count for _, count in advanced.dropped)))
         for counter, seed in advanced.skipped:
             value = records.encode_message_seed(MessageSeed(seed))
             self._tx.put(Table.SKIPPED_KEY, self._kept_key(session, ratchet_key, counter), value, version=0)

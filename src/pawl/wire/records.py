@@ -57,19 +57,22 @@ class PreKey:
 
 @dataclass(frozen=True, slots=True)
 class SignedPreKey:
-    """A signed prekey: id, key pair, the signature of 64 bytes, the Unix time in seconds. Raises: InvalidArgument."""
+    """A signed prekey: id, key pair, the signature of 64 bytes, Unix times in seconds. Raises: InvalidArgument."""
 
     id: int
     pair: KeyPair
     signature: bytes
     created_at: int
+    superseded_at: int | None = None
+    """When another one became the current one."""
 
     def __post_init__(self) -> None:
         _require(type(self.pair) is KeyPair and _is_uint(self.id, MAX_UINT32), "a prekey is a 32-bit id and a KeyPair")
         _require(
             type(self.signature) is bytes and len(self.signature) == SIGNATURE_BYTES, "a signature is exactly 64 bytes"
         )
-        _require(_is_uint(self.created_at, MAX_SECONDS), "a time is 0 to 2^63 - 1 seconds")
+        times = (self.created_at, 0 if self.superseded_at is None else self.superseded_at)
+        _require(all(_is_uint(each, MAX_SECONDS) for each in times), "a time is 0 to 2^63 - 1 seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +256,7 @@ def encode_signed_prekey(prekey: SignedPreKey) -> bytes:
         private=prekey.pair.private.data,
         signature=prekey.signature,
         created_at=prekey.created_at,
+        superseded_at=prekey.superseded_at,
     ).SerializeToString(deterministic=True)
 
 
@@ -261,7 +265,13 @@ def decode_signed_prekey(data: bytes) -> SignedPreKey:
     return _decode(
         data,
         records_pb2.SignedPreKeyRecord,
-        lambda read: SignedPreKey(read.id, _pair(read.public, read.private), read.signature, read.created_at),
+        lambda read: SignedPreKey(
+            read.id,
+            _pair(read.public, read.private),
+            read.signature,
+            read.created_at,
+            read.superseded_at if read.HasField("superseded_at") else None,
+        ),
         encode_signed_prekey,
     )
 

@@ -339,6 +339,7 @@ class SignedPreKeyRecord(_message.Message):
     PRIVATE_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    SUPERSEDED_AT_FIELD_NUMBER: _builtins.int
     id: _builtins.int
     public: _builtins.bytes
     private: _builtins.bytes
@@ -346,6 +347,8 @@ class SignedPreKeyRecord(_message.Message):
     """64 bytes, over the 33 bytes of the public key."""
     created_at: _builtins.int
     """Unix time in seconds."""
+    superseded_at: _builtins.int
+    """Unix time in seconds; absent means that it is the current one."""
     def __init__(
         self,
         *,
@@ -354,10 +357,11 @@ class SignedPreKeyRecord(_message.Message):
         private: _builtins.bytes | None = ...,
         signature: _builtins.bytes | None = ...,
         created_at: _builtins.int | None = ...,
+        superseded_at: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_created_at", b"_created_at", "_id", b"_id", "_private", b"_private", "_public", b"_public", "_signature", b"_signature", "created_at", b"created_at", "id", b"id", "private", b"private", "public", b"public", "signature", b"signature"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_created_at", b"_created_at", "_id", b"_id", "_private", b"_private", "_public", b"_public", "_signature", b"_signature", "_superseded_at", b"_superseded_at", "created_at", b"created_at", "id", b"id", "private", b"private", "public", b"public", "signature", b"signature", "superseded_at", b"superseded_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_created_at", b"_created_at", "_id", b"_id", "_private", b"_private", "_public", b"_public", "_signature", b"_signature", "created_at", b"created_at", "id", b"id", "private", b"private", "public", b"public", "signature", b"signature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_created_at", b"_created_at", "_id", b"_id", "_private", b"_private", "_public", b"_public", "_signature", b"_signature", "_superseded_at", b"_superseded_at", "created_at", b"created_at", "id", b"id", "private", b"private", "public", b"public", "signature", b"signature", "superseded_at", b"superseded_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__created_at: _TypeAlias = _typing.Literal["created_at"]  # noqa: Y015
     _WhichOneofArgType__created_at: _TypeAlias = _typing.Literal["_created_at", b"_created_at"]  # noqa: Y015
@@ -369,6 +373,8 @@ class SignedPreKeyRecord(_message.Message):
     _WhichOneofArgType__public: _TypeAlias = _typing.Literal["_public", b"_public"]  # noqa: Y015
     _WhichOneofReturnType__signature: _TypeAlias = _typing.Literal["signature"]  # noqa: Y015
     _WhichOneofArgType__signature: _TypeAlias = _typing.Literal["_signature", b"_signature"]  # noqa: Y015
+    _WhichOneofReturnType__superseded_at: _TypeAlias = _typing.Literal["superseded_at"]  # noqa: Y015
+    _WhichOneofArgType__superseded_at: _TypeAlias = _typing.Literal["_superseded_at", b"_superseded_at"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__created_at) -> _WhichOneofReturnType__created_at | None: ...
     @_typing.overload
@@ -379,6 +385,8 @@ class SignedPreKeyRecord(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__public) -> _WhichOneofReturnType__public | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__signature) -> _WhichOneofReturnType__signature | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__superseded_at) -> _WhichOneofReturnType__superseded_at | None: ...
 
 Global___SignedPreKeyRecord: _TypeAlias = SignedPreKeyRecord  # noqa: Y015
 

@@ -1,0 +1,243 @@
+"""Events: what an operator should know of, as typed values with stable names.
+
+Events of one call are told after its transaction was committed (or, where it was refused, rolled back), in order,
+outside any transaction, before the call returns. They hold public things only: names, ids, counts, codes, public keys.
+Without a callback they go to the logger "pawl" of the standard library.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import ClassVar, Final, TypeAlias
+
+from pawl.address import ProtocolAddress
+from pawl.crypto.keys import PublicKey
+
+LOGGER: Final = logging.getLogger("pawl")
+LOGGER.addHandler(logging.NullHandler())
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something happened. `name` is stable across releases; `level` is a level of the standard `logging`."""
+
+    name: ClassVar[str] = "event"
+    level: ClassVar[int] = logging.INFO
+
+    def __str__(self) -> str:
+        """One line: the name, then every field. Names of peers are quoted, so that none can fake a second line."""
+        return f"{self.name}: " + " ".join(f"{each.name}={_shown(getattr(self, each.name))}" for each in fields(self))
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, PublicKey):
+        return value.data.hex()
+    if isinstance(value, ProtocolAddress):
+        return repr(str(value))
+    return repr(value)
+
+
+# -- identities -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityPinned(Event):
+    """An identity was pinned for a name that had none."""
+
+    name: ClassVar[str] = "identity-pinned"
+    peer_name: str
+    key: PublicKey
+    how: str
+    """"first-use" (trusted unasked), "approved" (the callback said so) or "decision" (`Device.trust_identity`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityReplaced(Event):
+    """A decision put another identity in the place of the pinned one; sessions under the old one are retired."""
+
+    name: ClassVar[str] = "identity-replaced"
+    level: ClassVar[int] = logging.WARNING
+    peer_name: str
+    former: PublicKey
+    key: PublicKey
+    how: str
+    """"approved" (the callback said so) or "decision" (`Device.trust_identity`)."""
+    retired_sessions: int
+    """Sessions that from now on neither encrypt nor decrypt, over all devices of the name."""
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityRejected(Event):
+    """An identity was not accepted: it is not the pinned one, or its first use was not approved."""
+
+    name: ClassVar[str] = "identity-rejected"
+    level: ClassVar[int] = logging.WARNING
+    peer_name: str
+    key: PublicKey
+    pinned: PublicKey | None
+    """None: nothing is pinned yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackFailed(Event):
+    """A callback of the application did not do its part."""
+
+    name: ClassVar[str] = "callback-failed"
+    level: ClassVar[int] = logging.ERROR
+    callback: str
+    """"on_first_use", "on_mismatch", "on_event" or "store_plaintext"."""
+    why: str
+    """"raised", "timed-out" or "bad-answer"."""
+
+
+# -- sessions ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEstablished(Event):
+    """A session came into being, and is the current one."""
+
+    name: ClassVar[str] = "session-established"
+    peer: ProtocolAddress
+    role: str
+    """"initiator" or "responder"."""
+    one_time: bool
+    """Whether a one-time prekey took part."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionArchived(Event):
+    """The current session made room for another one; it still decrypts late messages."""
+
+    name: ClassVar[str] = "session-archived"
+    peer: ProtocolAddress
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPromoted(Event):
+    """An archived session is the current one again, because the peer uses it."""
+
+    name: ClassVar[str] = "session-promoted"
+    peer: ProtocolAddress
+
+
+@dataclass(frozen=True, slots=True)
+class SessionDropped(Event):
+    """The oldest archived session was deleted, as there were more than the limit."""
+
+    name: ClassVar[str] = "session-dropped"
+    peer: ProtocolAddress
+
+
+@dataclass(frozen=True, slots=True)
+class SessionsForgotten(Event):
+    """All sessions with an address were deleted on demand."""
+
+    name: ClassVar[str] = "sessions-forgotten"
+    peer: ProtocolAddress
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeysDropped(Event):
+    """Kept message keys were deleted, as there were more than the limits: their messages can no longer be read."""
+
+    name: ClassVar[str] = "keys-dropped"
+    level: ClassVar[int] = logging.WARNING
+    peer: ProtocolAddress
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRefused(Event):
+    """A received message was refused, and changed nothing."""
+
+    name: ClassVar[str] = "message-refused"
+    peer: ProtocolAddress
+    code: str
+
+
+# -- prekeys ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PreKeysGenerated(Event):
+    """One-time prekeys were made."""
+
+    name: ClassVar[str] = "prekeys-generated"
+    first_id: int
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class PreKeySpent(Event):
+    """A one-time prekey served a session, and is deleted."""
+
+    name: ClassVar[str] = "prekey-spent"
+    level: ClassVar[int] = logging.DEBUG
+    id: int
+
+
+@dataclass(frozen=True, slots=True)
+class PreKeysLow(Event):
+    """Few one-time prekeys are left: without one, a session's first messages have less forward secrecy."""
+
+    name: ClassVar[str] = "prekeys-low"
+    level: ClassVar[int] = logging.WARNING
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class SignedPreKeyRotated(Event):
+    """A new signed prekey is the current one."""
+
+    name: ClassVar[str] = "signed-prekey-rotated"
+    id: int
+    former: int | None
+    """None: it is the first one."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedPreKeyDeleted(Event):
+    """A superseded signed prekey was deleted, with what was remembered under it."""
+
+    name: ClassVar[str] = "signed-prekey-deleted"
+    id: int
+
+
+# -- compatibility ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class CompatibilityUsed(Event):
+    """A message was read in a way that only an option of `Compatibility` allows."""
+
+    name: ClassVar[str] = "compatibility-used"
+    level: ClassVar[int] = logging.WARNING
+    option: str
+    """The option's name."""
+    peer: ProtocolAddress
+
+
+# -- telling ----------------------------------------------------------------------------------------------------------
+
+OnEvent: TypeAlias = Callable[[Event], object]
+"""Called with each event; what it returns is ignored."""
+
+
+def tell(events: Sequence[Event], on_event: OnEvent | None) -> None:
+    """Hand `events` to `on_event`, or to the logger. Nothing that an `Exception` can do there is heard by the caller.
+
+    By now everything is committed or rolled back: a receiver that fails must not make a success look like a failure.
+    """
+    for event in events:
+        try:
+            if on_event is None:
+                LOGGER.log(event.level, "%s", event, extra={"pawl_event": event})
+            else:
+                on_event(event)
+        except Exception as error:
+            # Its own text is the application's, and may hold anything.
+            LOGGER.error("the receiver of events failed at %s: %s", event.name, type(error).__name__)
