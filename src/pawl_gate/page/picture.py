@@ -5,6 +5,7 @@ Lengths are in CSS pixels. The words are set in a monospaced face, so that their
 
 from __future__ import annotations
 
+import math
 import textwrap
 from dataclasses import dataclass, field
 from typing import Final
@@ -30,7 +31,7 @@ GAP: Final = 13
 TOP: Final = 40
 """Height of the labels of the lanes."""
 
-COLUMNS: Final = 60
+COLUMNS: Final = 84
 """Characters of a line of words."""
 
 CHARACTER: Final = 7.3
@@ -89,7 +90,7 @@ def picture(layout: Layout) -> Picture:
     """Place everything that is on a chart."""
     at = {lane: MARGIN + HALF_LABEL + LANE * number for number, lane in enumerate(layout.lanes)}
     beside = max(at.values()) + HALF_LABEL + 16
-    drawn = Picture(width=round(beside + COLUMNS * CHARACTER))
+    drawn = Picture(width=math.ceil(beside + COLUMNS * CHARACTER))
     drawn.lanes = [Lane(x, lane_name(lane), lane == NETWORK) for lane, x in at.items()]
     for row in layout.rows:
         if isinstance(row, Note):
