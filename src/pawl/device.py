@@ -413,7 +413,7 @@ class Device:
         pinned = rows.pinned()
         if pinned == key:
             return
-        # An answer counts only for the identity that it was given about, in the place of that very one.
+        # An answer counts only for the identity that it was given about, in the place of that very one (IDC-01).
         if decided is None or decided.pinned != pinned:
             raise _Undecided(pinned)
         rows.pin(key, decided.how)

@@ -54,8 +54,8 @@ class IdentityPolicy:
     * A mismatch: `on_mismatch(name, pinned, key)` decides if it is given; otherwise the new identity is refused.
 
     Both are called outside any transaction, in a thread of their own with a copy of the caller's context, and may call
-    back into the library. Raising, another answer, or none within `callback_seconds` refuses. With `callback_seconds`
-    None they are called in the caller's thread, without a limit. An answer counts only for the keys it was given for.
+    back into the library. Raising, another answer, or none within `callback_seconds` refuses (IDC-10). With
+    `callback_seconds` None they are called in the caller's thread, without a limit. An answer counts only for the keys it was given for.
     A received identity is asked about only after the message that carries it is authenticated. Raises: InvalidArgument.
     """
 
@@ -92,14 +92,16 @@ class IdentityPolicy:
     def _decide_first_use(self, name: str, key: PublicKey) -> None:
         if self.trusts_unasked:
             return
+        # Nobody was asked, so nothing is pinned and no session comes into being (IDC-02).
         if self.on_first_use is None:
             raise UntrustedIdentity("the identity is new, and a first use is not trusted")
         answer = _ask("on_first_use", self.on_first_use, (name, key), self.callback_seconds)
-        # Anything but a plain yes is a no.
+        # Anything but a plain yes is a no (IDC-02).
         if answer is not True:
             raise _declined("on_first_use", answer is False)
 
     def _decide_mismatch(self, name: str, pinned: PublicKey, key: PublicKey) -> None:
+        # Nobody was asked, so the pinned identity stays (IDC-01).
         if self.on_mismatch is None:
             raise UntrustedIdentity("the identity is not the pinned one")
         answer = _ask("on_mismatch", self.on_mismatch, (name, pinned, key), self.callback_seconds)
