@@ -55,8 +55,10 @@ class IdentityPolicy:
 
     Both are called outside any transaction, in a thread of their own with a copy of the caller's context, and may call
     back into the library. Raising, another answer, or none within `callback_seconds` refuses (IDC-10). With
-    `callback_seconds` None they are called in the caller's thread, without a limit. An answer counts only for the keys it was given for.
-    A received identity is asked about only after the message that carries it is authenticated. Raises: InvalidArgument.
+    `callback_seconds` None they are called in the caller's thread, without a limit. An answer counts only for the keys
+    it was given for. A received identity is asked about only after the message that carries it is authenticated.
+
+    Raises: InvalidArgument.
     """
 
     trust_on_first_use: bool = True
