@@ -247,6 +247,11 @@ def verify_document(
                 "verdict": report.tally.verdict(entry).value,
                 "checked": report.tally.checked[entry.id],
                 "violated": report.tally.violated[entry.id],
+                "by_engine": {
+                    engine.name: {"traces": engine.checked_on[entry.id], "checked": engine.checked[entry.id]}
+                    for engine in report.engines
+                    if engine.checked[entry.id]
+                },
             }
             for entry in INVARIANTS
         ],

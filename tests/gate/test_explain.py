@@ -55,6 +55,8 @@ def test_a_place_is_named_by_its_function_and_sentence() -> None:
     assert place.file == "src/pawl/session/prekeys.py"
     assert place.text == "Without one nothing else would refuse a replay once the session is gone (CTR-06)"
     assert place.text in (ROOT / place.file).read_text("utf-8").splitlines()[place.line - 1]
+    # Of a class and its method, the method.
+    assert "PeerRows.apply" in {one.where for one in library_places()["CTR-07"]}
 
 
 # -- what is found ----------------------------------------------------------------------------------------------------
@@ -92,6 +94,8 @@ def test_tests_are_found_by_name() -> None:
     place = next(one for one in tests if one.where == "test_a_replayed_prekey_message_is_refused")
     line = (ROOT / place.file).read_text("utf-8").splitlines()[place.line - 1]
     assert "CTR-06" in line
+    # A heading between tests, or a table that they use, is no test.
+    assert all(one.where for places in (explanations.test_places() or {}).values() for one in places)
 
 
 def test_outside_a_checkout_there_are_no_tests(monkeypatch: pytest.MonkeyPatch) -> None:

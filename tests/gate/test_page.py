@@ -9,7 +9,7 @@ import base64
 import hashlib
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html.parser import HTMLParser
 from itertools import pairwise
 
@@ -23,8 +23,9 @@ from pawl_gate.page.picture import picture
 from pawl_gate.report_text import FAMILIES, family
 from pawl_gate.verify import Exit
 from pawl_gate.visible import visible
+from pawl_spec.history import Observe
 from pawl_spec.invariants import INVARIANTS
-from pawl_spec.judge import Verdict
+from pawl_spec.judge import Tally, Verdict
 from pawl_spec.registry import THREATS
 from tests.gate import pages
 
@@ -253,6 +254,25 @@ def test_the_evidence_adds_up() -> None:
         assert sum(engine.checked[invariant.id] for engine in report.engines) == report.tally.checked[invariant.id]
         for engine in report.engines:
             assert engine.checked_on[invariant.id] <= min(engine.traces, engine.checked[invariant.id])
+
+
+def test_what_nothing_is_said_of_says_why() -> None:
+    """Unsupported, not reached, not yet judged: each with its reason, and never as holding."""
+    report = pages.run_of("pawl")
+    hello = replace(report.hello, level=Observe.WIRE, capabilities=report.hello.capabilities - {"approve"})
+    report = replace(report, hello=hello, tally=Tally(hello), engines=[])
+    entries = [
+        one for one in Reader(pages.page_of(report)).all("details") if one.attributes.get("class") == "invariant"
+    ]
+    by_id = {one.text.split()[0]: " ".join(one.text.split()) for one in entries}
+    assert "KEY-01 unsupported" in by_id["KEY-01"]
+    assert "needs observation level L2, the target offers L0" in by_id["KEY-01"]
+    assert "needs approve, which the target declares that it lacks" in by_id["IDC-08"]
+    missed, pending = report.with_verdict(Verdict.NOT_REACHED)[0], report.with_verdict(Verdict.PENDING)[0]
+    assert f"{missed.id} not reached" in by_id[missed.id]
+    assert "Nothing is said of it: no trace came to a place where it could be checked" in by_id[missed.id]
+    assert f"{pending.id} not yet judged" in by_id[pending.id]
+    assert f"Nothing is said of it: {pending.pending}" in by_id[pending.id]
 
 
 def test_what_was_reached_is_there() -> None:

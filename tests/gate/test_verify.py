@@ -157,6 +157,8 @@ def test_report_for_machines_says_the_same(pawl: Report) -> None:
     assert {entry["id"]: entry["verdict"] for entry in document["invariants"]} == {
         id_: verdict.value for id_, verdict in pawl.tally.verdicts().items()
     }
+    for entry in document["invariants"]:
+        assert sum(engine["checked"] for engine in entry["by_engine"].values()) == entry["checked"]
 
 
 def test_every_family_has_a_name() -> None:
