@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, TypeVar
 
 from google.protobuf.message import DecodeError, Message
@@ -39,6 +40,9 @@ _KEY_FIELD: Final = b"\x0a\x20"
 """The tag of field 1 and the length 32, as they stand before a key."""
 
 _KEY_FIELD_BYTES: Final = len(_KEY_FIELD) + KEY_BYTES
+
+_MAX_HEADS: Final = 256
+"""Beginnings of session records, about 110 bytes each, that are remembered. It holds nothing secret."""
 
 _M = TypeVar("_M", bound=Message)
 _T = TypeVar("_T")
@@ -103,49 +107,44 @@ def encode_session(session: Session) -> bytes:
     _check_limits(session)
     # Derive: the fields in the order of their numbers, zeros written, absent left out.
     sending = session.sending
-    chain = b"".join(
-        (
-            b"\x0a\x20",
-            sending.ratchet.public.data,
-            b"\x12\x20",
-            sending.ratchet.private.data,
-            b"\x1a\x20",
-            sending.chain_key.data,
-            b"\x20",
-            encode_varint(sending.counter),
-        )
-    )
+    sending_counter = encode_varint(sending.counter)
     parts = [
-        b"\x08",
-        encode_varint(session.version),
-        b"\x12\x20",
-        session.base_key.data,
-        b"\x1a\x20",
-        session.local_identity.data,
-        b"\x22\x20",
-        session.remote_identity.data,
-        b"\x28",
-        encode_varint(session.local_registration_id),
-        b"\x30",
-        encode_varint(session.remote_registration_id),
+        _encode_head(
+            session.version,
+            session.base_key.data,
+            session.local_identity.data,
+            session.remote_identity.data,
+            session.local_registration_id,
+            session.remote_registration_id,
+        ),
         b"\x3a\x20",
         session.root_key.data,
         b"\x42",
-        encode_varint(len(chain)),
-        chain,
+        # Tag and length of the three keys, and the tag of the counter, are 103 bytes with the keys.
+        encode_varint(103 + len(sending_counter)),
+        b"\x0a\x20",
+        sending.ratchet.public.data,
+        b"\x12\x20",
+        sending.ratchet.private.data,
+        b"\x1a\x20",
+        sending.chain_key.data,
+        b"\x20",
+        sending_counter,
     ]
     for receiving in session.receiving:
-        counters = encode_varint(receiving.counter) + b"\x20" + encode_varint(receiving.kept)
-        # Tag and length of the two keys, and the tag of the counter, are 69 bytes with the keys.
+        counter, kept = encode_varint(receiving.counter), encode_varint(receiving.kept)
+        # Tag and length of the two keys, and the tags of the two numbers, are 70 bytes with the keys.
         parts += (
             b"\x4a",
-            encode_varint(69 + len(counters)),
+            encode_varint(70 + len(counter) + len(kept)),
             b"\x0a\x20",
             receiving.ratchet_key.data,
             b"\x12\x20",
             receiving.chain_key.data,
             b"\x18",
-            counters,
+            counter,
+            b"\x20",
+            kept,
         )
     parts += (b"\x50", encode_varint(session.previous_counter))
     pending = session.pending
@@ -164,6 +163,29 @@ def encode_session(session: Session) -> bytes:
         )
         parts += (b"\x5a", encode_varint(len(inner)), inner)
     return b"".join(parts)
+
+
+@lru_cache(maxsize=_MAX_HEADS, typed=True)
+def _encode_head(
+    version: int, base_key: bytes, local: bytes, remote: bytes, local_registration_id: int, remote_registration_id: int
+) -> bytes:
+    """What is the same in every record of one session. All of it is public, so that it may be remembered."""
+    return b"".join(
+        (
+            b"\x08",
+            encode_varint(version),
+            b"\x12\x20",
+            base_key,
+            b"\x1a\x20",
+            local,
+            b"\x22\x20",
+            remote,
+            b"\x28",
+            encode_varint(local_registration_id),
+            b"\x30",
+            encode_varint(remote_registration_id),
+        )
+    )
 
 
 def decode_session(data: bytes) -> Session:

@@ -24,6 +24,9 @@ def encode_varint(value: int) -> bytes:
         raise InvalidArgument("an integer on the wire is 0 to 2^64 - 1")
     if value < 0x80:
         return _ONE_BYTE[value]
+    # Two bytes: most counters.
+    if value < 0x4000:
+        return bytes((value & 0x7F | 0x80, value >> 7))
     out = bytearray()
     while value >= 0x80:
         out.append(value & 0x7F | 0x80)
