@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 
 import pytest
 
@@ -177,7 +176,7 @@ def advanced_sender(session: Session, steps: int, step: Callable[[Session], tupl
 
 def with_counter(session: Session, counter: int) -> Session:
     """`session` with another counter on its sending chain."""
-    return replace(session, sending=replace(session.sending, counter=counter))
+    return session._replace(sending=session.sending._replace(counter=counter))
 
 
 def private(seed: int) -> PrivateKey:

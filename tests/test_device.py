@@ -1019,7 +1019,7 @@ def corruptions(alice: Party, bob: Party) -> Iterator[tuple[str, Table, bytes, b
     yield "index", Table.SESSION_INDEX, address, b"junk"
     yield "session junk", Table.SESSION, address + other.base_key.data, b"junk"
     yield "session gone", Table.SESSION, address + other.base_key.data, None
-    elsewhere = records.encode_session(replace(other, base_key=other.local_identity))
+    elsewhere = records.encode_session(other._replace(base_key=other.local_identity))
     yield "session of another key", Table.SESSION, address + other.base_key.data, elsewhere
     yield "identity", Table.IDENTITY, b"alice", b"junk"
     yield "kept key", Table.SKIPPED_KEY, bob.kept()[0], b"junk"

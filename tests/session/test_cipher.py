@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
@@ -38,12 +37,12 @@ def message_of(session: Session, plaintext: bytes = b"text") -> SignalMessage:
 
 def other(session: Session, number: int) -> Session:
     """A session that has nothing in common with `session` but its identities."""
-    return replace(session, root_key=RootKey(bytes([number]) * 32))
+    return session._replace(root_key=RootKey(bytes([number]) * 32))
 
 
 def theirs_at(session: Session, counter: int) -> Session:
     """`session` with another next counter on its only receiving chain."""
-    return replace(session, receiving=(replace(session.receiving[0], counter=counter),))
+    return session._replace(receiving=(session.receiving[0]._replace(counter=counter),))
 
 
 def code_of(sessions: list[Session], message: SignalMessage) -> str:
@@ -101,7 +100,7 @@ def test_every_bit_is_authenticated() -> None:
 def test_both_identities_are_authenticated(side: str) -> None:
     """IDC-04: moved to another pair of parties, a message is refused, though every other key is the same."""
     ours, theirs = two_sides()
-    moved = replace(theirs, **{side: theirs.base_key})
+    moved = theirs._replace(**{side: theirs.base_key})
     assert code_of([moved], message_of(ours)) == "bad-mac"
 
 
@@ -144,11 +143,11 @@ def test_sessions_that_know_the_key_come_first_and_alone() -> None:
     opened = cipher.open_message(lazily(), message_of(ours), nothing_kept)
     assert opened.session is knowing
     # If it does not fit there, the sessions that do not know the key are not tried.
-    assert code_of([other(theirs, 1), knowing], replace(message, mac=bytes(8))) == "bad-mac"
+    assert code_of([other(theirs, 1), knowing], message._replace(mac=bytes(8))) == "bad-mac"
     work = [0]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(double_ratchet.kdf, "root_step", lambda *_: work.__setitem__(0, 1))
-        assert code_of([other(theirs, 1), knowing], replace(message, mac=bytes(8))) == "bad-mac"
+        assert code_of([other(theirs, 1), knowing], message._replace(mac=bytes(8))) == "bad-mac"
     assert work == [0]
 
 
@@ -162,13 +161,13 @@ def test_which_refusal_is_told() -> None:
     assert code_of([], message) == "no-session"
     assert code_of([knowing], message) == "duplicate-message"
     assert code_of([knowing, far], message) == "duplicate-message"
-    ahead = replace(message, counter=25_002)
+    ahead = message._replace(counter=25_002)
     assert code_of([knowing], ahead) == "too-far-ahead"
     assert code_of([theirs], ahead) == "too-far-ahead"
-    assert code_of([far, theirs], replace(message, counter=55_001)) == "too-far-ahead"
-    assert code_of([theirs_at(knowing, 0), far], replace(message, counter=30_000)) == "bad-mac"
+    assert code_of([far, theirs], message._replace(counter=55_001)) == "too-far-ahead"
+    assert code_of([theirs_at(knowing, 0), far], message._replace(counter=30_000)) == "bad-mac"
     fresh = theirs_at(knowing, 0)
-    assert code_of([knowing, fresh], replace(message, mac=bytes(8))) == "bad-mac"
+    assert code_of([knowing, fresh], message._replace(mac=bytes(8))) == "bad-mac"
 
 
 def test_work_is_limited_over_all_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -178,7 +177,7 @@ def test_work_is_limited_over_all_sessions(monkeypatch: pytest.MonkeyPatch) -> N
     """
     ours, theirs = two_sides()
     sessions = [other(theirs, number) for number in range(41)]
-    message = replace(message_of(ours), counter=2_000)
+    message = message_of(ours)._replace(counter=2_000)
     work = [0]
     for name in ("step_chain", "root_step", "message_keys"):
         original = getattr(kdf, name)

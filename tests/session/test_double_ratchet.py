@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,7 +71,7 @@ def test_send_moves_only_the_chain() -> None:
     assert (session.sending.counter, stepped.sending.counter, again.sending.counter) == (0, 1, 2)
     assert seed != next_seed
     assert stepped.sending.chain_key != session.sending.chain_key
-    assert replace(stepped, sending=session.sending) == session
+    assert stepped._replace(sending=session.sending) == session
 
 
 def test_last_counter_is_used_once() -> None:
@@ -230,7 +228,7 @@ def with_kept(session: Session, counts: list[int]) -> tuple[Session, Kept]:
         key = KeyPair.from_private(private(number + 1)).public
         chains.append(ReceivingChain(key, ChainKey(bytes([number]) * 32), count, count))
         kept |= {(key.data, at): bytes(32) for at in range(count)}
-    return replace(session, receiving=tuple(chains)), kept
+    return session._replace(receiving=tuple(chains)), kept
 
 
 def test_skipped_keys_per_session() -> None:

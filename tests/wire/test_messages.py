@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -157,7 +155,7 @@ def test_what_was_received_is_what_is_authenticated():
     reordered = b"\x33" + INNER[36:39] + INNER[1:36] + INNER[39:-8] + b"\x2a\x01x"
     again = decode_signal_message(reordered + MAC)
     assert again.authenticated == reordered
-    assert dataclasses.replace(again, authenticated=parsed.authenticated) == parsed
+    assert again._replace(authenticated=parsed.authenticated) == parsed
 
 
 @pytest.mark.parametrize("version", [0x33, 0x34])

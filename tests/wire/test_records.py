@@ -144,10 +144,9 @@ def test_index_and_identity_as_the_package_writes_them(base_keys, key):
 
 def test_a_session_record_is_small():
     """Limits, MAX_RECORD_BYTES, "a session record is under 1.5 KiB": the largest one too."""
-    largest = dataclasses.replace(
-        SESSION,
-        receiving=(dataclasses.replace(CHAIN, counter=2**32, kept=1600),) * 5,
-        sending=dataclasses.replace(SESSION.sending, counter=2**32),
+    largest = SESSION._replace(
+        receiving=(CHAIN._replace(counter=2**32, kept=1600),) * 5,
+        sending=SESSION.sending._replace(counter=2**32),
         pending=PendingPreKey(2**32 - 1, 2**32 - 1, KEY, 2**63 - 1),
     )
     assert len(encode_session(largest)) < 1536
@@ -351,12 +350,12 @@ def test_a_missing_prekey_id_is_none():
         {"remote_registration_id": -1},
         {"previous_counter": MAX_COUNTER + 1},
         {"previous_counter": -1},
-        {"sending": dataclasses.replace(SESSION.sending, counter=MAX_COUNTER + 2)},
+        {"sending": SESSION.sending._replace(counter=MAX_COUNTER + 2)},
         {"receiving": (CHAIN,) * 6},
-        {"receiving": (dataclasses.replace(CHAIN, kept=2001),)},
-        {"receiving": (dataclasses.replace(CHAIN, kept=-1),)},
-        {"receiving": (dataclasses.replace(CHAIN, counter=MAX_COUNTER + 2),)},
-        {"receiving": (*(dataclasses.replace(CHAIN, kept=1600),) * 4, dataclasses.replace(CHAIN, kept=1601))},
+        {"receiving": (CHAIN._replace(kept=2001),)},
+        {"receiving": (CHAIN._replace(kept=-1),)},
+        {"receiving": (CHAIN._replace(counter=MAX_COUNTER + 2),)},
+        {"receiving": (*(CHAIN._replace(kept=1600),) * 4, CHAIN._replace(kept=1601))},
         {"pending": dataclasses.replace(SESSION.pending, prekey_id=2**32)},
         {"pending": dataclasses.replace(SESSION.pending, signed_prekey_id=2**32)},
         {"pending": dataclasses.replace(SESSION.pending, created_at=2**63)},
@@ -367,7 +366,7 @@ def test_a_missing_prekey_id_is_none():
 def test_sessions_out_of_limits_are_not_written(changes):
     """BND-02: what could not be read back is not written."""
     with pytest.raises(InvalidArgument):
-        encode_session(dataclasses.replace(SESSION, **changes))
+        encode_session(SESSION._replace(**changes))
 
 
 @pytest.mark.parametrize(

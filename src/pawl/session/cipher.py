@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pawl.crypto import cbc, kdf
 from pawl.crypto.keys import PublicKey
@@ -30,13 +30,16 @@ from pawl.wire.messages import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Opened:
+class Opened(NamedTuple):
     """An authenticated message: the session it belongs to, as that was before, and what it says."""
 
     session: Session
     derived: Derived
-    plaintext: bytes = field(repr=False)
+    plaintext: bytes
+
+    def __repr__(self) -> str:
+        # What was said is nobody's business in a log.
+        return f"Opened(session={self.session!r}, derived={self.derived!r}, plaintext=<{len(self.plaintext)} bytes>)"
 
 
 def encrypt(session: Session, plaintext: bytes, *, clock: Clock) -> tuple[Session, EncryptedMessage]:

@@ -12,8 +12,7 @@ Source: Double Ratchet, sections 3.3 to 3.5; the limits are those of `pawl.limit
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from pawl.crypto import kdf
 from pawl.crypto.keys import ChainKey, KeyPair, PublicKey, RootKey, agree
@@ -40,25 +39,27 @@ Lookup: TypeAlias = Callable[[Session, PublicKey, int], bytes | None]
 """The kept 32-byte seed of a counter on a session's chain of a ratchet key, if it is (still) there."""
 
 
-@dataclass(frozen=True, slots=True)
-class Derived:
+class Derived(NamedTuple):
     """What a message's place on a chain comes to. Nothing of it is state before the message is authenticated."""
 
     chain: ReceivingChain | None
     """The chain it is on; None: it starts a new one."""
     ratchet_key: PublicKey
     counter: int
-    seed: bytes = field(repr=False)
+    seed: bytes
     """32 bytes, of this message."""
-    chain_key: bytes = field(repr=False)
+    chain_key: bytes
     """32 bytes, of the chain after this message; empty if the seed was a kept one and the chain does not move."""
-    skipped: Skipped = field(default=(), repr=False)
-    root_key: bytes = field(default=b"", repr=False)
+    skipped: Skipped = ()
+    root_key: bytes = b""
     """32 bytes, of the session after the first half of a ratchet step; empty if the message starts no chain."""
 
+    def __repr__(self) -> str:
+        # The rest is secret.
+        return f"Derived(chain={self.chain!r}, ratchet_key={self.ratchet_key!r}, counter={self.counter})"
 
-@dataclass(frozen=True, slots=True)
-class Advanced:
+
+class Advanced(NamedTuple):
     """What an authenticated message changes: the session, and which kept seeds come and go."""
 
     session: Session
@@ -66,9 +67,13 @@ class Advanced:
     starts_chain: bool
     used: int | None = None
     """Counter of the kept seed on the chain of `ratchet_key` that was used."""
-    skipped: Skipped = field(default=(), repr=False)
+    skipped: Skipped = ()
     """Seeds to keep on the chain of `ratchet_key`."""
     dropped: Dropped = ()
+
+    def __repr__(self) -> str:
+        # The seeds to keep are secret.
+        return f"Advanced(session={self.session!r}, ratchet_key={self.ratchet_key!r}, used={self.used})"
 
 
 # -- sending ----------------------------------------------------------------------------------------------------------
@@ -138,6 +143,10 @@ def derive(
         return Derived(chain, ratchet_key, counter, seed, b"")
     else:
         due, chain_key = chain.counter, chain.chain_key.data
+    # The common case: nothing is passed over.
+    if counter == due:
+        seed, chain_key = kdf.step_chain(chain_key)
+        return Derived(chain, ratchet_key, counter, seed, chain_key, (), root_key)
     skipped: list[tuple[int, bytes]] = []
     oldest_kept = counter - MAX_SKIPPED_KEYS_PER_CHAIN
     for passed in range(due, counter):

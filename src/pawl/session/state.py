@@ -1,19 +1,20 @@
 """The state of one session: immutable values, no behaviour.
 
 Kept message keys are not part of this state: they are rows of their own (`pawl.storage.contract.Table.SKIPPED_KEY`),
-looked up one at a time, so that the cost of a message does not grow with the number of kept keys.
+looked up one at a time, so that the cost of a message does not grow with the number of kept keys. What each message
+builds anew is a named tuple, the cheapest immutable value there is; keys redact themselves in its text.
 Source: Double Ratchet, section 3.2 (state variables); names follow it.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import NamedTuple
 
 from pawl.crypto.keys import ChainKey, KeyPair, PublicKey, RootKey
 
 
-@dataclass(frozen=True, slots=True)
-class SendingChain:
+class SendingChain(NamedTuple):
     """The chain on which this side sends: its ratchet key pair, chain key and next counter."""
 
     ratchet: KeyPair
@@ -21,8 +22,7 @@ class SendingChain:
     counter: int
 
 
-@dataclass(frozen=True, slots=True)
-class ReceivingChain:
+class ReceivingChain(NamedTuple):
     """A chain on which the peer sends: its ratchet key, chain key, next expected counter, kept keys (a count)."""
 
     ratchet_key: PublicKey
@@ -42,8 +42,7 @@ class PendingPreKey:
     """Unix time in seconds."""
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(NamedTuple):
     """One session with one device of a peer. `base_key`, the initiator's, names it."""
 
     version: int
@@ -53,7 +52,7 @@ class Session:
     remote_identity: PublicKey
     local_registration_id: int
     remote_registration_id: int
-    root_key: RootKey = field(repr=False)
+    root_key: RootKey
     sending: SendingChain
     receiving: tuple[ReceivingChain, ...]
     """Newest first, at most MAX_RECEIVING_CHAINS."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 from pawl.crypto.kdf import MAC_BYTES
 from pawl.crypto.keys import PublicKey
@@ -75,8 +75,7 @@ class EncryptedMessage:
             raise InvalidArgument("an encrypted message is a MessageType and bytes")
 
 
-@dataclass(frozen=True, slots=True)
-class SignalMessage:
+class SignalMessage(NamedTuple):
     """A message of a session, as received."""
 
     version_byte: int
