@@ -154,7 +154,8 @@ def lane_name(lane: int) -> str:
 def _step(event: Event, lanes: tuple[int, ...], broken: str | None) -> Step:
     arrows = _arrows(event)
     seen = tuple(arrow for arrow in arrows if arrow.start in lanes and arrow.end in lanes)
-    at = event.actor if not arrows and event.actor in lanes else None
+    where = NETWORK if event.op.kind in (Kind.DUPLICATE, Kind.DROP) else event.actor
+    at = where if not arrows and where in lanes else None
     return Step(event.step, seen, at, sentence(event), broken)
 
 

@@ -48,6 +48,15 @@ def test_refused_arrow_ends_in_x_and_names_the_code() -> None:
     assert ":-m0*---------x|   bob gets m0 with its MAC changed: refused, bad-mac" in chart(history(refused))
 
 
+@pytest.mark.parametrize(("kind", "words"), [(Kind.DUPLICATE, "makes a second copy of m1"), (Kind.DROP, "loses m1")])
+def test_what_the_network_does_is_marked_on_its_lane(kind: Kind, words: str) -> None:
+    """A copy or a loss happens to no party: its mark stands on the network's lane."""
+    events = [*conversation()[:2], Event(2, op(kind), Outcome.DONE, message=1)]
+    assert (
+        chart(history(*events)).splitlines()[-1] == f"     2      |              *              |   the network {words}"
+    )
+
+
 def test_own_words_of_a_target_are_shown_where_it_has_no_code() -> None:
     """A foreign target says "unknown" with its own text; the text is kept to one line."""
     unknown = Event(0, op(Kind.DELIVER), Outcome.REFUSED, BOB, ALICE, code="unknown", text="Bad\n  MAC", message=0)
