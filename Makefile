@@ -8,7 +8,7 @@ BIN := .venv/bin
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup verify test lint format coverage bench proto wheel lock clean
+.PHONY: help setup verify test lint format coverage bench docs serve catalogue proto wheel lock clean
 
 help: ## this list
 	@echo 'Pawl: the commands of this checkout'
@@ -24,7 +24,7 @@ test: setup ## run the tests (ARGS='-k storage')
 	@echo 'test: running the tests on $(JOBS) processes' >&2
 	@$(BIN)/pytest -q -n $(JOBS) $(ARGS)
 
-lint: setup ## style, types, one-way arrows, and that the generated code is what protoc generates
+lint: setup ## style, types, one-way arrows, and that what is generated is up to date
 	@echo 'lint: ruff' >&2
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
@@ -32,8 +32,9 @@ lint: setup ## style, types, one-way arrows, and that the generated code is what
 	@$(BIN)/mypy
 	@echo 'lint: arrows between packages and rooms' >&2
 	@$(BIN)/lint-imports --no-cache
-	@echo 'lint: generated code' >&2
+	@echo 'lint: generated code and pages' >&2
 	@$(BIN)/python tools/generate_protobuf.py --check
+	@$(BIN)/python -m tools.make_catalogue --check
 
 format: setup ## let ruff format the code and sort its imports
 	@$(BIN)/ruff check --quiet --fix .
@@ -44,6 +45,15 @@ coverage: setup ## run the tests and show the branch coverage of src/pawl
 
 bench: setup ## time the public API beside its floor of bare primitives (ARGS='--rounds 15 --json')
 	@$(BIN)/python -m bench.run $(ARGS)
+
+docs: setup ## build the documentation into build/site (its generator is set up at the first run)
+	@$(BIN)/python -m tools.make_site
+
+serve: docs ## build the documentation and serve it on this machine, port 8000
+	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site 8000
+
+catalogue: setup ## write the catalogue of invariants from the registry again
+	@$(BIN)/python -m tools.make_catalogue
 
 proto: setup ## generate the protobuf code again
 	@$(BIN)/python tools/generate_protobuf.py
@@ -57,5 +67,5 @@ lock: ## pin all dependencies with hashes again (ARGS=--upgrade for the newest r
 	@.venv-lock/bin/python tools/lock.py $(ARGS)
 
 clean: ## remove whatever make made: environments, packages of the Node peers, builds, caches
-	@rm -rf .venv .venv-lock build dist drivers/*/node_modules .coverage .coverage.* .hypothesis .*_cache
+	@rm -rf .venv .venv-lock .venv-docs build dist drivers/*/node_modules .coverage .coverage.* .hypothesis .*_cache
 	@find src spec tests tools bench -name __pycache__ -prune -exec rm -rf {} +
