@@ -7,11 +7,24 @@
 
 const crypto = require('node:crypto');
 
+// -- which store -------------------------------------------------------------------------------------------------------
+
+const STORES = { text: 'node-libsignal', live: 'node-libsignal-live' };
+const [option = '--store', kind = 'text', ...more] = process.argv.slice(2);
+if (option !== '--store' || !Object.hasOwn(STORES, kind) || more.length > 0) {
+  process.stderr.write('usage: driver.js [--store text|live]\n');
+  process.exit(2);
+}
+/** Whether loadSession hands out the record that the store holds, in place of a new one made from text. */
+const LIVE = kind === 'live';
+
 // -- quiet: stdout carries answers only ------------------------------------------------------------------------------
 
 // The peer writes to the console, session keys included. Its causes are kept for the refusal's text, the rest is dropped.
 let causes = [];
-for (const method of ['log', 'info', 'warn', 'debug', 'trace', 'dir']) console[method] = () => {};
+const tell = process.stdout.write.bind(process.stdout);
+process.stdout.write = () => true;
+for (const method of Object.keys(console)) if (typeof console[method] === 'function') console[method] = () => {};
 console.error = (first) => {
   if (typeof first === 'string' && first.startsWith('Session error:') && causes.length < 4) causes.push(first.slice(14, 214));
 };
@@ -23,6 +36,23 @@ const EPOCH = 1_700_000_000_000;
 let now = EPOCH;
 Date.now = () => now;
 
+// -- work: what can be counted from outside ---------------------------------------------------------------------------
+
+// A chain step is an HMAC over the byte 2; a derivation (HKDF) has one first block, its label followed by the byte 1.
+let work = 0;
+const { createHmac } = crypto;
+crypto.createHmac = (...args) => {
+  const hmac = createHmac(...args);
+  const { update } = hmac;
+  hmac.update = (data, ...rest) => {
+    const step = data.length === 1 && data[0] === 2;
+    const block = data.length <= 32 && data[data.length - 1] === 1 && data.toString('latin1', 0, 7) === 'Whisper';
+    if (step || block) work += 1;
+    return update.call(hmac, data, ...rest);
+  };
+  return hmac;
+};
+
 const libsignal = require('libsignal');
 const { version } = require('libsignal/package.json');
 
@@ -31,15 +61,25 @@ const { version } = require('libsignal/package.json');
 const pair = ({ pubKey, privKey }) => ({ pubKey: pubKey.toString('hex'), privKey: privKey.toString('hex') });
 const unpair = ({ pubKey, privKey }) => ({ pubKey: Buffer.from(pubKey, 'hex'), privKey: Buffer.from(privKey, 'hex') });
 
-/** One device: its durable data is text and numbers only; every load makes new objects. */
+const parse = (text) => libsignal.SessionRecord.deserialize(JSON.parse(text));
+
+/** One device. Its durable data is text and numbers only; with the live store, the records are held as objects too. */
 class Party {
   constructor(durable) {
     this.durable = durable;
-    /** Counts of the session records, by address; made again from the text when the party is opened. */
-    this.counts = new Map(Object.entries(durable.sessions).map(([at, text]) => [at, count(JSON.parse(text))]));
+    /** The records that the live store hands out, by address. */
+    this.held = new Map(LIVE ? Object.entries(durable.sessions).map(([at, text]) => [at, parse(text)]) : []);
+    /** What the store holds for an address, as text, and what can be counted in it; made anew when it may have changed. */
+    this.seen = new Map();
     this.digest = undefined;
     /** Identities that the operation under way was told to trust; pinned when the peer stores a session. */
     this.asked = new Map();
+    /** While a crash is armed: what was durable before each call of the store. */
+    this.journal = undefined;
+    this.crashAt = undefined;
+    /** Of the last operation: whether it stored a session, and the key derivations that it caused. */
+    this.stored = false;
+    this.work = 0;
   }
 
   static install({ name, deviceId, trustOnFirstUse }) {
@@ -61,32 +101,46 @@ class Party {
     return new libsignal.ProtocolAddress(this.durable.name, this.durable.deviceId);
   }
 
-  // The eight methods that the peer calls.
+  // The eight methods that the peer calls. A crash can strike before each of them.
+
+  call() {
+    if (this.journal !== undefined && this.journal.length <= this.crashAt) this.journal.push(JSON.stringify(this.durable));
+  }
 
   getOurIdentity() {
+    this.call();
     return unpair(this.durable.identity);
   }
 
   getOurRegistrationId() {
+    this.call();
     return this.durable.registrationId;
   }
 
   loadSession(at) {
+    this.call();
+    if (LIVE) {
+      // From here on the peer may change what is held.
+      this.touch(at);
+      return this.held.get(at);
+    }
     const text = this.durable.sessions[at];
-    return text === undefined ? undefined : libsignal.SessionRecord.deserialize(JSON.parse(text));
+    return text === undefined ? undefined : parse(text);
   }
 
   storeSession(at, record) {
-    const data = record.serialize();
-    this.durable.sessions[at] = JSON.stringify(data);
-    this.counts.set(at, count(data));
+    this.call();
+    this.durable.sessions[at] = JSON.stringify(record.serialize());
+    if (LIVE) this.held.set(at, record);
     // The peer stores a session only after what carried the identity was accepted: now it is pinned.
     const name = nameOf(at);
     if (this.asked.has(name)) this.durable.pins[name] = this.asked.get(name);
-    this.touch();
+    this.stored = true;
+    this.touch(at);
   }
 
   isTrustedIdentity(identifier, key) {
+    this.call();
     // The peer asks with "name" or "name.device": one pin per name.
     const name = nameOf(identifier);
     const hex = Buffer.from(key).toString('hex');
@@ -98,16 +152,19 @@ class Party {
   }
 
   loadPreKey(id) {
+    this.call();
     const found = this.durable.preKeys[id];
     return found && unpair(found);
   }
 
   removePreKey(id) {
+    this.call();
     delete this.durable.preKeys[id];
     this.touch();
   }
 
   loadSignedPreKey(id) {
+    this.call();
     const found = this.durable.signedPreKeys[id];
     return found && unpair(found);
   }
@@ -144,14 +201,27 @@ class Party {
     this.touch();
   }
 
-  touch() {
+  /** The durable data changed, or what the store holds for an address. */
+  touch(at) {
     this.digest = undefined;
+    if (at !== undefined) this.seen.delete(at);
+  }
+
+  /** What the store holds, as text: the same state has the same text. */
+  text() {
+    for (const at of LIVE ? this.held.keys() : Object.keys(this.durable.sessions)) {
+      if (this.seen.has(at)) continue;
+      const text = LIVE ? JSON.stringify(this.held.get(at).serialize()) : this.durable.sessions[at];
+      this.seen.set(at, { text, counts: count(JSON.parse(text)) });
+    }
+    // Keys that are numbers come sorted, the others are never deleted.
+    const held = LIVE ? [...this.seen].map(([at, { text }]) => [at, text]).sort() : [];
+    return JSON.stringify([this.durable, held]);
   }
 
   observe() {
-    // Keys that are numbers come sorted, the others are never deleted: what is stored has one text.
-    this.digest ??= crypto.createHash('sha256').update(JSON.stringify(this.durable)).digest('hex');
-    const most = (field) => Math.max(0, ...[...this.counts.values()].map((counts) => counts[field]));
+    this.digest ??= crypto.createHash('sha256').update(this.text()).digest('hex');
+    const most = (field) => Math.max(0, ...[...this.seen.values()].map(({ counts }) => counts[field]));
     return {
       digest: this.digest,
       prekeys: Object.keys(this.durable.preKeys).map(Number),
@@ -159,9 +229,40 @@ class Party {
       chains: most('chains'),
       kept_chain: most('keptChain'),
       kept_session: most('keptSession'),
+      durable: this.stored,
+      work: this.work,
     };
   }
+
+  // Crashes.
+
+  /**
+   * The operation is over. If a crash was due within it: go back to what was durable there, and say what the whole
+   * operation would have left. What the peer did after that moment reached nothing but this party's memory and store.
+   */
+  crash() {
+    const { journal, crashAt } = this;
+    if (journal === undefined) return undefined;
+    if (crashAt === HANDED_OUT ? !this.stored : journal.length <= crashAt) {
+      this.journal = [];
+      return undefined;
+    }
+    this.disarm();
+    const complete = this.observe().digest;
+    if (crashAt !== HANDED_OUT) this.durable = JSON.parse(journal[crashAt]);
+    this.crashed = true;
+    return complete;
+  }
+
+  disarm() {
+    const armed = this.journal !== undefined;
+    this.journal = this.crashAt = undefined;
+    return armed;
+  }
 }
+
+/** The crash point behind everything: all is stored, nothing was handed out. Smaller ones count the store's calls. */
+const HANDED_OUT = 15;
 
 /** The name in "name" or "name.device"; names hold no dot. */
 const nameOf = (identifier) => String(identifier).split('.', 1)[0];
@@ -251,14 +352,22 @@ function party(params, field = 'party') {
   return found;
 }
 
+/** Names become keys of plain objects here, and addresses with a dot. */
+function nameFrom(params) {
+  const name = need(params, 'name', 'string');
+  if (!/^[A-Za-z0-9_-]+$/.test(name) || name in {}) throw new BadParams('name: letters, digits, - and _ are allowed');
+  return name;
+}
+
 const verbs = {
   hello: () => ({
-    name: 'node-libsignal',
+    name: STORES[kind],
     version,
     protocol: 1,
     message_versions: [3],
     level: 1,
-    capabilities: ['reinstall', 'approve', 'strict-identity', 'restart'],
+    // What the live store holds in memory is part of the state that is compared: crashes are for the other one.
+    capabilities: ['reinstall', 'approve', 'strict-identity', 'restart', 'work', ...(LIVE ? [] : ['crash'])],
     limits: {
       // The peer refuses a counter more than 2000 above the last one used; the next expected is one above that.
       forward_jump: 1999,
@@ -280,8 +389,7 @@ const verbs = {
 
   create(params) {
     const id = need(params, 'party', 'int');
-    const name = need(params, 'name', 'string');
-    if (name.includes('.')) throw new BadParams('name: must not hold a dot');
+    const name = nameFrom(params);
     const deviceId = need(params, 'device_id', 'int');
     const made = Party.install({ name, deviceId, trustOnFirstUse: need(params, 'trust_on_first_use', 'boolean') });
     parties.set(id, made);
@@ -344,12 +452,28 @@ const verbs = {
     return {};
   },
 
+  arm_crash(params) {
+    const at = need(params, 'at', 'int');
+    const armed = party(params);
+    if (LIVE || at > HANDED_OUT) throw new BadParams('at: there is no such crash point');
+    armed.crashAt = at;
+    armed.journal = [];
+    return {};
+  },
+
+  disarm_crash(params) {
+    return { armed: party(params).disarm() };
+  },
+
   observe(params) {
     return party(params).observe();
   },
 };
 
-const QUIET = new Set(['hello', 'reset', 'observe']);
+/** Verbs that do not act: they change nothing, and what the last operation did stays to be seen. */
+const QUIET = new Set(['hello', 'reset', 'observe', 'arm_crash', 'disarm_crash']);
+/** Verbs within which a crash can strike. */
+const CRASHABLE = new Set(['establish', 'encrypt', 'decrypt']);
 
 // -- JSON-RPC ---------------------------------------------------------------------------------------------------------
 
@@ -364,33 +488,64 @@ async function answer(line) {
   if (typeof method !== 'string' || params === null || typeof params !== 'object') {
     return { id, error: { code: -32600, message: 'not a request' } };
   }
-  if (!Object.hasOwn(verbs, method)) return { id, error: { code: -32601, message: `no verb ${method}` } };
+  if (!Object.hasOwn(verbs, method)) return { id, error: { code: -32601, message: `no verb ${method.slice(0, 40)}` } };
+  const before = parties.get(params.party);
+  if (before?.crashed && method !== 'restart' && !QUIET.has(method)) {
+    return { id, error: { code: -32602, message: 'party: it crashed; restart it first' } };
+  }
   now += 1000;
   causes = [];
-  parties.get(params.party)?.asked.clear();
+  before?.asked.clear();
+  if (!QUIET.has(method)) {
+    work = 0;
+    if (before) before.stored = false;
+  }
   // What the operation left behind travels with its answer, so that looking at it costs no round trip.
-  const state = () => (QUIET.has(method) ? {} : { state: { [params.party]: parties.get(params.party).observe() } });
+  const state = () => {
+    if (QUIET.has(method)) return {};
+    const after = parties.get(params.party);
+    after.work = work;
+    return { state: { [params.party]: after.observe() } };
+  };
+  const crashed = () => (CRASHABLE.has(method) ? before?.crash() : undefined);
+  const crash = (complete) => ({ id, error: { code: -32001, message: 'crashed, as it was told to', data: { complete } } });
   try {
     const result = await verbs[method](params);
-    return { id, result: { ...result, ...state() } };
+    const complete = crashed();
+    return complete === undefined ? { id, result: { ...result, ...state() } } : crash(complete);
   } catch (error) {
     if (error instanceof BadParams) return { id, error: { code: -32602, message: error.message } };
     if (!(error instanceof PeerRefused)) return { id, error: { code: -32603, message: String(error && error.message) } };
+    const complete = crashed();
+    if (complete !== undefined) return crash(complete);
     const text = [error.cause.message || error.cause.name, ...causes.map((cause) => `[${cause}]`)].join(' ');
     return { id, error: { code: -32000, message: text, data: { refusal: refusal(error.cause), ...state() } } };
   }
 }
 
+/** Characters of one request, as the contract has it; of a longer one nothing is kept. */
+const MAX_LINE = 4 * 1024 * 1024;
+
+const say = (response) => tell(JSON.stringify({ jsonrpc: '2.0', ...response }) + '\n');
+
 /** One request at a time, in order. */
 async function main() {
-  let rest = '';
+  let pieces = [];
+  let length = 0;
   process.stdin.setEncoding('utf8');
   for await (const chunk of process.stdin) {
-    rest += chunk;
-    for (let end = rest.indexOf('\n'); end !== -1; end = rest.indexOf('\n')) {
-      const line = rest.slice(0, end);
-      rest = rest.slice(end + 1);
-      process.stdout.write(JSON.stringify({ jsonrpc: '2.0', ...(await answer(line)) }) + '\n');
+    const [first, ...others] = chunk.split('\n');
+    const keep = (piece) => {
+      length += piece.length;
+      if (length <= MAX_LINE) pieces.push(piece);
+      else pieces = [];
+    };
+    keep(first);
+    for (const piece of others) {
+      say(length > MAX_LINE ? { id: null, error: { code: -32600, message: 'the line is too long' } } : await answer(pieces.join('')));
+      pieces = [];
+      length = 0;
+      keep(piece);
     }
   }
 }

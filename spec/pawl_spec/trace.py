@@ -54,9 +54,11 @@ TAMPERS: Final = (
     "outer-duplicate-field",
     "outer-overlong-varint",
     "trailing-byte",
+    "present-identity",
 )
 """What the attacker changes in a copy of a message. From "registration-id" to "low-order-base-key" and the names with
-"outer" concern the outer layer of a prekey message."""
+"outer", and "present-identity" (the sender's identity as it is now, after it was replaced), concern the outer layer of
+a prekey message."""
 
 FORGERIES: Final = (
     "bad-signature",

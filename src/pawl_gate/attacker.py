@@ -50,6 +50,7 @@ OUTER = frozenset(
         "outer-unknown-field",
         "outer-duplicate-field",
         "outer-overlong-varint",
+        "present-identity",
     }
 )
 """Changes that concern the outer layer of a prekey message."""
@@ -88,7 +89,8 @@ def tamper(
 ) -> Change | None:
     """A changed copy of a message, or None where the change does not concern it (an outer field of a plain message).
 
-    `others` are all messages so far, to splice from; `identities` maps "the next party" to its key (33 bytes).
+    `others` are all messages so far, to splice from; `identities` are keys (33 bytes): at 0 that of the next
+    party, at 1 that of the sender as it is now.
     """
     if name in OUTER:
         return _tamper_outer(message, name, how, identities) if message.kind == "prekey" else None
@@ -134,10 +136,14 @@ def _tamper_inner(data: bytes, name: str, how: int, others: Sequence[WireMessage
     return layer.data()
 
 
-def _tamper_outer(message: WireMessage, name: str, how: int, identities: Mapping[int, bytes]) -> Change:
+def _tamper_outer(message: WireMessage, name: str, how: int, identities: Mapping[int, bytes]) -> Change | None:
     layer = prekey_layer(message.data)
     prekey_id: int | None = None
     match name:
+        case "present-identity":
+            if layer.get(3) == identities[1]:
+                return None
+            layer.set(3, identities[1])
         case "registration-id":
             layer.set(5, (_int(layer, 5) + 1) % 2**32)
         case "prekey-id":

@@ -55,6 +55,7 @@ CHANGED: Final = {
     "signed-prekey-id": "another signed prekey id",
     "base-key": "another base key",
     "identity-key": "another identity key",
+    "present-identity": "its sender's new identity key outside",
     "outer-version": "another version byte outside",
     "low-order-identity": "an identity key of small order",
     "low-order-base-key": "a base key of small order",

@@ -297,7 +297,7 @@ class Run:
         third = (sender + 1) % len(PARTIES)
         self._party(third)
         name, how = TAMPERS[event.op["field"]], event.op["how"]
-        identities = {0: self._identities[third]}
+        identities = {0: self._identities[third], 1: self._identities[sender]}
         change = tamper(self._messages[handle], name, how, others=self._messages, identities=identities)
         if change is None:
             return event

@@ -337,7 +337,8 @@ class Verification:
     def _shrink(self) -> None:
         found, budget = self.report.found, self.report.budget
         deadline = time.monotonic() + budget.shrink_seconds
-        for id_, one in sorted(found.items()):
+        # The cheap ones first, so that a costly one takes no time from them.
+        for id_, one in self.report.by_size():
             small = shortest(self._target, one, steps=budget.shrink_steps // len(found), deadline=deadline)
             self._say(f"{id_}: {_operations(len(small.trace.ops))} in its shortest trace")
             found[id_] = small

@@ -38,6 +38,9 @@ from tests.gate.honest import ALICE, BOB, CAROL, Honest
 HONEST = Honest()
 """Made once: nothing here changes it."""
 
+IDENTITIES = {0: HONEST.identities[CAROL], 1: key_pair("a new phone").public.serialize()}
+"""Of the next party, and of the sender after it came back with another identity."""
+
 INNER = [name for name in TAMPERS if name not in OUTER]
 BREAKS_FORMAT = {
     "duplicate-field",
@@ -50,7 +53,7 @@ BREAKS_FORMAT = {
 
 def changed(message: WireMessage, name: str, how: int = 0) -> WireMessage:
     """The changed copy; the change must concern the message."""
-    change = tamper(message, name, how, others=HONEST.sent, identities={0: HONEST.identities[CAROL]})
+    change = tamper(message, name, how, others=HONEST.sent, identities=IDENTITIES)
     assert change is not None
     return change.message
 
@@ -103,6 +106,7 @@ WHOLE = {
     "base-key": "base_key",
     "low-order-base-key": "base_key",
     "identity-key": "identity_key",
+    "present-identity": "identity_key",
     "low-order-identity": "identity_key",
 }
 """The change and the only field that it touches."""
@@ -157,6 +161,13 @@ def test_whose_identity() -> None:
     """ "identity-key": the attacker's own, or another party's."""
     assert parts(changed(HONEST.first, "identity-key", 0))["identity_key"] == ATTACKER.public.serialize()
     assert parts(changed(HONEST.first, "identity-key", 1))["identity_key"] == HONEST.identities[CAROL]
+
+
+def test_the_present_identity() -> None:
+    """ "present-identity": the sender's identity as it is now; where that was not replaced there is nothing to change."""
+    assert parts(changed(HONEST.first, "present-identity"))["identity_key"] == IDENTITIES[1]
+    same = {1: bytes(parts(HONEST.first)["identity_key"])}
+    assert tamper(HONEST.first, "present-identity", 0, others=HONEST.sent, identities=same) is None
 
 
 def test_prekey_ids() -> None:
@@ -267,8 +278,8 @@ def test_a_trailing_byte() -> None:
 def test_changes_that_concern_the_message(name: str, how: int) -> None:
     """Outer changes concern prekey messages only; every other one changes every message, and the same way each time."""
     for message in HONEST.sent:
-        change = tamper(message, name, how, others=HONEST.sent, identities={0: HONEST.identities[CAROL]})
-        again = tamper(message, name, how, others=HONEST.sent, identities={0: HONEST.identities[CAROL]})
+        change = tamper(message, name, how, others=HONEST.sent, identities=IDENTITIES)
+        again = tamper(message, name, how, others=HONEST.sent, identities=IDENTITIES)
         assert change == again
         if name in OUTER and message.kind == "signal":
             assert change is None

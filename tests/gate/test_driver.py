@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pawl_gate.targets import registry
-from pawl_gate.targets.base import HarnessBroken, Refused, TargetCrashed, TargetHung, WireMessage
+from pawl_gate.targets.base import HarnessBroken, Refused, SimulatedCrash, TargetCrashed, TargetHung, WireMessage
 from pawl_gate.targets.driver import MAX_LINE_BYTES, STDERR_BYTES, DriverTarget
 from pawl_spec.history import Observe
 
@@ -379,6 +379,60 @@ def test_what_is_not_declared_is_not_asked_for(start: Start) -> None:
             ask()
 
 
+CRASHES = """
+HELLO["capabilities"].append("crash")
+RESULTS["arm_crash"] = {}
+RESULTS["disarm_crash"] = {"armed": True}
+CRASH = {"code": -32001, "message": "crashed", "data": {"complete": "after"}}
+"""
+
+
+def test_a_crash_strikes_where_it_was_armed(start: Start) -> None:
+    """Driver contract: error -32001 is the crash that was armed, with the digest of the whole step; then a restart."""
+    world = start(CRASHES + on("decrypt", "reply(request, error=CRASH)")).world(1)
+    world.create(0, name="a", device_id=1, trust_on_first_use=True)
+    world.arm_crash(0, 7)
+    with pytest.raises(SimulatedCrash):
+        world.decrypt(0, 1, WireMessage("signal", b""))
+    assert world.complete_digest(0) == "after"
+    # It has struck: nothing is armed any more.
+    assert world.disarm_crash(0) is False
+    world.restart(0)
+
+
+def test_a_crash_that_did_not_strike_is_taken_back(start: Start) -> None:
+    """Driver contract: disarm_crash says whether a crash was still armed."""
+    world = start(CRASHES).world(1)
+    world.arm_crash(0, 7)
+    assert world.decrypt(0, 1, WireMessage("signal", b"")) == b"hi"
+    assert world.disarm_crash(0) is True
+    assert world.disarm_crash(0) is False
+
+
+@pytest.mark.parametrize(
+    ("armed", "verb", "answer"),
+    [
+        (False, "decrypt", "error=CRASH"),
+        (True, "approve", "error=CRASH"),
+        (True, "decrypt", "error={**CRASH, 'data': {}}"),
+        (True, "decrypt", "error={**CRASH, 'data': {'complete': 7}}"),
+        (True, "arm_crash", "result={'armed': True}"),
+    ],
+    ids=["not armed", "no verb of crashes", "no digest", "no text", "an answer too much"],
+)
+def test_a_crash_that_nobody_asked_for_is_a_broken_harness(start: Start, armed: bool, verb: str, answer: str) -> None:
+    """Driver contract: -32001 answers `establish`, `encrypt` or `decrypt` of a party whose crash is armed, no other."""
+    world = start(CRASHES + on(verb, f"reply(request, {answer})")).world(1)
+
+    def ask() -> None:
+        if armed:
+            world.arm_crash(0, 7)
+        world.decrypt(0, 1, WireMessage("signal", b"")) if verb == "decrypt" else world.approve(0, 1, b"")
+
+    with pytest.raises(HarnessBroken):
+        ask()
+
+
 def test_secrets_are_asked_for_at_level_two(start: Start) -> None:
     """Driver contract: at level 2 `secrets` gives the 32-byte secrets of the session state."""
     lines = "HELLO['level'] = 2\nRESULTS['secrets'] = {'secrets': ['33' * 32]}\n"
@@ -418,7 +472,7 @@ def test_a_forgotten_target_ends_its_program(tmp_path: Path, monkeypatch: pytest
 
 def test_an_unknown_name_is_a_usage_error() -> None:
     """`find_target`: a name that is neither known nor a path is refused by name, and the known ones are listed."""
-    with pytest.raises(registry.UnknownTarget, match="node-libsignal, pawl"):
+    with pytest.raises(registry.UnknownTarget, match="node-libsignal, node-libsignal-live, pawl"):
         registry.find_target("acme")
     with pytest.raises(registry.UnknownTarget, match="no driver at"):
         registry.find_target("./acme")

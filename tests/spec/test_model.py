@@ -369,11 +369,13 @@ def test_filling_is_bounded_by_the_kept_keys() -> None:
 
 
 def test_filling_is_bounded_by_the_jump() -> None:
-    """Double Ratchet, section 3.5: filling is a jump; past the limit it is refused. Left open, nothing jumps."""
-    for profile, fits in ((Profile(), True), (CLOSING, False)):
+    """Double Ratchet, section 3.5: filling is a jump to the chain's last message; past the limit it is refused. Left
+    open, nothing jumps.
+    """
+    for profile, lost, fits in ((Profile(), 4, True), (Profile(), 5, True), (CLOSING, 4, True), (CLOSING, 5, False)):
         tale = met(profile=profile)
         accepted(tale, tale.send(ALICE, BOB))
-        for _ in range(4):
+        for _ in range(lost):
             tale.send(ALICE, BOB)
         accepted(tale, tale.send(BOB, ALICE))
         far = tale.send(ALICE, BOB)
@@ -587,8 +589,9 @@ EARLY_IN_FIRST = EARLY | {"unknown-prekey", "unknown-signed-prekey", "replayed-p
 PARSING = {"malformed-message", "unknown-version", "message-too-large", "invalid-key"}
 AUT, BAD = "AUT-01", {"bad-mac"}
 STRICT = ({"malformed-message"}, "PAR-02")
-STRICT_UNDER_MAC = ({"malformed-message", "bad-mac"}, "PAR-02")
-"""A reader that skips what it should refuse finds that the MAC covers it."""
+STRICT_UNDER_MAC = ({"malformed-message", "bad-mac"} | EARLY, "PAR-02")
+STRICT_IN_FIRST = ({"malformed-message", "bad-mac"} | EARLY_IN_FIRST, "PAR-02")
+"""A reader that skips what it should refuse finds that the MAC covers it, or before that what it cannot use."""
 WEAK = ({"invalid-key"}, "IDC-05")
 
 INNER = {
@@ -622,6 +625,10 @@ OUTER = {
 """Changes of the outer layer that do not depend on what the receiver knows."""
 
 FIRST = OUTER | {
+    ("duplicate-field", 0): STRICT_IN_FIRST,
+    ("overlong-varint", 0): STRICT_IN_FIRST,
+    ("wrong-wire-type", 0): STRICT_IN_FIRST,
+    ("present-identity", 0): True,
     ("prekey-id", 0): ({"unknown-prekey", "bad-mac"}, "KEY-03"),
     ("drop-prekey-id", 0): (BAD, AUT),
     ("signed-prekey-id", 0): ({"unknown-signed-prekey"}, AUT),
@@ -644,9 +651,9 @@ KNOWN = FIRST | {
     # Another base key would be another session, for which the prekey is gone.
     ("base-key", 0): ({"unknown-prekey", "bad-mac"}, "KEY-03"),
     # What is said outside must be the session's own.
-    ("identity-key", 0): ({"untrusted-identity", "bad-mac"}, "IDC-04"),
-    ("identity-key", 1): ({"untrusted-identity", "bad-mac"}, "IDC-04"),
-    ("low-order-identity", 0): ({"untrusted-identity", "bad-mac", "invalid-key"}, "IDC-05"),
+    ("identity-key", 0): ({"untrusted-identity", "bad-mac", "duplicate-message"}, "IDC-04"),
+    ("identity-key", 1): ({"untrusted-identity", "bad-mac", "duplicate-message"}, "IDC-04"),
+    ("low-order-identity", 0): ({"untrusted-identity", "bad-mac", "duplicate-message", "invalid-key"}, "IDC-05"),
     ("low-order-base-key", 0): ({"unknown-prekey", "invalid-key"}, "IDC-05"),
 }
 """Of a prekey message whose session the receiver has."""
@@ -696,6 +703,19 @@ def test_changes_of_a_message(change: tuple[str, int]) -> None:
     """Double Ratchet, section 3.4: header, ciphertext and both identities are authenticated."""
     tale = met()
     _changed(tale, tale.send(ALICE, BOB), change, SIGNAL[change])
+
+
+def test_a_replaced_identity_in_disguise() -> None:
+    """X3DH, section 4.8: a session of the former identity is dead, whatever its messages say outside."""
+    tale = Tale().establish(ALICE, BOB)
+    first, second, third = tale.send(ALICE, BOB), tale.send(ALICE, BOB), tale.send(ALICE, BOB)
+    accepted(tale, first)
+    tale.reinstall(ALICE)
+    tale.tamper(second, "present-identity", code="untrusted-identity")
+    refused(tale, "untrusted-identity", "bad-mac", "duplicate-message", rule="IDC-04")
+    tale.approve(BOB, ALICE)
+    tale.tamper(third, "present-identity", code="untrusted-identity")
+    refused(tale, "untrusted-identity", "bad-mac", "duplicate-message", rule="IDC-04")
 
 
 def test_every_change_is_covered() -> None:

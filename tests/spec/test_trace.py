@@ -88,6 +88,7 @@ TAMPERS_1 = [
     "outer-duplicate-field",
     "outer-overlong-varint",
     "trailing-byte",
+    "present-identity",
 ]
 FORGERIES_1 = [
     "bad-signature",

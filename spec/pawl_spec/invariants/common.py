@@ -14,6 +14,7 @@ RECEIVES = frozenset({"deliver", "replay", "tamper", "redirect", "inject"})
 
 def as_expected(story: Story, rule: str) -> Iterator[Finding]:
     """Judge the events in which the model puts `rule` at stake: a wrong acceptance, a wrong refusal, a wrong reason."""
+    changed: set[int | None] = set()
     for event, expect in story.expected:
         at_stake = expect.unless if expect.accept else expect.rule
         if event.outcome is Outcome.REFUSED and expect.accept and event.code == "untrusted-identity":
@@ -21,7 +22,11 @@ def as_expected(story: Story, rule: str) -> Iterator[Finding]:
             at_stake = "IDC-06"
         # An operation that a crash ended shows neither.
         if at_stake == rule and event.outcome is not Outcome.CRASHED:
-            yield disagreement(event, expect)
+            # Why a party refuses says nothing once a refusal has changed its state: that is CTR-05's finding.
+            excused = event.outcome is Outcome.REFUSED and not expect.accept and event.actor in changed
+            yield None if excused else disagreement(event, expect)
+        if event.outcome is Outcome.REFUSED and event.before and event.after:
+            changed |= {event.actor} if event.before.digest != event.after.digest else set()
 
 
 def disagreement(event: Event, expect: Expect) -> Finding:

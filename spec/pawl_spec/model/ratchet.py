@@ -76,7 +76,8 @@ class Ratchet:
             return replace(chain, kept=chain.kept - {counter})
         if chain.closed:
             raise Refusal("duplicate-message", "CTR-04")
-        if counter - chain.next > self.limits.forward_jump:
+        # Whoever only fills takes the keys before `counter`: the furthest is one nearer.
+        if counter - fill - chain.next > self.limits.forward_jump:
             raise Refusal("too-far-ahead", "CTR-04")
         kept = chain.kept.union(range(chain.next, counter))
         most = self.limits.kept_per_chain

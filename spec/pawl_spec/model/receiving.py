@@ -75,7 +75,9 @@ def _receive_known(
     """A repeated prekey message: its inner message, on the session that its base key names."""
     if outer.identity != session.remote or session.remote != party.pins.get(peer):
         rule = "IDC-04" if outer.identity != session.remote else "IDC-08"
-        raise Refusals([Refusal("untrusted-identity", rule), Refusal("bad-mac", rule)])
+        # Its counter may be looked at first.
+        reasons = ("untrusted-identity", "bad-mac", "duplicate-message")
+        raise Refusals([Refusal(reason, rule) for reason in reasons])
     return _receive_signal(world, party, peer, message, [session])
 
 

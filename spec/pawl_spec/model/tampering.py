@@ -19,6 +19,7 @@ RULE_OF_TAMPER = {
     "ratchet-key": "AUT-01",
     "unknown-field": "AUT-01",
     "identity-key": "IDC-04",
+    "present-identity": "IDC-04",
     "low-order-identity": "IDC-05",
     "low-order-base-key": "IDC-05",
     "low-order-ratchet-key": "IDC-05",
@@ -51,8 +52,8 @@ def tampered(world: World, m: Message, event: Event) -> Message:
             # Behind the MAC: the bytes received are what is authenticated.
             return replace(m, mac=t.fresh("junk"))
         case "duplicate-field" | "overlong-varint" | "wrong-wire-type":
-            # A reader that skips what it should refuse finds that the MAC covers it.
-            return replace(m, defect=(malformed | {"bad-mac"}, "PAR-02"))
+            # A reader that skips what it should refuse finds that the MAC covers it, or before that a spent counter.
+            return replace(m, defect=(malformed | {"bad-mac"} | reachable(m), "PAR-02"))
         case "truncate" | "trailing-byte":
             codes = PARSE_REFUSALS | {"bad-mac"} | reachable(m)
             return replace(m, defect=(codes, "PAR-01"))
@@ -79,6 +80,8 @@ def _outer_tampered(world: World, m: Message, outer: Outer, event: Event, name: 
         case "identity-key":
             other = world.attacker if how % 2 == 0 else world.parties[(m.sender + 1) % len(PARTIES)].identity
             return replace(m, outer=replace(outer, identity=other))
+        case "present-identity":
+            return replace(m, outer=replace(outer, identity=world.parties[m.sender].identity))
         case "low-order-identity":
             return replace(m, outer=replace(outer, identity=LOW))
         case "outer-version":

@@ -21,7 +21,15 @@ from pathlib import Path
 from typing import IO, Any, Final, NoReturn, cast
 
 from pawl import errors
-from pawl_gate.targets.base import Bundle, HarnessBroken, Refused, TargetCrashed, TargetHung, WireMessage
+from pawl_gate.targets.base import (
+    Bundle,
+    HarnessBroken,
+    Refused,
+    SimulatedCrash,
+    TargetCrashed,
+    TargetHung,
+    WireMessage,
+)
 from pawl_spec.history import Hello, Limits, Observation, Observe, Profile
 
 PROTOCOL: Final = 1
@@ -42,8 +50,10 @@ EXIT_SECONDS: Final = 2.0
 MAX_TEXT: Final = 500
 """Characters of a peer's own text that are kept."""
 
-CAPABILITIES: Final = frozenset({"reinstall", "approve", "strict-identity", "restart", "work", "deterministic"})
-"""What a driver may declare. Crash points exist in process only."""
+CAPABILITIES: Final = frozenset(
+    {"reinstall", "approve", "strict-identity", "restart", "crash", "work", "deterministic"}
+)
+"""What a driver may declare."""
 
 PUBLIC_KEY_BYTES: Final = 33
 SIGNATURE_BYTES: Final = 64
@@ -51,9 +61,13 @@ SECRET_BYTES: Final = 32
 DIGEST_CHARACTERS: Final = 128
 MAX_UINT32: Final = 2**32 - 1
 
-# JSON-RPC 2.0, section 5.1, and the one code of ours.
+# JSON-RPC 2.0, section 5.1, and two codes of ours.
 METHOD_NOT_FOUND: Final = -32601
 REFUSED: Final = -32000
+CRASHED: Final = -32001
+
+CRASHABLE: Final = frozenset({"establish", "encrypt", "decrypt"})
+"""Verbs within which an armed crash can strike."""
 
 
 def _all_codes(of: type[errors.ProtocolError]) -> set[str]:
@@ -314,6 +328,9 @@ def _hello(value: Any) -> Hello:
     capabilities = frozenset(_text(name, "hello: capabilities") for name in _list(said["capabilities"], "hello"))
     if not capabilities <= CAPABILITIES:
         raise _Wrong(f"hello: unknown capability {min(capabilities - CAPABILITIES)!r}")
+    # What crashed is opened again from what is durable.
+    if "crash" in capabilities and "restart" not in capabilities:
+        raise _Wrong("hello: the capability 'crash' needs 'restart'")
     names = [field.name for field in fields(Limits)]
     limits = {key: _number_or_none(limit, key) for key, limit in _object(said["limits"], "limits", names).items()}
     forward_jump = _number(limits.pop("forward_jump"), "limits: forward_jump")
@@ -462,6 +479,10 @@ class DriverTarget:
             error = _object(answer["error"], "error", ("code", "message"), ("code", "message", "data"))
             # The peer's own text is for people and may be of any length; it is cut.
             text = _text(error["message"], "error message", MAX_LINE_BYTES)[:MAX_TEXT]
+            if error["code"] == CRASHED and verb in CRASHABLE:
+                data = _object(error.get("data"), "error data", ("complete",))
+                complete = data["complete"]
+                raise _Crashed(None if complete is None else _text(complete, "complete", DIGEST_CHARACTERS))
             if error["code"] != REFUSED:
                 raise _Wrong(f"{verb} was answered with error {error['code']!r:.20}: {text}")
             data = _object(error.get("data"), "error data", ("refusal",), ("refusal", "state"))
@@ -491,6 +512,14 @@ class _RefusedWithState(Refused):
         self.state = state
 
 
+class _Crashed(SimulatedCrash):
+    """The crash that was asked for, on its way through `DriverWorld`."""
+
+    def __init__(self, complete: str | None) -> None:
+        super().__init__("crashed")
+        self.complete = complete
+
+
 class DriverWorld:
     """The parties that live in a driver. Each verb is one round trip; observations mostly come with the answers."""
 
@@ -498,6 +527,8 @@ class DriverWorld:
         self._target = target
         self._hello = target.hello
         self._seen: dict[int, Observation] = {}
+        self._armed: set[int] = set()
+        self._complete: dict[int, str | None] = {}
 
     def create(self, party: int, *, name: str, device_id: int, trust_on_first_use: bool) -> bytes:
         """See `World.create`."""
@@ -551,12 +582,20 @@ class DriverWorld:
         self._act("restart", party, ())
 
     def arm_crash(self, party: int, at: int) -> None:
-        """Not in this contract. Raises: HarnessBroken."""
+        """See `World.arm_crash`."""
         self._need("crash")
+        self._plain("arm_crash", (), party=party, at=at)
+        self._armed.add(party)
 
     def disarm_crash(self, party: int) -> bool:
-        """Nothing can be armed."""
-        return False
+        """See `World.disarm_crash`. No round trip if nothing is armed."""
+        if party not in self._armed:
+            return False
+        self._armed.discard(party)
+        try:
+            return _flag(self._plain("disarm_crash", ("armed",), party=party)["armed"], "armed")
+        except _Wrong as wrong:
+            self._target.broken(f"disarm_crash: {wrong}")
 
     def observe(self, party: int) -> Observation | None:
         """See `World.observe`. No round trip if the last answer said it."""
@@ -581,8 +620,8 @@ class DriverWorld:
             self._target.broken(str(wrong))
 
     def complete_digest(self, party: int) -> str | None:
-        """Nothing can have crashed on purpose."""
-        return None
+        """See `World.complete_digest`."""
+        return self._complete.get(party)
 
     def close(self) -> None:
         """The next world replaces this one."""
@@ -598,6 +637,13 @@ class DriverWorld:
         except _RefusedWithState:
             self._target.broken(f"{verb} cannot be refused")
 
+    def _plain(self, verb: str, keys: Sequence[str], **params: Any) -> dict[str, Any]:
+        """A verb that changes no party's state."""
+        try:
+            return _object(self._ask(verb, **params), verb, keys)
+        except _Wrong as wrong:
+            self._target.broken(str(wrong))
+
     def _act(self, verb: str, party: int, keys: Sequence[str], **params: Any) -> dict[str, Any]:
         """A verb that may change `party`'s state: its result, and the state that it reports. Raises: Refused."""
         # Whatever was known may be old now.
@@ -608,6 +654,13 @@ class DriverWorld:
             except _RefusedWithState as refused:
                 self._remember(refused.state)
                 raise Refused(refused.code, refused.text) from None
+            except _Crashed as crash:
+                # Only what was armed can strike, and once.
+                if party not in self._armed:
+                    raise _Wrong("it crashed on purpose without being told to") from None
+                self._armed.discard(party)
+                self._complete[party] = crash.complete
+                raise
             result = _object(result, verb, keys, (*keys, "state"))
             self._remember(result.get("state"))
         except _Wrong as wrong:

@@ -62,7 +62,7 @@ def _pawl() -> Target:
     return InProcessTarget()
 
 
-def _node_libsignal() -> Target:
+def _node_libsignal(store: str = "text") -> Target:
     from pawl_gate.targets.driver import DriverTarget
 
     folder = drivers_folder() / "node-libsignal"
@@ -77,7 +77,7 @@ def _node_libsignal() -> Target:
         )
     if not (folder / "node_modules" / "libsignal" / "package.json").is_file():
         raise TargetMissing("node-libsignal: its Node packages are not installed; run `make setup`")
-    return DriverTarget([node, folder / "driver.js"])
+    return DriverTarget([node, folder / "driver.js", "--store", store])
 
 
 def _program(path: Path) -> Target:
@@ -90,5 +90,13 @@ def _program(path: Path) -> Target:
     return DriverTarget([path.resolve()])
 
 
-TARGETS: Final[Mapping[str, Callable[[], Target]]] = {"pawl": _pawl, "node-libsignal": _node_libsignal}
+def _node_libsignal_live() -> Target:
+    return _node_libsignal("live")
+
+
+TARGETS: Final[Mapping[str, Callable[[], Target]]] = {
+    "pawl": _pawl,
+    "node-libsignal": _node_libsignal,
+    "node-libsignal-live": _node_libsignal_live,
+}
 """The targets by name."""
