@@ -147,12 +147,9 @@ class PeerRows:
         if not self._base_keys:
             return
         pinned = self.pinned()
-        # Sessions without a pinned identity are not used.
-        if pinned is None:
-            return
         for base_key in self._base_keys:
             session = self.session(base_key)
-            if session.remote_identity.data == pinned.data:
+            if session.remote_identity == pinned:
                 yield session
 
     def kept(self, session: Session, ratchet_key: PublicKey, counter: int) -> bytes | None:
