@@ -35,6 +35,8 @@ lint: setup ## style, types, one-way arrows, and that what is generated is up to
 	@echo 'lint: generated code and pages' >&2
 	@$(BIN)/python tools/generate_protobuf.py --check
 	@$(BIN)/python -m tools.make_catalogue --check
+	@echo 'lint: the schema of traces' >&2
+	@$(BIN)/python -m tools.write_schema --check
 
 format: setup ## let ruff format the code and sort its imports
 	@$(BIN)/ruff check --quiet --fix .

@@ -38,6 +38,17 @@ class Limits:
     archived_sessions: int | None = 40
     derivations_per_message: int | None = None
     """Chain steps and key derivations that one received message may cause."""
+    rows_per_message: int | None = None
+    """Rows read and written for a message that keeps no key, in one session; as many more for each key that it adds
+    or pushes out, and for each further session that is tried."""
+    bytes_per_message: int | None = None
+    """Bytes written to the store, counted as `rows_per_message` counts rows."""
+    memory_per_message: int | None = None
+    """Bytes of memory that one message of any length may take beside itself while it is refused."""
+    signed_prekey_grace: int | None = None
+    """Seconds for which a signed prekey is still used after another one took its place; then it is deleted."""
+    unacknowledged: int | None = None
+    """Seconds for which an initiator sends on a session that the peer never answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +69,7 @@ class Hello:
     version: str
     level: Observe
     capabilities: frozenset[str]
-    """Declared abilities: "reinstall", "approve", "strict-identity", "restart", "crash", "work", "deterministic"."""
+    """Declared abilities; docs/reference/driver-contract.md says what each means."""
     limits: Limits = Limits()
     profile: Profile = Profile()
 
@@ -83,6 +94,14 @@ class Observation:
     """Whether what the last operation changed was durable when it returned."""
     work: int | None = None
     """Chain steps and key derivations that the last operation caused."""
+    rows: int | None = None
+    """Rows of the store that the last operation read, wrote or deleted."""
+    written: int | None = None
+    """Bytes that the last operation wrote to the store."""
+    memory: int | None = field(default=None, compare=False)
+    """Bytes of memory that the last operation took at its peak, where that was measured."""
+    signed_prekeys: tuple[int, ...] | None = None
+    """Ids of the signed prekeys still held."""
 
 
 class Outcome(Enum):
@@ -120,6 +139,30 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True)
+class Question:
+    """A trust question that the application was asked while an operation ran."""
+
+    callback: str
+    """"first-use" or "mismatch"."""
+    name: str
+    """Whose identity it is, as the library called it."""
+    key: str
+    """Hex, 32 bytes: the identity in question."""
+
+
+@dataclass(frozen=True, slots=True)
+class Damaged:
+    """What became of an operation that was first tried on a copy of the store in which one record was damaged."""
+
+    read: bool
+    """The damaged record was read."""
+    outcome: Outcome
+    code: str | None
+    kept: bool
+    """The damaged record is still there as it was: neither overwritten nor deleted."""
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """One operation and what came of it."""
 
@@ -153,6 +196,23 @@ class Event:
     """Of a burst: the counters of its messages; all are on the chain that `header`, of the first, names."""
     crash_armed: bool = False
     """Whether a crash point was armed for this operation; it may have ended before reaching it."""
+    told: tuple[str, ...] = ()
+    """Names of the events that the target reported to the application."""
+    asked: tuple[Question, ...] = ()
+    """Trust questions, in order."""
+    claimed: str | None = None
+    """Hex, 32 bytes: the identity in the bundle or message, where a trust question was asked."""
+    struck: str = ""
+    """The callback that misbehaved during this operation, and how: "first-use: raise"."""
+    inside: tuple[Header, ...] = ()
+    """Messages that the application sent from inside a callback; the network lost them."""
+    rotated: bool = False
+    """Maintenance made a new signed prekey."""
+    held: tuple[int, ...] | None = None
+    """Secrets in the actor's session state, numbered by value in the order in which they were first seen there."""
+    leaks: tuple[str, ...] | None = None
+    """Where a secret was found in the texts that the target handed out since the last search; None: not searched."""
+    damaged: Damaged | None = None
 
 
 @dataclass(slots=True)

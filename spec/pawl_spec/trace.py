@@ -3,7 +3,7 @@
 One currency for every engine: what Hypothesis generates, Atheris mutates, a vector publishes, a counterexample is.
 Two encodings: JSON (the archive form, versioned) and bytes (for fuzzers). *Every* byte string decodes to some trace:
 an unknown opcode is a no-op, operands are taken modulo their range, a missing operand is 0. Opcodes are append-only,
-and so are `TAMPERS`, `FORGERIES` and `JUNK`: their positions are part of both encodings.
+and so are the lists that operands choose from (`TAMPERS` and so on): their positions are part of both encodings.
 
 Operations name handles, never bytes: a message is "the n-th message sent", taken modulo what exists when it runs.
 """
@@ -55,6 +55,21 @@ TAMPERS: Final = (
     "outer-overlong-varint",
     "trailing-byte",
     "present-identity",
+    "drop-ratchet-key",
+    "drop-counter",
+    "drop-previous-counter",
+    "drop-ciphertext",
+    "drop-base-key",
+    "drop-identity-key",
+    "drop-message",
+    "drop-registration-id",
+    "drop-signed-prekey-id",
+    "oversized-ciphertext",
+    "oversized-key",
+    "prekey-id-zero",
+    "untyped-base-key",
+    "untyped-identity-key",
+    "untyped-ratchet-key",
 )
 """What the attacker changes in a copy of a message. From "registration-id" to "low-order-base-key" and the names with
 "outer", and "present-identity" (the sender's identity as it is now, after it was replaced), concern the outer layer of
@@ -71,12 +86,63 @@ FORGERIES: Final = (
     "key-type",
     "short-signature",
     "prekey-id",
+    "untyped-signed-prekey",
+    "untyped-prekey",
+    "untyped-identity-key",
+    "long-key",
+    "empty-key",
+    "long-signature",
 )
 """What the attacker does to a prekey bundle on its way."""
 
 JUNK: Final = ("empty", "version-only", "random", "version-random", "well-formed", "oversized", "huge-length")
 """What bytes the attacker makes up."""
 
+
+CALLBACKS: Final = ("first-use", "mismatch", "event", "plaintext")
+"""The callbacks of an application: two trust questions, the events, and the hook that stores the plaintext."""
+
+ANSWERS: Final = (
+    "approve",
+    "reject",
+    "replace",
+    "raise",
+    "hang",
+    "nonsense",
+    "call-encrypt",
+    "call-decrypt",
+    "call-trust",
+)
+"""What a callback does, once. "hang" outlasts the time limit of a trust question; the calls go back into the library,
+after which a trust question is answered with "approve".
+"""
+
+OPTIONS: Final = ("none", "prekey-id-zero", "untyped-keys", "all")
+"""The compatibility options that a party has switched on (IDC-09)."""
+
+TABLES: Final = (
+    "local",
+    "identity",
+    "session-index",
+    "session",
+    "skipped-key",
+    "prekey",
+    "signed-prekey",
+    "seen-base-key",
+)
+"""Kinds of stored records."""
+
+DAMAGES: Final = (
+    "empty",
+    "truncate",
+    "trailing-byte",
+    "unknown-field",
+    "duplicate-field",
+    "overlong-varint",
+    "wrong-wire-type",
+    "noise",
+)
+"""What is done to a stored record."""
 
 COUNTER_DELTAS: Final = (1, 2, 300, 25_001, 2**31)
 """What "counter" and "previous-counter" add (modulo 2**32), chosen by `how`."""
@@ -105,6 +171,13 @@ class Kind(Enum):
     CRASH = (14, (("actor", 3), ("at", 16)))
     INSPECT = (15, (("actor", 3),))
     BURST = (16, (("actor", 3), ("peer", 3), ("count", 65536)))
+    CLOCK = (17, (("days", 256),))
+    ROTATE = (18, (("actor", 3),))
+    MAINTAIN = (19, (("actor", 3),))
+    FORGET = (20, (("actor", 3), ("peer", 3)))
+    CALLBACK = (21, (("actor", 3), ("callback", len(CALLBACKS)), ("how", len(ANSWERS))))
+    COMPATIBILITY = (22, (("actor", 3), ("option", len(OPTIONS))))
+    DAMAGE = (23, (("actor", 3), ("table", len(TABLES)), ("how", len(DAMAGES))))
 
     def __init__(self, opcode: int, operands: tuple[tuple[str, int], ...]) -> None:
         self.opcode = opcode
@@ -136,17 +209,30 @@ class Op:
         return f"{self.kind.word}({', '.join(map(describe, [self.kind] * len(self.args), self.kind.names, self.args))})"
 
 
+PARTY_NAMES: Final = frozenset({"actor", "peer", "to", "sender"})
+
+CHOICES: Final[dict[tuple[Kind, str], tuple[str, ...]]] = {
+    (Kind.TAMPER, "field"): TAMPERS,
+    (Kind.FORGE_BUNDLE, "how"): FORGERIES,
+    (Kind.INJECT, "what"): JUNK,
+    (Kind.CALLBACK, "callback"): CALLBACKS,
+    (Kind.CALLBACK, "how"): ANSWERS,
+    (Kind.COMPATIBILITY, "option"): OPTIONS,
+    (Kind.DAMAGE, "table"): TABLES,
+    (Kind.DAMAGE, "how"): DAMAGES,
+}
+"""Operands that choose by name, beside the parties."""
+
+
+def choices(kind: Kind, name: str) -> tuple[str, ...]:
+    """The names that an operand chooses from; none where it is a number."""
+    return PARTIES if name in PARTY_NAMES else CHOICES.get((kind, name), ())
+
+
 def describe(kind: Kind, name: str, value: int) -> str:
     """An operand for people: parties and choices by name."""
-    if name in ("actor", "peer", "to", "sender"):
-        return PARTIES[value]
-    if kind is Kind.TAMPER and name == "field":
-        return TAMPERS[value]
-    if kind is Kind.FORGE_BUNDLE and name == "how":
-        return FORGERIES[value]
-    if kind is Kind.INJECT and name == "what":
-        return JUNK[value]
-    return f"{name}={value}"
+    named = choices(kind, name)
+    return named[value] if named else f"{name}={value}"
 
 
 def op(kind: Kind, **operands: int) -> Op:
@@ -227,21 +313,9 @@ def to_json(trace: Trace) -> dict[str, object]:
 def _op_to_json(operation: Op) -> dict[str, object]:
     out: dict[str, object] = {"op": operation.kind.word}
     for name, value in zip(operation.kind.names, operation.args, strict=True):
-        choices = _choices(operation.kind, name)
-        out[name] = choices[value] if choices else value
+        named = choices(operation.kind, name)
+        out[name] = named[value] if named else value
     return out
-
-
-def _choices(kind: Kind, name: str) -> tuple[str, ...]:
-    if name in ("actor", "peer", "to", "sender"):
-        return PARTIES
-    if kind is Kind.TAMPER and name == "field":
-        return TAMPERS
-    if kind is Kind.FORGE_BUNDLE and name == "how":
-        return FORGERIES
-    if kind is Kind.INJECT and name == "what":
-        return JUNK
-    return ()
 
 
 def from_json(document: object) -> Trace:
@@ -273,11 +347,11 @@ def _op_from_json(at: int, entry: object) -> Op:
         # Before it becomes a keyword argument, which could have the name of another one.
         if name not in kind.names:
             raise TraceError(f"operation {at}: {kind.word} has no operand {name!r}")
-        choices = _choices(kind, name)
-        if choices and value in choices:
-            value = choices.index(value)
-        elif choices and type(value) is not int:
-            raise TraceError(f"operation {at}: {name} must be one of {', '.join(choices)}")
+        named = choices(kind, name)
+        if named and value in named:
+            value = named.index(value)
+        elif named and type(value) is not int:
+            raise TraceError(f"operation {at}: {name} must be one of {', '.join(named)}")
         operands[name] = value
     try:
         return op(kind, **operands)

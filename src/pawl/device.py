@@ -182,6 +182,7 @@ class Device:
             rows.remember()
             self._tell([*rows.events, SessionEstablished(peer, "initiator", bundle.prekey is not None)])
 
+        # A question is about the address' name, for a bundle and for a message alike (IDC-07).
         self._with_decision(peer.name, bundle.identity_key, store_session)
 
     def forget_session(self, peer: ProtocolAddress) -> None:

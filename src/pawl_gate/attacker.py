@@ -51,6 +51,14 @@ OUTER = frozenset(
         "outer-duplicate-field",
         "outer-overlong-varint",
         "present-identity",
+        "drop-base-key",
+        "drop-identity-key",
+        "drop-message",
+        "drop-registration-id",
+        "drop-signed-prekey-id",
+        "prekey-id-zero",
+        "untyped-base-key",
+        "untyped-identity-key",
     }
 )
 """Changes that concern the outer layer of a prekey message."""
@@ -66,6 +74,19 @@ def _clamped(data: bytes) -> bytes:
 
 
 ATTACKER = key_pair("identity")
+
+INNER_FIELDS = {"drop-ratchet-key": 1, "drop-counter": 2, "drop-previous-counter": 3, "drop-ciphertext": 4}
+OUTER_FIELDS = {
+    "drop-base-key": 2,
+    "drop-identity-key": 3,
+    "drop-message": 4,
+    "drop-registration-id": 5,
+    "drop-signed-prekey-id": 6,
+}
+"""Which field a change leaves out."""
+
+OVERSIZED_CIPHERTEXT = 256 * 1024 + 16
+"""Bytes: a block more than a body may have."""
 
 
 def random_key(*labels: int) -> bytes:
@@ -133,6 +154,14 @@ def _tamper_inner(data: bytes, name: str, how: int, others: Sequence[WireMessage
             return _overlong(layer, 2)
         case "wrong-wire-type":
             return _with_body(Layer(layer.version, _without(layer, 2), layer.trailer), write_field(2, b"\1"))
+        case "oversized-ciphertext":
+            layer.set(4, bytes(OVERSIZED_CIPHERTEXT))
+        case "oversized-key":
+            layer.set(1, _bytes(layer, 1) + bytes(31))
+        case "untyped-ratchet-key":
+            layer.set(1, _bytes(layer, 1)[1:])
+        case _:
+            layer.fields = _without(layer, INNER_FIELDS[name])
     return layer.data()
 
 
@@ -175,6 +204,15 @@ def _tamper_outer(message: WireMessage, name: str, how: int, identities: Mapping
             return Change(WireMessage("prekey", layer.data() + write_field(number, value)))
         case "outer-overlong-varint":
             return Change(WireMessage("prekey", _overlong(layer, 5)))
+        case "prekey-id-zero":
+            prekey_id = 0
+            layer.set(1, prekey_id)
+        case "untyped-base-key":
+            layer.set(2, _bytes(layer, 2)[1:])
+        case "untyped-identity-key":
+            layer.set(3, _bytes(layer, 3)[1:])
+        case _:
+            layer.fields = _without(layer, OUTER_FIELDS[name])
     return Change(WireMessage("prekey", layer.data()), prekey_id)
 
 
@@ -237,8 +275,6 @@ def forge(bundle: Bundle, how: str) -> Bundle:
     match how:
         case "bad-signature":
             return replace(bundle, signature=_flip(bundle.signature, 3))
-        case "short-signature":
-            return replace(bundle, signature=bundle.signature[:-1])
         case "swap-signed-prekey":
             return replace(bundle, signed_prekey=mine)
         case "swap-identity":
@@ -253,6 +289,20 @@ def forge(bundle: Bundle, how: str) -> Bundle:
             return replace(bundle, prekey=mine)
         case "key-type":
             return replace(bundle, signed_prekey=b"\x06" + bundle.signed_prekey[1:])
+        case "short-signature":
+            return replace(bundle, signature=bundle.signature[:-1])
+        case "long-signature":
+            return replace(bundle, signature=bundle.signature + b"\0")
+        case "untyped-signed-prekey":
+            return replace(bundle, signed_prekey=bundle.signed_prekey[1:])
+        case "untyped-prekey":
+            return replace(bundle, prekey=(bundle.prekey or b"")[1:])
+        case "untyped-identity-key":
+            return replace(bundle, identity_key=bundle.identity_key[1:])
+        case "long-key":
+            return replace(bundle, signed_prekey=bundle.signed_prekey + b"\0")
+        case "empty-key":
+            return replace(bundle, signed_prekey=b"")
         case _:  # "prekey-id": an id that its owner does not have
             return replace(bundle, prekey_id=(bundle.prekey_id or 0) + 1_000_000)
 

@@ -14,7 +14,7 @@ from typing import Final
 from pawl_gate.visible import visible
 from pawl_spec.history import Event, History, Outcome
 from pawl_spec.registry import Violation
-from pawl_spec.trace import FORGERIES, JUNK, PARTIES, TAMPERS, Kind
+from pawl_spec.trace import DAMAGES, FORGERIES, JUNK, PARTIES, TAMPERS, Kind, describe
 
 LANE: Final = 15
 """Columns from one lane to the next: room for an arrow with a word on it."""
@@ -36,6 +36,12 @@ FORGED: Final = {
     "key-type": "with a key of an unknown type",
     "short-signature": "with a signature cut short",
     "prekey-id": "with a one-time prekey id that is nobody's",
+    "untyped-signed-prekey": "with a signed prekey without its type byte",
+    "untyped-prekey": "with a one-time prekey without its type byte",
+    "untyped-identity-key": "with an identity key without its type byte",
+    "long-key": "with a signed prekey that is too long",
+    "empty-key": "with an empty signed prekey",
+    "long-signature": "with a signature that is too long",
 }
 
 CHANGED: Final = {
@@ -66,6 +72,21 @@ CHANGED: Final = {
     "outer-duplicate-field": "a field repeated outside",
     "outer-overlong-varint": "a number encoded too long outside",
     "trailing-byte": "a byte added at its end",
+    "drop-ratchet-key": "its ratchet key left out",
+    "drop-counter": "its counter left out",
+    "drop-previous-counter": "its previous counter left out",
+    "drop-ciphertext": "its ciphertext left out",
+    "drop-base-key": "its base key left out",
+    "drop-identity-key": "its identity key left out",
+    "drop-message": "its inner message left out",
+    "drop-registration-id": "its registration id left out",
+    "drop-signed-prekey-id": "its signed prekey id left out",
+    "oversized-ciphertext": "a ciphertext over the limit",
+    "oversized-key": "a ratchet key of 64 bytes",
+    "prekey-id-zero": "one-time prekey id 0",
+    "untyped-base-key": "a base key without its type byte",
+    "untyped-identity-key": "an identity key without its type byte",
+    "untyped-ratchet-key": "a ratchet key without its type byte",
 }
 
 MADE_UP: Final = {
@@ -300,6 +321,22 @@ def sentence(event: Event) -> str:
         case Kind.INSPECT:
             readable = ", ".join(f"m{handle}" for handle in event.readable or ())
             return _ended(event, f"the attacker takes {actor}'s session state and reads {readable or 'nothing'}")
+        case Kind.CLOCK:
+            return f"{op['days']} days pass"
+        case Kind.ROTATE:
+            return _ended(event, f"{actor} makes a new signed prekey")
+        case Kind.MAINTAIN:
+            return _ended(event, f"{actor} deletes what is past its time{', and rotates' if event.rotated else ''}")
+        case Kind.FORGET:
+            return _ended(event, f"{actor} loses its sessions with {peer}")
+        case Kind.CALLBACK:
+            named = describe(op.kind, "callback", op["callback"])
+            return f"{actor}'s next {named} callback does this: {describe(op.kind, 'how', op['how'])}"
+        case Kind.COMPATIBILITY:
+            return _ended(event, f"{actor} is opened with compatibility: {describe(op.kind, 'option', op['option'])}")
+        case Kind.DAMAGE:
+            named = describe(op.kind, "table", op["table"])
+            return f"what {actor} does next is tried on {named} records that are damaged ({DAMAGES[op['how']]})"
         case _:
             return str(op)
 

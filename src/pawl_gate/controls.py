@@ -8,25 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from unittest import mock
 
 from pawl import (
     Device,
     EncryptedMessage,
     IdentityPolicy,
+    Maintenance,
     MessageType,
     PreKeyBundle,
     ProtocolAddress,
     ProtocolError,
+    PublicSignedPreKey,
 )
 from pawl.crypto import xeddsa
 from pawl.crypto.keys import PublicKey
 from pawl.errors import DuplicateMessage, UntrustedIdentity
-from pawl.sources import Rng
 from pawl.storage.contract import Row, Store, Table, Transaction
 from pawl.wire.messages import decode_prekey_message
-from pawl_gate.targets.inprocess import NOW, DeviceLike, InProcessTarget, Variant
+from pawl_gate.targets.inprocess import DeviceLike, InProcessTarget, Setup, Variant
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +63,11 @@ def control(name: str, breaks: str) -> Callable[[type[Variant]], type[Variant]]:
 class Wrapped:
     """A device that passes everything on; a control overrides what it does wrong."""
 
-    def __init__(self, store: Store, policy: IdentityPolicy, rng: Rng) -> None:
+    def __init__(self, store: Store, setup: Setup) -> None:
         self.store = store
-        self.inner = Device(store, identity_policy=policy, rng=rng, clock=lambda: NOW)
+        self.inner = Device(
+            store, identity_policy=setup.policy, on_event=setup.on_event, rng=setup.rng, clock=setup.clock
+        )
 
     @property
     def identity_key(self) -> PublicKey:
@@ -91,20 +94,32 @@ class Wrapped:
         """See `Device`."""
         self.inner.trust_identity(name, key)
 
+    def rotate_signed_prekey(self) -> PublicSignedPreKey:
+        """See `Device`."""
+        return self.inner.rotate_signed_prekey()
+
+    def maintain(self) -> Maintenance:
+        """See `Device`."""
+        return self.inner.maintain()
+
+    def forget_session(self, peer: ProtocolAddress) -> None:
+        """See `Device`."""
+        self.inner.forget_session(peer)
+
 
 class WrappedVariant(Variant):
     """A variant with another device."""
 
     wrapper: type[Wrapped] = Wrapped
 
-    def device(self, store: Store, policy: IdentityPolicy, rng: Rng) -> DeviceLike:
+    def device(self, store: Store, setup: Setup) -> DeviceLike:
         """The broken device."""
-        return self.wrapper(store, policy, rng)
+        return self.wrapper(store, setup)
 
 
 class _RemembersPlaintexts(Wrapped):
-    def __init__(self, store: Store, policy: IdentityPolicy, rng: Rng) -> None:
-        super().__init__(store, policy, rng)
+    def __init__(self, store: Store, setup: Setup) -> None:
+        super().__init__(store, setup)
         self.read: dict[bytes, bytes] = {}
 
     def decrypt(self, peer: ProtocolAddress, message: EncryptedMessage) -> bytes:
@@ -151,9 +166,9 @@ class IdentityChangeAccepted(WrappedVariant):
 class FirstUseUnasked(Variant):
     """Trust on first use cannot be switched off."""
 
-    def device(self, store: Store, policy: IdentityPolicy, rng: Rng) -> DeviceLike:
+    def device(self, store: Store, setup: Setup) -> DeviceLike:
         """A device that ignores the policy."""
-        return super().device(store, IdentityPolicy(trust_on_first_use=True), rng)
+        return super().device(store, replace(setup, policy=IdentityPolicy(trust_on_first_use=True)))
 
 
 class _PinsEarly(Wrapped):

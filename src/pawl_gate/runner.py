@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from pawl_gate.attacker import Recorded, forge, junk, readable, tamper
+from pawl_gate.leaks import leaked
 from pawl_gate.targets.base import (
     Bundle,
     HarnessBroken,
@@ -21,9 +22,23 @@ from pawl_gate.targets.base import (
     TargetHung,
     WireMessage,
 )
-from pawl_gate.wire_view import header, inner_data, is_canonical
+from pawl_gate.wire_view import claimed_identity, header, inner_data, is_canonical
 from pawl_spec.history import Event, Header, History, Observation, Observe, Outcome
-from pawl_spec.trace import FORGERIES, JUNK, PARTIES, TAMPERS, Kind, Op, Trace, op
+from pawl_spec.trace import (
+    ANSWERS,
+    CALLBACKS,
+    DAMAGES,
+    FORGERIES,
+    JUNK,
+    OPTIONS,
+    PARTIES,
+    TABLES,
+    TAMPERS,
+    Kind,
+    Op,
+    Trace,
+    op,
+)
 
 T = TypeVar("T")
 
@@ -38,6 +53,14 @@ SIZES = (0, 1, 15, 16, 17, 256)
 
 CRASHABLE = frozenset({Kind.SEND, Kind.DELIVER, Kind.REPLAY, Kind.TAMPER, Kind.ESTABLISH})
 """Operations in which an armed crash can strike."""
+
+DAMAGEABLE = CRASHABLE | {Kind.FORGET, Kind.ROTATE, Kind.MAINTAIN}
+"""Operations that are tried on a damaged copy first."""
+
+DAY_SECONDS = 24 * 60 * 60
+
+MEASURED = frozenset({Kind.INJECT, Kind.TAMPER})
+"""Operations whose memory is measured: those that hand over bytes which nobody sent so."""
 
 
 def plaintext_of(handle: int, size: int) -> bytes:
@@ -61,6 +84,9 @@ class Run:
         self._texts: dict[bytes, int] = {}
         self._flight: list[int] = []
         self._armed: dict[int, int] = {}
+        self._damage: dict[int, tuple[str, str]] = {}
+        self._secrets: dict[bytes, int] = {}
+        self._hears = bool(self._can & {"events", "callbacks"})
         self._over = False
 
     # -- one operation ------------------------------------------------------------------------------------------------
@@ -130,6 +156,11 @@ class Run:
 
     def _attempt(self, event: Event, actor: int, call: Callable[[], T]) -> tuple[Event, T | None]:
         """Do one thing for `actor` and note how it ended, with the state before and after."""
+        damage = self._damage.pop(actor, None) if event.op.kind in DAMAGEABLE else None
+        if damage is not None:
+            self._world.arm_damage(actor, *damage)
+        if event.op.kind in MEASURED and "memory" in self._can:
+            self._world.measure_memory(actor)
         before = self._observe(actor)
         armed = self._armed.pop(actor, None) if event.op.kind in CRASHABLE else None
         if armed is not None:
@@ -149,6 +180,10 @@ class Run:
             event = replace(event, outcome=Outcome.DIED, text=str(died))
         except TargetHung as hung:
             event = replace(event, outcome=Outcome.HUNG, text=str(hung))
+        if self._hears:
+            event = self._told(event, actor)
+        if damage is not None:
+            event = replace(event, damaged=self._world.damaged(actor))
         if event.outcome in (Outcome.DIED, Outcome.HUNG):
             return event, None
         if armed is not None:
@@ -156,6 +191,12 @@ class Run:
         after = self._observe(actor)
         event = replace(event, actor=actor, before=before, after=after, complete=complete)
         return replace(event, crash_armed=armed is not None), result
+
+    def _told(self, event: Event, actor: int) -> Event:
+        """What the application heard and did meanwhile."""
+        told = self._world.told(actor)
+        inside = tuple(header(message) for message in told.inside)
+        return replace(event, told=told.events, asked=told.asked, struck=told.struck, inside=inside)
 
     def _observe(self, party: int) -> Observation | None:
         return self._world.observe(party) if self._hello.level >= Observe.COUNTS else None
@@ -191,7 +232,7 @@ class Run:
         event = replace(event, prekey_id=bundle.prekey_id)
         given = forge(bundle, FORGERIES[event.op["how"]]) if forging else bundle
         done, _ = self._attempt(event, actor, lambda: self._world.establish(actor, peer, given))
-        return done
+        return replace(done, claimed=given.identity_key[-32:].hex()) if done.asked else done
 
     def _bundle(self, event: Event, peer: int, *, one_time: bool) -> tuple[Event, Bundle | None]:
         try:
@@ -285,6 +326,8 @@ class Run:
     def _hand_over(self, event: Event, to: int, sender: int, message: WireMessage, handle: int | None) -> Event:
         event = replace(event, actor=to, peer=sender, message=handle)
         event, text = self._attempt(event, to, lambda: self._world.decrypt(to, sender, message))
+        if event.asked:
+            event = replace(event, claimed=claimed_identity(message))
         return event if text is None else replace(event, plaintext=self._texts.get(text, -1))
 
     # -- the attacker -------------------------------------------------------------------------------------------------
@@ -328,7 +371,13 @@ class Run:
             return event
         secrets = self._world.secrets(actor)
         mine = [entry for entry in self._recorded if entry and actor in self._routes[entry.handle]]
-        return replace(event, outcome=Outcome.DONE, actor=actor, readable=readable(secrets, mine))
+        held = tuple(self._secrets.setdefault(secret, len(self._secrets)) for secret in secrets)
+        leaks = None
+        if "texts" in self._can:
+            leaks = leaked(self._world.texts(actor), self._world.all_secrets(actor))
+        return replace(
+            event, outcome=Outcome.DONE, actor=actor, readable=readable(secrets, mine), held=held, leaks=leaks
+        )
 
     # -- parties ------------------------------------------------------------------------------------------------------
 
@@ -366,6 +415,65 @@ class Run:
         self._armed[actor] = event.op["at"]
         return replace(event, outcome=Outcome.DONE, actor=actor)
 
+    # -- time, upkeep and the application -----------------------------------------------------------------------------
+
+    def _clock(self, event: Event) -> Event:
+        if "clock" not in self._can:
+            return event
+        self._world.advance(event.op["days"] * DAY_SECONDS)
+        return replace(event, outcome=Outcome.DONE)
+
+    def _rotate(self, event: Event) -> Event:
+        actor = event.op["actor"]
+        if "rotate" not in self._can:
+            return event
+        self._party(actor)
+        event, _ = self._attempt(replace(event, actor=actor), actor, lambda: self._world.rotate(actor))
+        return event
+
+    def _maintain(self, event: Event) -> Event:
+        actor = event.op["actor"]
+        if "rotate" not in self._can:
+            return event
+        self._party(actor)
+        event, rotated = self._attempt(replace(event, actor=actor), actor, lambda: self._world.maintain(actor))
+        return replace(event, rotated=bool(rotated))
+
+    def _forget(self, event: Event) -> Event:
+        actor, peer = event.op["actor"], event.op["peer"]
+        if "forget" not in self._can or actor == peer or actor not in self._identities:
+            return event
+        self._party(peer)
+        event = replace(event, actor=actor, peer=peer)
+        event, _ = self._attempt(event, actor, lambda: self._world.forget(actor, peer))
+        return event
+
+    def _callback(self, event: Event) -> Event:
+        actor = event.op["actor"]
+        named = CALLBACKS[event.op["callback"]]
+        if "callbacks" not in self._can or (named == "plaintext" and "plaintext-hook" not in self._can):
+            return event
+        self._party(actor)
+        self._world.arm_callback(actor, named, ANSWERS[event.op["how"]])
+        return replace(event, outcome=Outcome.DONE, actor=actor)
+
+    def _compatibility(self, event: Event) -> Event:
+        actor = event.op["actor"]
+        if "compatibility" not in self._can:
+            return event
+        self._party(actor)
+        option = OPTIONS[event.op["option"]]
+        event, _ = self._attempt(replace(event, actor=actor), actor, lambda: self._world.be_compatible(actor, option))
+        return event
+
+    def _damage_next(self, event: Event) -> Event:
+        actor = event.op["actor"]
+        if "damage" not in self._can:
+            return event
+        self._party(actor)
+        self._damage[actor] = (TABLES[event.op["table"]], DAMAGES[event.op["how"]])
+        return replace(event, outcome=Outcome.DONE, actor=actor)
+
     def _nop(self, event: Event) -> Event:
         return event
 
@@ -388,6 +496,13 @@ HANDLERS: dict[Kind, Callable[[Run, Event], Event]] = {
     Kind.CRASH: Run._crash,
     Kind.INSPECT: Run._inspect,
     Kind.BURST: Run._burst,
+    Kind.CLOCK: Run._clock,
+    Kind.ROTATE: Run._rotate,
+    Kind.MAINTAIN: Run._maintain,
+    Kind.FORGET: Run._forget,
+    Kind.CALLBACK: Run._callback,
+    Kind.COMPATIBILITY: Run._compatibility,
+    Kind.DAMAGE: Run._damage_next,
 }
 
 

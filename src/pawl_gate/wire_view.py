@@ -161,6 +161,15 @@ def _number(layer: Layer, number: int) -> int | None:
     return value
 
 
+def claimed_identity(message: WireMessage) -> str | None:
+    """Hex of the identity (32 bytes) that a prekey message claims, changed or not; None where it cannot be read."""
+    try:
+        identity = prekey_layer(message.data).get(3) if message.kind == "prekey" else None
+    except HarnessBroken:
+        return None
+    return identity[-32:].hex() if isinstance(identity, bytes) else None
+
+
 def is_canonical(message: WireMessage) -> bool:
     """Whether the bytes are the canonical encoding: known fields in number order, once each, shortest varints."""
     inner = inner_data(message)

@@ -18,9 +18,11 @@ from pawl.wire.messages import decode_prekey_message, decode_signal_message
 from pawl.wire.signal_pb2 import PreKeySignalMessage, SignalMessage
 from pawl_gate.attacker import (
     ATTACKER,
+    INNER_FIELDS,
     LOW_ORDER,
     MAX_STEPS,
     OUTER,
+    OUTER_FIELDS,
     Change,
     Recorded,
     forge,
@@ -31,7 +33,7 @@ from pawl_gate.attacker import (
     tamper,
 )
 from pawl_gate.targets.base import WireMessage
-from pawl_gate.wire_view import inner_data
+from pawl_gate.wire_view import inner_data, prekey_layer, signal_layer
 from pawl_spec.trace import COUNTER_DELTAS, FORGERIES, JUNK, TAMPERS, VERSION_BYTES
 from tests.gate.honest import ALICE, BOB, CAROL, Honest
 
@@ -292,7 +294,47 @@ def test_changes_that_concern_the_message(name: str, how: int) -> None:
 def test_every_change_has_a_test() -> None:
     """Each of TAMPERS is looked at by one of the tests above."""
     form = {"version", "outer-version", "reorder-fields", "unknown-field", "outer-unknown-field", "truncate"}
-    assert {*WHOLE, *BREAKS_FORMAT, *form, "trailing-byte"} == set(TAMPERS)
+    assert {*WHOLE, *BREAKS_FORMAT, *form, *LEFT_OUT, *SHAPED, "trailing-byte"} == set(TAMPERS)
+
+
+LEFT_OUT = {**INNER_FIELDS, **OUTER_FIELDS}
+"""Changes that leave a field out, and its number."""
+
+SHAPED = {
+    "oversized-ciphertext": (4, 256 * 1024 + 16),
+    "oversized-key": (1, 64),
+    "untyped-ratchet-key": (1, 32),
+    "untyped-base-key": (2, 32),
+    "untyped-identity-key": (3, 32),
+    "prekey-id-zero": (1, 0),
+}
+"""Changes of a field's length (or, of the id, its value), and what it has then."""
+
+
+def layers(message: WireMessage, name: str) -> dict[int, int | bytes]:
+    """The fields of the layer that a change concerns."""
+    layer = prekey_layer(message.data) if name in OUTER else signal_layer(inner_data(message))
+    return dict(layer.fields)
+
+
+@pytest.mark.parametrize("name", LEFT_OUT)
+def test_a_field_is_left_out(name: str) -> None:
+    """That field is gone, and nothing else of its layer has changed."""
+    there = layers(HONEST.first, name)
+    del there[LEFT_OUT[name]]
+    assert layers(changed(HONEST.first, name), name) == there
+
+
+@pytest.mark.parametrize("name", SHAPED)
+def test_a_field_of_another_length(name: str) -> None:
+    """That field has the length (or the value) that the name says, and nothing else of its layer has changed."""
+    number, expected = SHAPED[name]
+    there, other = layers(HONEST.first, name), layers(changed(HONEST.first, name), name)
+    value, was = other.pop(number), there.pop(number)
+    assert (value if isinstance(value, int) else len(value)) == expected
+    assert other == there
+    if name.startswith("untyped"):
+        assert b"\x05" + value == was
 
 
 # -- bundles ----------------------------------------------------------------------------------------------------------
@@ -308,6 +350,12 @@ FORGED = {
     "key-type": {"signed_prekey"},
     "short-signature": {"signature"},
     "prekey-id": {"prekey_id"},
+    "untyped-signed-prekey": {"signed_prekey"},
+    "untyped-prekey": {"prekey"},
+    "untyped-identity-key": {"identity_key"},
+    "long-key": {"signed_prekey"},
+    "empty-key": {"signed_prekey"},
+    "long-signature": {"signature"},
 }
 
 
@@ -323,10 +371,11 @@ def test_forged_fields(name: str) -> None:
 def test_forged_signatures(name: str) -> None:
     """Only the attacker's own bundles, and those that leave what is signed as it was, carry a valid signature."""
     bundle = forge(HONEST.bundle, name)
-    valid = name in ("attacker-bundle", "low-order-signed-prekey", "low-order-prekey", "swap-prekey", "prekey-id")
+    unsigned = ("low-order-prekey", "swap-prekey", "prekey-id", "untyped-prekey")
+    valid = name in ("attacker-bundle", "low-order-signed-prekey", *unsigned)
     try:
         xeddsa.verify(PublicKey.deserialize(bundle.identity_key), bundle.signed_prekey, bundle.signature)
-    except InvalidSignature:
+    except (InvalidSignature, InvalidKey):
         assert not valid
     else:
         assert valid

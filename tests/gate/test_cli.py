@@ -66,7 +66,7 @@ def test_violation_is_1_and_saved_and_replayed(capsys: Output) -> None:
     assert "IDC-03" in out.splitlines()[0]
     command = next(line for line in out.splitlines() if line.startswith("  reproduce: ") and "IDC-03.json" in line)
     assert command == "  reproduce: pawl replay build/findings/IDC-03.json --target control:signature-unchecked"
-    assert "scenarios: 12 traces" in err
+    assert "scenarios: 18 traces" in err
     saved = Path("build/findings/IDC-03.json").read_text()
     assert loads(saved).ops == FAULT.ops
     assert json.loads(saved)["violates"] == "IDC-03"

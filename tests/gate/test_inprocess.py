@@ -8,7 +8,7 @@ from itertools import islice
 
 import pytest
 
-from pawl import IdentityPolicy, ProtocolAddress
+from pawl import ProtocolAddress
 from pawl.crypto import kdf
 from pawl.errors import BadMac
 from pawl.storage.contract import Store, Table
@@ -26,13 +26,14 @@ from pawl_gate.targets.inprocess import (
     InProcessWorld,
     ObservedStore,
     SeededRng,
+    Setup,
     Variant,
     Work,
     counted,
 )
 from pawl_spec.history import History, Observe, Outcome
 from pawl_spec.judge import judge
-from pawl_spec.trace import FORGERIES, JUNK, PARTIES, TAMPERS, Kind, Op, Trace, op
+from pawl_spec.trace import ANSWERS, FORGERIES, JUNK, PARTIES, TABLES, TAMPERS, Kind, Op, Trace, op
 
 ALICE, BOB, CAROL = range(len(PARTIES))
 MEET = op(Kind.ESTABLISH, actor=ALICE, peer=BOB, one_time=1)
@@ -82,6 +83,10 @@ def everything() -> Trace:
     ops += [op(Kind.REDIRECT, message=0, to=CAROL, sender=ALICE), op(Kind.REPLAY, message=1), op(Kind.NOP)]
     ops += [op(Kind.CRASH, actor=BOB, at=15), ANSWER, op(Kind.RESTART, actor=ALICE), op(Kind.INSPECT, actor=BOB)]
     ops += [op(Kind.REINSTALL, actor=BOB), op(Kind.APPROVE, actor=ALICE, peer=BOB), MEET, SEND, DELIVER]
+    ops += [op(Kind.CALLBACK, actor=ALICE, callback=0, how=how) for how in range(len(ANSWERS))]
+    ops += [op(Kind.ROTATE, actor=BOB), op(Kind.CLOCK, days=31), op(Kind.MAINTAIN, actor=BOB)]
+    ops += [op(Kind.FORGET, actor=ALICE, peer=BOB), op(Kind.COMPATIBILITY, actor=BOB, option=3)]
+    ops += [step for table in range(len(TABLES)) for step in (op(Kind.DAMAGE, actor=ALICE, table=table), SEND)]
     assert {operation.kind for operation in ops} == set(Kind)
     return Trace(tuple(ops), seed=11)
 
@@ -317,8 +322,8 @@ class _Raises(Variant):
 
     name = "raises"
 
-    def device(self, store: Store, policy: IdentityPolicy, rng: SeededRng) -> DeviceLike:
-        inner = super().device(store, policy, rng)
+    def device(self, store: Store, setup: Setup) -> DeviceLike:
+        inner = super().device(store, setup)
 
         def encrypt(peer: ProtocolAddress, plaintext: bytes) -> None:
             raise KeyError("not a refusal")

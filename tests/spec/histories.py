@@ -17,7 +17,7 @@ from pawl_spec.invariants import INVARIANTS
 from pawl_spec.judge import judge
 from pawl_spec.model import Expect, Model, SentHeader
 from pawl_spec.registry import REGISTRY, Finding, Story
-from pawl_spec.trace import FORGERIES, JUNK, PARTIES, TAMPERS, Kind, Op, Trace, op
+from pawl_spec.trace import ANSWERS, CALLBACKS, FORGERIES, JUNK, OPTIONS, PARTIES, TAMPERS, Kind, Op, Trace, op
 
 ALICE, BOB, CAROL = range(len(PARTIES))
 
@@ -28,12 +28,22 @@ SMALL = Limits(
     receiving_chains=2,
     archived_sessions=1,
     derivations_per_message=20,
+    rows_per_message=10,
+    bytes_per_message=1000,
+    memory_per_message=100_000,
+    signed_prekey_grace=30 * 86_400,
+    unacknowledged=30 * 86_400,
 )
 """Limits whose edges a test comes to in a few messages."""
 
 PLAIN = Profile()
 
-ABLE = frozenset({"reinstall", "approve", "strict-identity", "restart", "crash", "work", "deterministic"})
+ABLE = frozenset(
+    {
+        *("reinstall", "approve", "strict-identity", "restart", "crash", "work", "deterministic", "rows", "memory"),
+        *("clock", "rotate", "forget", "callbacks", "compatibility", "damage", "events", "texts"),
+    }
+)
 
 
 class Tale:
@@ -139,10 +149,40 @@ class Tale:
         """`actor` is opened again from what is durable."""
         return self._add(self._event(op(Kind.RESTART, actor=actor), actor), changes=False)
 
-    def inspect(self, actor: int, *readable: int) -> Tale:
-        """The attacker is given `actor`'s session state, and could read these messages with it."""
+    def inspect(self, actor: int, *readable: int, held: Sequence[int] | None = None, **how: object) -> Tale:
+        """The attacker is given `actor`'s session state, with these secrets, and could read these messages with it."""
         event = self._event(op(Kind.INSPECT, actor=actor), actor)
-        return self._add(replace(event, readable=readable), changes=False)
+        secrets = None if held is None else tuple(held)
+        return self._add(replace(event, readable=readable, held=secrets), changes=False, **how)
+
+    def clock(self, days: int) -> Tale:
+        """Days pass."""
+        self.history.events.append(Event(len(self.history.events), op(Kind.CLOCK, days=days), Outcome.DONE))
+        self.expect = self._model.feed(self.last)
+        return self
+
+    def rotate(self, actor: int, **how: object) -> Tale:
+        """`actor` makes a new signed prekey."""
+        return self._add(self._event(op(Kind.ROTATE, actor=actor), actor), **how)
+
+    def maintain(self, actor: int, *, rotated: bool = False, **how: object) -> Tale:
+        """`actor` deletes what is past its time."""
+        event = replace(self._event(op(Kind.MAINTAIN, actor=actor), actor), rotated=rotated)
+        return self._add(event, **how)
+
+    def forget(self, actor: int, peer: int, **how: object) -> Tale:
+        """`actor` loses its sessions with `peer`."""
+        return self._add(self._event(op(Kind.FORGET, actor=actor, peer=peer), actor, peer), **how)
+
+    def callback(self, actor: int, name: str, how: str) -> Tale:
+        """`actor`'s next callback of that name behaves so."""
+        choice = {"callback": CALLBACKS.index(name), "how": ANSWERS.index(how)}
+        return self._add(self._event(op(Kind.CALLBACK, actor=actor, **choice), actor), changes=False)
+
+    def compatible(self, actor: int, option: str) -> Tale:
+        """`actor` is opened with these compatibility options."""
+        choice = op(Kind.COMPATIBILITY, actor=actor, option=OPTIONS.index(option))
+        return self._add(self._event(choice, actor), changes=False)
 
     def close(self) -> Tale:
         """From here on the network delivers everything."""
@@ -178,12 +218,14 @@ class Tale:
         seen: dict[str, object] | None = None,
         canonical: bool | None = None,
         prekeys_before: tuple[int, ...] | None = None,
+        **more: object,
     ) -> Tale:
         """Add an event: refused with `code`, a `crash` "before" or "after" the commit or "between", or `died`.
 
         `changes` says whether the stored state changed, where that is not what the outcome makes of it; `seen`
-        overrides what is observed afterwards.
+        overrides what is observed afterwards. What else is given is a field of the event.
         """
+        event = replace(event, **more)  # type: ignore[arg-type]
         actor = event.actor or 0
         if code is not None:
             event = replace(event, outcome=Outcome.REFUSED, code=code)
@@ -300,4 +342,4 @@ def met(**settings: object) -> Tale:
 
 def replaced(**settings: object) -> Tale:
     """As `met`; then Bob lost his device, and Alice's user approved his new identity."""
-    return met(**settings).reinstall(BOB).approve(ALICE, BOB)
+    return met(**settings).reinstall(BOB).approve(ALICE, BOB, told=("identity-replaced",))

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from tests.spec.histories import ALICE, BOB, CAROL, Tale, breaks, holds, met, replaced
+from dataclasses import replace
+
+from pawl_spec.history import Outcome, Question
+from tests.spec.histories import ABLE, ALICE, BOB, CAROL, Tale, breaks, holds, met, replaced
+
+REPLACED = ("identity-replaced",)
+FALLBACK = ("compatibility-used",)
+KEY = "b0b0"
 
 # -- IDC-01 -----------------------------------------------------------------------------------------------------------
 
@@ -64,7 +71,7 @@ def test_an_unapproved_identity_is_refused() -> Tale:
     """Claim: "Without trust on first use, no session comes into being unless that very identity key was approved"."""
     tale = Tale(strict=[ALICE]).establish(ALICE, BOB, code="untrusted-identity").establish(BOB, ALICE)
     tale.deliver(tale.send(BOB, ALICE), code="untrusted-identity")
-    return tale.approve(ALICE, BOB).establish(ALICE, BOB)
+    return tale.approve(ALICE, BOB, told=REPLACED).establish(ALICE, BOB)
 
 
 @breaks("IDC-02")
@@ -235,7 +242,7 @@ def test_sessions_of_a_replaced_identity_are_retired() -> Tale:
     """
     tale = met()
     late = tale.send(BOB, ALICE)
-    tale.reinstall(BOB).approve(ALICE, BOB).deliver(late, code="no-session")
+    tale.reinstall(BOB).approve(ALICE, BOB, told=REPLACED).deliver(late, code="no-session")
     tale.send(ALICE, BOB, code="no-session")
     return tale
 
@@ -245,7 +252,9 @@ def test_a_prekey_message_of_a_retired_session_is_refused() -> Tale:
     """Claim: "... neither encrypt nor decrypt": nor does a prekey message bring its session back."""
     tale = Tale().establish(BOB, ALICE)
     first, late = tale.send(BOB, ALICE), tale.send(BOB, ALICE)
-    return tale.deliver(first).reinstall(BOB).approve(ALICE, BOB).deliver(late, code="untrusted-identity")
+    return (
+        tale.deliver(first).reinstall(BOB).approve(ALICE, BOB, told=REPLACED).deliver(late, code="untrusted-identity")
+    )
 
 
 @breaks("IDC-08")
@@ -261,7 +270,7 @@ def test_a_retired_session_decrypts() -> Tale:
     """Claim: "... nor decrypt": it did."""
     tale = met()
     late = tale.send(BOB, ALICE)
-    return tale.reinstall(BOB).approve(ALICE, BOB).deliver(late)
+    return tale.reinstall(BOB).approve(ALICE, BOB, told=REPLACED).deliver(late)
 
 
 @breaks("IDC-08")
@@ -269,4 +278,196 @@ def test_a_retired_session_decrypts_a_prekey_message() -> Tale:
     """Claim: "... nor decrypt": its base key was known, and that was enough."""
     tale = Tale().establish(BOB, ALICE)
     first, late = tale.send(BOB, ALICE), tale.send(BOB, ALICE)
-    return tale.deliver(first).reinstall(BOB).approve(ALICE, BOB).deliver(late)
+    return tale.deliver(first).reinstall(BOB).approve(ALICE, BOB, told=REPLACED).deliver(late)
+
+
+@holds("IDC-08")
+def test_a_target_without_events_tells_nothing() -> Tale:
+    """Claim: "... and an event says so": a target that declares no events is not asked for one."""
+    tale = met(can=ABLE - {"events"}).reinstall(BOB).approve(ALICE, BOB)
+    tale.send(ALICE, BOB, code="no-session")
+    return tale
+
+
+@breaks("IDC-08", says="no event 'identity-replaced'")
+def test_a_replacement_is_silent() -> Tale:
+    """Claim: "... and an event says so": none did."""
+    return met().reinstall(BOB).approve(ALICE, BOB)
+
+
+# -- IDC-07 -----------------------------------------------------------------------------------------------------------
+
+
+def asked(callback: str, name: str = "bob", key: str = KEY) -> dict[str, object]:
+    """A trust question about the identity that was claimed."""
+    return {"asked": (Question(callback, name, key),), "claimed": KEY}
+
+
+@holds("IDC-07")
+def test_a_question_is_about_the_peer() -> Tale:
+    """Claim: "asked under one canonical name everywhere": for a bundle, and for a message of the new identity."""
+    tale = Tale().callback(ALICE, "first-use", "approve").callback(ALICE, "mismatch", "replace")
+    tale.establish(ALICE, BOB, struck="first-use: approve", **asked("first-use"))
+    tale.reinstall(BOB).establish(BOB, ALICE)
+    first = tale.send(BOB, ALICE)
+    return tale.deliver(first, struck="mismatch: replace", told=REPLACED, **asked("mismatch"))
+
+
+@breaks("IDC-07", says="asked under the name 'bob.1'")
+def test_a_question_under_another_name() -> Tale:
+    """Claim: "one canonical name": a pin under one does not protect the other."""
+    tale = Tale().callback(ALICE, "first-use", "approve")
+    return tale.establish(ALICE, BOB, struck="first-use: approve", **asked("first-use", name="bob.1"))
+
+
+@breaks("IDC-07", says="about the key a11c")
+def test_a_question_about_another_key() -> Tale:
+    """Claim: "and the key that claims to be its"."""
+    tale = Tale().callback(ALICE, "first-use", "approve")
+    return tale.establish(ALICE, BOB, struck="first-use: approve", **asked("first-use", key="a11ce"))
+
+
+@breaks("IDC-02", says="accepted without the question 'first-use'")
+def test_a_callback_that_is_not_asked() -> Tale:
+    """Claim of IDC-02: "where the application decides, it is asked"."""
+    return Tale().callback(ALICE, "first-use", "approve").establish(ALICE, BOB)
+
+
+@breaks("IDC-06", says="asked about an identity that nothing authenticates")
+def test_a_question_about_junk() -> Tale:
+    """Claim of IDC-06: "only after the message that carried it was authenticated": the user was asked about junk."""
+    tale = met().callback(ALICE, "mismatch", "reject").reinstall(BOB).establish(BOB, ALICE)
+    first = tale.send(BOB, ALICE)
+    return tale.tamper(first, "mac", code="bad-mac", struck="mismatch: reject", **asked("mismatch"))
+
+
+# -- IDC-09 -----------------------------------------------------------------------------------------------------------
+
+
+@holds("IDC-09")
+def test_no_fallback_unless_chosen() -> Tale:
+    """Claim: "used only where their option was switched on": id 0 is unknown, and a key has a type byte."""
+    tale = Tale().establish(ALICE, BOB, one_time=False)
+    first = tale.send(ALICE, BOB)
+    tale.tamper(first, "prekey-id-zero", prekey_id=0, code="unknown-prekey")
+    return tale.tamper(first, "untyped-base-key", code="invalid-key")
+
+
+@holds("IDC-09")
+def test_a_chosen_fallback_says_so() -> Tale:
+    """Claim: "each use emits an event"; without the option, the message has another meaning."""
+    tale = Tale().compatible(BOB, "prekey-id-zero").establish(ALICE, BOB, one_time=False)
+    return tale.tamper(tale.send(ALICE, BOB), "prekey-id-zero", prekey_id=0, told=FALLBACK)
+
+
+@holds("IDC-09")
+def test_a_fallback_that_does_not_matter_says_nothing() -> Tale:
+    """Where the session is known the id is not looked at: no use, no event needed."""
+    tale = Tale().compatible(BOB, "all").establish(ALICE, BOB, one_time=False)
+    first, second = tale.send(ALICE, BOB), tale.send(ALICE, BOB)
+    tale.deliver(first).tamper(second, "prekey-id-zero", prekey_id=0)
+    return tale.tamper(tale.send(ALICE, BOB), "untyped-identity-key", told=FALLBACK)
+
+
+@breaks("IDC-09")
+def test_a_fallback_that_nobody_chose() -> Tale:
+    """Claim: "only where their option was switched on": the id 0 was taken for none."""
+    tale = Tale().establish(ALICE, BOB, one_time=False)
+    return tale.tamper(tale.send(ALICE, BOB), "prekey-id-zero", prekey_id=0)
+
+
+@breaks("IDC-09", says="no event 'compatibility-used'")
+def test_a_silent_fallback() -> Tale:
+    """Claim: "each use emits an event": none did."""
+    tale = Tale().compatible(BOB, "untyped-keys").establish(ALICE, BOB)
+    return tale.tamper(tale.send(ALICE, BOB), "untyped-base-key")
+
+
+@breaks("IDC-09", says="a fallback was used that nobody switched on")
+def test_a_fallback_after_its_end() -> Tale:
+    """Claim: "only where their option was switched on": it was switched off again."""
+    tale = Tale().compatible(BOB, "all").compatible(BOB, "none").establish(ALICE, BOB)
+    return tale.deliver(tale.send(ALICE, BOB), told=FALLBACK)
+
+
+@breaks("IDC-09", says="refused (invalid-key); expected to be accepted")
+def test_a_chosen_fallback_is_there() -> Tale:
+    """A peer that needs the option is understood."""
+    return Tale().compatible(ALICE, "untyped-keys").forge(ALICE, BOB, "untyped-prekey", code="invalid-key")
+
+
+# -- IDC-10 -----------------------------------------------------------------------------------------------------------
+
+
+@holds("IDC-10")
+def test_a_callback_that_raises_refuses() -> Tale:
+    """Claim: "what it had to decide is refused": a first use is not approved, and nothing changed."""
+    tale = Tale().callback(ALICE, "first-use", "raise")
+    what = {"code": "untrusted-identity", "struck": "first-use: raise"}
+    tale.establish(ALICE, BOB, **what, **asked("first-use"))
+    # The next question is answered as the policy does without a callback.
+    return tale.establish(ALICE, BOB, **asked("first-use"))
+
+
+@holds("IDC-10")
+def test_a_hook_that_raises_rolls_back() -> Tale:
+    """Claim: "leaves the state whole": the plaintext could not be stored, so the message was not read; then it is."""
+    tale = met().callback(BOB, "plaintext", "raise")
+    message = tale.send(ALICE, BOB)
+    tale.deliver(message, code="callback-failed", struck="plaintext: raise")
+    return tale.replay(message)
+
+
+@holds("IDC-10")
+def test_an_event_callback_that_raises_changes_nothing() -> Tale:
+    """Claim: "everything else goes on"."""
+    tale = Tale().callback(ALICE, "event", "raise")
+    return tale.establish(ALICE, BOB, struck="event: raise")
+
+
+def sends_inside(counter: int) -> Tale:
+    """An event callback of Alice's sends a message after one of her own, and then she sends again."""
+    tale = met().callback(ALICE, "event", "call-encrypt")
+    tale.send(ALICE, BOB)
+    first = tale.last.header
+    assert first is not None
+    inside = (replace(first, counter=counter),)
+    tale.establish(BOB, ALICE)
+    back = tale.send(BOB, ALICE)
+    tale.tamper(back, "mac", code="bad-mac", struck="event: call-encrypt", inside=inside)
+    tale.send(ALICE, BOB)
+    return tale
+
+
+@holds("IDC-10")
+def test_a_callback_that_sends() -> Tale:
+    """Claim: "calls back into the library": what it sent counts, and its counter is used up."""
+    return sends_inside(1)
+
+
+@breaks("CTR-01", earlier=True, says="counter 0 again")
+def test_a_callback_that_sends_with_a_used_key() -> Tale:
+    """Claim of CTR-01, inside a callback too: the state that the callback saw was an old one."""
+    return sends_inside(0)
+
+
+@breaks("IDC-10", "PAR-01", says="the callback (first-use: raise) ended it")
+def test_a_callbacks_exception_comes_out() -> Tale:
+    """Claim: "a callback that raises": its exception is no refusal."""
+    tale = Tale().callback(ALICE, "first-use", "raise")
+    return tale.establish(ALICE, BOB, died=Outcome.DIED, struck="first-use: raise")
+
+
+@breaks("IDC-10", "CTR-05", says="yet the state changed")
+def test_a_callback_leaves_half_a_step() -> Tale:
+    """Claim: "leaves the state whole": the session was stored before the hook ran."""
+    tale = met().callback(BOB, "plaintext", "raise")
+    message = tale.send(ALICE, BOB)
+    return tale.deliver(message, code="callback-failed", struck="plaintext: raise", changes=True)
+
+
+@breaks("IDC-10", "IDC-02", says="accepted")
+def test_nonsense_is_taken_for_a_yes() -> Tale:
+    """Claim: "answers nonsense": anything but a plain yes is a no."""
+    tale = Tale().callback(ALICE, "first-use", "nonsense")
+    return tale.establish(ALICE, BOB, struck="first-use: nonsense", **asked("first-use"))

@@ -96,3 +96,120 @@ def test_an_unknown_prekey_is_taken_for_none() -> Tale:
     """An id that its owner does not have is no reason to do without: the message is refused."""
     tale = Tale().forge(ALICE, BOB, "prekey-id")
     return tale.deliver(tale.send(ALICE, BOB))
+
+
+# -- KEY-04: two receiving chains may be kept -------------------------------------------------------------------------
+
+
+def turned(times: int) -> Tale:
+    """Alice and Bob met; Bob's secrets are 0 to 3; then the ratchet turned `times` times."""
+    tale = met().inspect(BOB, held=(0, 1, 2, 3))
+    for _ in range(times):
+        tale.deliver(tale.send(ALICE, BOB))
+        tale.deliver(tale.send(BOB, ALICE))
+    return tale
+
+
+@holds("KEY-04")
+def test_superseded_secrets_are_gone() -> Tale:
+    """Claim: "whatever the session state held before its oldest chain began is gone": after two new chains, all of it."""
+    return turned(2).inspect(BOB, held=(4, 5, 6, 7, 8))
+
+
+@holds("KEY-04", reached=False)
+def test_a_chain_may_be_kept() -> Tale:
+    """Claim: "beyond the stated bound of chains": after one new chain the former one is still within it."""
+    return turned(1).inspect(BOB, held=(3, 4, 5, 6, 7))
+
+
+@holds("KEY-04")
+def test_a_lost_session_leaves_nothing() -> Tale:
+    """Claim: "is gone": with the session all of it."""
+    return turned(0).forget(BOB, ALICE).inspect(BOB, held=())
+
+
+@breaks("KEY-04", says="1 secrets of step 5 or before are still there")
+def test_a_root_key_is_kept() -> Tale:
+    """Claim: "A superseded chain or root key is not retained"."""
+    return turned(2).inspect(BOB, held=(0, 4, 5, 6, 7))
+
+
+@breaks("KEY-04")
+def test_a_lost_session_is_kept() -> Tale:
+    """Claim: "is gone": the session was forgotten, one of its keys was not."""
+    return turned(0).forget(BOB, ALICE).inspect(BOB, held=(2,))
+
+
+# -- KEY-06 -----------------------------------------------------------------------------------------------------------
+
+
+@holds("KEY-06")
+def test_texts_without_secrets() -> Tale:
+    """Claim: "No secret appears in what the target says": the search found none."""
+    return met().inspect(ALICE, leaks=())
+
+
+@holds("KEY-06", reached=False)
+def test_texts_that_nobody_searched() -> Tale:
+    """What was not searched says nothing."""
+    return met().inspect(ALICE)
+
+
+@breaks("KEY-06", says="a secret stands in the text of a refusal: in hexadecimal")
+def test_a_refusal_that_tells_a_secret() -> Tale:
+    """Claim: "error texts"."""
+    return met().inspect(ALICE, leaks=("the text of a refusal: in hexadecimal",))
+
+
+# -- KEY-07: a grace of 30 days is stated -----------------------------------------------------------------------------
+
+
+def rotated(days: int) -> tuple[Tale, int]:
+    """Alice's first message is in flight; Bob rotated his signed prekey; so many days pass."""
+    tale = Tale().establish(ALICE, BOB)
+    message = tale.send(ALICE, BOB)
+    return tale.rotate(BOB).clock(days), message
+
+
+@holds("KEY-07")
+def test_a_message_in_flight_arrives_in_time() -> Tale:
+    """Claim: "reads messages in flight for the stated grace": on its last day."""
+    tale, message = rotated(30)
+    return tale.deliver(message)
+
+
+@holds("KEY-07")
+def test_a_message_arrives_too_late() -> Tale:
+    """Claim: "then no more": a day later it is refused, and maintenance leaves one signed prekey."""
+    tale, message = rotated(31)
+    tale.deliver(message, code="unknown-signed-prekey")
+    tale.maintain(BOB, seen={"signed_prekeys": (2,)})
+    return tale.replay(message, code="unknown-signed-prekey")
+
+
+@holds("KEY-07")
+def test_maintenance_keeps_what_has_its_time() -> Tale:
+    """Claim: "maintenance deletes it then", and not before: three are held, two of them superseded in time."""
+    tale, _ = rotated(29)
+    return tale.maintain(BOB, rotated=True, seen={"signed_prekeys": (1, 2, 3)})
+
+
+@breaks("KEY-07", says="accepted")
+def test_a_signed_prekey_without_end() -> Tale:
+    """Claim: "then no more": the message that came too late was read."""
+    tale, message = rotated(31)
+    return tale.deliver(message)
+
+
+@breaks("KEY-07", says="refused (unknown-signed-prekey); expected to be accepted")
+def test_a_signed_prekey_that_ends_at_once() -> Tale:
+    """Claim: "reads messages in flight for the stated grace": it did not."""
+    tale, message = rotated(1)
+    return tale.deliver(message, code="unknown-signed-prekey")
+
+
+@breaks("KEY-07", says="2 signed prekeys are held, 1 are in their time")
+def test_maintenance_that_keeps() -> Tale:
+    """Claim: "maintenance deletes it"."""
+    tale, _ = rotated(31)
+    return tale.maintain(BOB, seen={"signed_prekeys": (1, 2)})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pawl_spec.history import Outcome
+from pawl_spec.history import Damaged, Outcome
 from pawl_spec.trace import JUNK
 from tests.spec.histories import ALICE, BOB, Tale, breaks, broken, holds, met
 
@@ -129,3 +129,85 @@ def test_another_version_byte_is_accepted() -> Tale:
 def test_another_outer_version_is_accepted() -> Tale:
     """Claim: "a prekey message's outer version equals the inner": 4 outside, 3 inside."""
     return _first().tamper(0, "outer-version", choice=2)
+
+
+# -- PAR-03: 100,000 bytes of memory are stated -----------------------------------------------------------------------
+
+
+@holds("PAR-03")
+def test_missing_fields_are_refused() -> Tale:
+    """Claim: "each field has one stated behaviour when it is missing": the ratchet key is required, the registration id
+    is 0.
+    """
+    tale = _first().tamper(0, "drop-ratchet-key", code="malformed-message", seen={"memory": 100_000})
+    return tale.tamper(0, "drop-registration-id")
+
+
+@breaks("PAR-03", says="accepted")
+def test_a_required_field_is_not_needed() -> Tale:
+    """Claim: "one stated behaviour": a message without its identity key was read."""
+    return _first().tamper(0, "drop-identity-key")
+
+
+@breaks("PAR-03", says="refused (malformed-message); expected to be accepted")
+def test_an_optional_field_is_required() -> Tale:
+    """Claim: "one stated behaviour": the registration id may be missing."""
+    return _first().tamper(0, "drop-registration-id", code="malformed-message")
+
+
+@breaks("PAR-03", says="100001 bytes of memory, at most 100000 are stated")
+def test_memory_for_what_is_not_there() -> Tale:
+    """Claim: "before anything of that size is allocated"."""
+    return met().inject(BOB, ALICE, "huge-length", code="malformed-message", seen={"memory": 100_001})
+
+
+# -- PAR-05 -----------------------------------------------------------------------------------------------------------
+
+
+def tried(*, read: bool = True, outcome: Outcome = Outcome.REFUSED, code: str | None, kept: bool = True) -> Tale:
+    """A message was sent, after a trial on damaged records that ended so."""
+    tale = met()
+    tale.send(ALICE, BOB, damaged=Damaged(read, outcome, code, kept))
+    return tale
+
+
+@holds("PAR-05")
+def test_a_damaged_record_is_refused() -> Tale:
+    """Claim: "a damaged record that is read is refused by name, and stays as it is"; a key that is too long too."""
+    return tried(code="corrupt-store").forge(ALICE, BOB, "long-key", code="invalid-key")
+
+
+@holds("PAR-05", reached=False)
+def test_a_damaged_record_that_nobody_reads() -> Tale:
+    """Claim: "that is read": this one was not."""
+    return tried(read=False, outcome=Outcome.DONE, code=None)
+
+
+@breaks("PAR-05", says="a damaged record was read: done")
+def test_a_damaged_record_is_read() -> Tale:
+    """Claim: "is refused"."""
+    return tried(outcome=Outcome.DONE, code=None)
+
+
+@breaks("PAR-05", says="a damaged record was read: died ValueError")
+def test_a_damaged_record_ends_the_program() -> Tale:
+    """Claim: "refused by name"."""
+    return tried(outcome=Outcome.DIED, code="ValueError")
+
+
+@breaks("PAR-05", says="refused for the wrong reason: no-session")
+def test_a_damaged_record_is_taken_for_none() -> Tale:
+    """Claim: "refused by name": the session was taken for absent."""
+    return tried(code="no-session")
+
+
+@breaks("PAR-05", says="overwritten")
+def test_a_damaged_record_is_overwritten() -> Tale:
+    """Claim: "stays as it is"."""
+    return tried(code="corrupt-store", kept=False)
+
+
+@breaks("PAR-05", says="accepted")
+def test_a_long_key_is_cut() -> Tale:
+    """Claim: "bundles are parsed as strictly as messages"."""
+    return Tale().forge(ALICE, BOB, "long-key")

@@ -593,6 +593,9 @@ STRICT_UNDER_MAC = ({"malformed-message", "bad-mac"} | EARLY, "PAR-02")
 STRICT_IN_FIRST = ({"malformed-message", "bad-mac"} | EARLY_IN_FIRST, "PAR-02")
 """A reader that skips what it should refuse finds that the MAC covers it, or before that what it cannot use."""
 WEAK = ({"invalid-key"}, "IDC-05")
+MISSING_UNDER_MAC = ({"malformed-message", "invalid-key", "bad-mac"}, "PAR-03")
+MISSING = ({"malformed-message", "invalid-key"}, "PAR-03")
+UNTYPED = ({"malformed-message", "invalid-key"}, "IDC-09")
 
 INNER = {
     ("mac", 0): (BAD, AUT),
@@ -608,6 +611,14 @@ INNER = {
     ("overlong-varint", 0): STRICT_UNDER_MAC,
     ("wrong-wire-type", 0): STRICT_UNDER_MAC,
     ("low-order-ratchet-key", 0): WEAK,
+    # Missing means 0, and the MAC is over the bytes received.
+    ("drop-previous-counter", 0): (BAD, "PAR-03"),
+    ("drop-ratchet-key", 0): MISSING_UNDER_MAC,
+    ("drop-counter", 0): MISSING_UNDER_MAC,
+    ("drop-ciphertext", 0): MISSING_UNDER_MAC,
+    ("oversized-ciphertext", 0): ({"malformed-message", "message-too-large"}, "PAR-03"),
+    ("oversized-key", 0): ({"malformed-message", "invalid-key"}, "PAR-03"),
+    ("untyped-ratchet-key", 0): ({"malformed-message", "invalid-key", "bad-mac"}, "IDC-09"),
 }
 """A change and its choice -> refusals, rule. What the MAC covers: the same in each message that has a session."""
 
@@ -621,6 +632,14 @@ OUTER = {
     ("outer-version", 7): ({"unknown-version", "malformed-message"}, "PAR-04"),
     ("outer-duplicate-field", 0): STRICT,
     ("outer-overlong-varint", 0): STRICT,
+    # Not authenticated, and missing means 0.
+    ("drop-registration-id", 0): True,
+    ("drop-base-key", 0): MISSING,
+    ("drop-identity-key", 0): MISSING,
+    ("drop-message", 0): MISSING,
+    ("drop-signed-prekey-id", 0): MISSING,
+    ("untyped-base-key", 0): UNTYPED,
+    ("untyped-identity-key", 0): UNTYPED,
 }
 """Changes of the outer layer that do not depend on what the receiver knows."""
 
@@ -630,6 +649,8 @@ FIRST = OUTER | {
     ("wrong-wire-type", 0): STRICT_IN_FIRST,
     ("present-identity", 0): True,
     ("prekey-id", 0): ({"unknown-prekey", "bad-mac"}, "KEY-03"),
+    # Nobody has the one-time prekey 0; absent is not zero.
+    ("prekey-id-zero", 0): ({"unknown-prekey", "bad-mac"}, "IDC-09"),
     ("drop-prekey-id", 0): (BAD, AUT),
     ("signed-prekey-id", 0): ({"unknown-signed-prekey"}, AUT),
     ("base-key", 0): (BAD, AUT),
@@ -646,6 +667,7 @@ FIRST = OUTER | {
 KNOWN = FIRST | {
     # The session is known by its base key: the ids are not looked at any more.
     ("prekey-id", 0): True,
+    ("prekey-id-zero", 0): True,
     ("drop-prekey-id", 0): True,
     ("signed-prekey-id", 0): True,
     # Another base key would be another session, for which the prekey is gone.
@@ -790,6 +812,12 @@ FORGED = {
     "low-order-signed-prekey": WEAK,
     "low-order-prekey": WEAK,
     "key-type": WEAK,
+    "untyped-signed-prekey": ({"invalid-key"}, "IDC-09"),
+    "untyped-prekey": ({"invalid-key"}, "IDC-09"),
+    "untyped-identity-key": ({"invalid-key"}, "IDC-09"),
+    "long-key": ({"invalid-key"}, "PAR-05"),
+    "empty-key": ({"invalid-key"}, "PAR-05"),
+    "long-signature": ({"invalid-signature"}, "PAR-05"),
     # X3DH, section 4.8: nothing but a comparison of keys tells the attacker's whole bundle from the peer's.
     "attacker-bundle": True,
     # The one-time prekey and its id are not signed.

@@ -16,12 +16,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pawl_spec.trace import (
+    ANSWERS,
+    CALLBACKS,
     COUNTER_DELTAS,
+    DAMAGES,
     FORGERIES,
     HEADER_BYTES,
     JUNK,
     MAX_OPS,
+    OPTIONS,
     PARTIES,
+    TABLES,
     TAMPERS,
     VERSION,
     VERSION_BYTES,
@@ -58,6 +63,13 @@ OPCODES_1 = {
     "crash": (14, {"actor": 1, "at": 1}),
     "inspect": (15, {"actor": 1}),
     "burst": (16, {"actor": 1, "peer": 1, "count": 2}),
+    "clock": (17, {"days": 1}),
+    "rotate": (18, {"actor": 1}),
+    "maintain": (19, {"actor": 1}),
+    "forget": (20, {"actor": 1, "peer": 1}),
+    "callback": (21, {"actor": 1, "callback": 1, "how": 1}),
+    "compatibility": (22, {"actor": 1, "option": 1}),
+    "damage": (23, {"actor": 1, "table": 1, "how": 1}),
 }
 """Format 1: opcode, and the width in bytes of each operand, in order. Nothing here may ever change; new ones follow."""
 
@@ -89,6 +101,21 @@ TAMPERS_1 = [
     "outer-overlong-varint",
     "trailing-byte",
     "present-identity",
+    "drop-ratchet-key",
+    "drop-counter",
+    "drop-previous-counter",
+    "drop-ciphertext",
+    "drop-base-key",
+    "drop-identity-key",
+    "drop-message",
+    "drop-registration-id",
+    "drop-signed-prekey-id",
+    "oversized-ciphertext",
+    "oversized-key",
+    "prekey-id-zero",
+    "untyped-base-key",
+    "untyped-identity-key",
+    "untyped-ratchet-key",
 ]
 FORGERIES_1 = [
     "bad-signature",
@@ -101,8 +128,28 @@ FORGERIES_1 = [
     "key-type",
     "short-signature",
     "prekey-id",
+    "untyped-signed-prekey",
+    "untyped-prekey",
+    "untyped-identity-key",
+    "long-key",
+    "empty-key",
+    "long-signature",
 ]
 JUNK_1 = ["empty", "version-only", "random", "version-random", "well-formed", "oversized", "huge-length"]
+CALLBACKS_1 = ["first-use", "mismatch", "event", "plaintext"]
+ANSWERS_1 = ["approve", "reject", "replace", "raise", "hang", "nonsense", "call-encrypt", "call-decrypt", "call-trust"]
+OPTIONS_1 = ["none", "prekey-id-zero", "untyped-keys", "all"]
+TABLES_1 = ["local", "identity", "session-index", "session", "skipped-key", "prekey", "signed-prekey", "seen-base-key"]
+DAMAGES_1 = [
+    "empty",
+    "truncate",
+    "trailing-byte",
+    "unknown-field",
+    "duplicate-field",
+    "overlong-varint",
+    "wrong-wire-type",
+    "noise",
+]
 DELTAS_1 = (1, 2, 300, 25_001, 2_147_483_648)
 VERSION_BYTES_1 = (0x34, 0x32, 0x43, 0x23, 0x53, 0x35, 0x00, 0xFF)
 
@@ -110,6 +157,7 @@ BYTES_1 = (
     "01 05 0102"  # version 1, alice and carol strict, seed 258
     " 01 00 01 01  02 01 02 07  03 ff  04 02  05 03  06 04  07 05 02 09  08 06 02 01  09 01 00 04 ff"
     " 0a 02 00 09  0b 02  0c 00 02  0d 01  0e 01 0f  0f 00  10 02 01 01 2c  00"
+    " 11 1f  12 01  13 01  14 00 01  15 00 01 03  16 01 02  17 00 03 01"
 )
 """A trace with every operation, by hand."""
 
@@ -131,7 +179,14 @@ JSON_1 = """
   {"op": "crash", "actor": "bob", "at": 15},
   {"op": "inspect", "actor": "alice"},
   {"op": "burst", "actor": "carol", "peer": "bob", "count": 300},
-  {"op": "nop"}
+  {"op": "nop"},
+  {"op": "clock", "days": 31},
+  {"op": "rotate", "actor": "bob"},
+  {"op": "maintain", "actor": "bob"},
+  {"op": "forget", "actor": "alice", "peer": "bob"},
+  {"op": "callback", "actor": "alice", "callback": "mismatch", "how": "raise"},
+  {"op": "compatibility", "actor": "bob", "option": "untyped-keys"},
+  {"op": "damage", "actor": "alice", "table": "session", "how": "truncate"}
 ]}
 """
 """The same trace in the archive form."""
@@ -156,10 +211,26 @@ def test_opcodes_are_append_only() -> None:
         (TAMPERS, TAMPERS_1),
         (FORGERIES, FORGERIES_1),
         (JUNK, JUNK_1),
+        (CALLBACKS, CALLBACKS_1),
+        (ANSWERS, ANSWERS_1),
+        (OPTIONS, OPTIONS_1),
+        (TABLES, TABLES_1),
+        (DAMAGES, DAMAGES_1),
         (COUNTER_DELTAS, DELTAS_1),
         (VERSION_BYTES, VERSION_BYTES_1),
     ],
-    ids=["tampers", "forgeries", "junk", "counter-deltas", "version-bytes"],
+    ids=[
+        "tampers",
+        "forgeries",
+        "junk",
+        "callbacks",
+        "answers",
+        "options",
+        "tables",
+        "damages",
+        "counter-deltas",
+        "version-bytes",
+    ],
 )
 def test_choices_are_append_only(now: tuple[object, ...], then: list[object]) -> None:
     """Positions are part of both encodings: what was there stays where it was. Over 256 an operand would grow wider."""
@@ -444,6 +515,13 @@ def test_operations_for_people() -> None:
         "inspect(alice)",
         "burst(carol, bob, count=300)",
         "nop()",
+        "clock(days=31)",
+        "rotate(bob)",
+        "maintain(bob)",
+        "forget(alice, bob)",
+        "callback(alice, mismatch, raise)",
+        "compatibility(bob, untyped-keys)",
+        "damage(alice, session, truncate)",
     ]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pawl_spec.history import Limits, Observe
+from pawl_spec.history import Limits, Observe, Outcome
 from pawl_spec.registry import Finding, Story, Violation, invariant
 from pawl_spec.trace import Kind
 
@@ -25,6 +25,11 @@ def _allowed(most: int, declared: int | None) -> str:
         if declared is not None
         else f"no limit is declared, the catalogue's is {most:,}"
     )
+
+
+DERIVATIONS = 8
+"""Chain steps and key derivations for one message that skips none: two ratchet steps, a chain step, the message keys,
+and as many again for the agreement that a first message needs."""
 
 
 @invariant(
@@ -74,3 +79,39 @@ def kept_state_is_bounded(story: Story) -> Iterator[Finding]:
             if count is None or most is None:
                 continue
             yield Violation(event, f"{count} {what}, {_allowed(most, declared)}") if count > most else None
+
+
+@invariant(
+    id="BND-03",
+    threat="T-AMPLIFY",
+    source=BUDGET,
+    level=Observe.COUNTS,
+    needs=("work", "rows"),
+    not_covered="time as such; what a message adds, pushes out or has to try is counted on top",
+)
+def work_does_not_grow(story: Story) -> Iterator[Finding]:
+    """The counted work per message (derivations, rows, bytes written) does not grow with the age of the session or the
+    number of kept keys.
+    """
+    limits = story.history.target.limits
+    for event, expect in story.expected:
+        one_message = event.message is not None or event.op.kind in (Kind.SEND, Kind.INJECT)
+        seen = event.after
+        if seen is None or not one_message or event.inside or event.struck:
+            continue
+        # What is kept for later, pushed out, or tried in vain costs its share; after a question the step is run anew.
+        share = (1 + expect.extra) * (2 if event.asked else 1)
+        done = event.outcome is Outcome.DONE
+        for what, count, most in (
+            ("rows", seen.rows, limits.rows_per_message),
+            ("bytes written", seen.written, limits.bytes_per_message),
+            ("derivations", seen.work if done else None, DERIVATIONS),
+        ):
+            if count is None or most is None:
+                continue
+            allowed = most * share
+            yield (
+                Violation(event, f"{count} {what} for one message, at most {allowed} are due")
+                if count > allowed
+                else None
+            )

@@ -18,6 +18,14 @@ from pawl_spec.trace import Kind
 REPLAY = 'threat model, "Message Replay / Counter Reuse"'
 
 
+def _sent(event: Event) -> Iterator[tuple[str, int]]:
+    """Ratchet key and counter of each message that went out with an event."""
+    header = event.header
+    if header is not None:
+        yield from ((header.ratchet_key, counter) for counter in event.counters or (header.counter,))
+    yield from ((inside.ratchet_key, inside.counter) for inside in event.inside)
+
+
 def _counters(story: Story, *, only_after_restart: bool) -> Iterator[Finding]:
     due: dict[str, int] = defaultdict(int)
     explained: dict[str, int] = defaultdict(int)
@@ -29,11 +37,8 @@ def _counters(story: Story, *, only_after_restart: bool) -> Iterator[Finding]:
         if event.outcome is Outcome.CRASHED and event.op.kind is Kind.SEND:
             # The crash may have fallen between commit and hand-out: that explains one missing counter, no more.
             lost[who(event)] += 1
-        if event.header is None:
-            continue
-        chain = event.header.ratchet_key
-        explained[chain] += lost.pop(who(event), 0)
-        for counter in event.counters or (event.header.counter,):
+        for chain, counter in _sent(event):
+            explained[chain] += lost.pop(who(event), 0)
             # A repeated counter is a repeated message key: two ciphertexts under one key and IV.
             if counter < due[chain]:
                 problem = f"counter {counter} again, {due[chain]} was due"
@@ -103,7 +108,9 @@ def window_is_kept(story: Story) -> Iterator[Finding]:
 def refusals_change_nothing(story: Story) -> Iterator[Finding]:
     """A refused operation leaves the stored state as it was."""
     for event in story.events:
-        if event.outcome is not Outcome.REFUSED or event.before is None or event.after is None:
+        # What the application did itself, from inside a callback, is not the refused operation's doing.
+        inside = event.inside or "call-trust" in event.struck
+        if event.outcome is not Outcome.REFUSED or event.before is None or event.after is None or inside:
             continue
         changed = event.before.digest != event.after.digest
         yield Violation(event, f"refused ({event.code}), yet the state changed") if changed else None
@@ -117,7 +124,9 @@ def refusals_change_nothing(story: Story) -> Iterator[Finding]:
     not_covered="the bound of the memory of base keys",
 )
 def prekey_messages_are_not_replayed(story: Story) -> Iterator[Finding]:
-    """A replayed prekey message creates no second session and delivers no second plaintext."""
+    """A replayed prekey message creates no second session and delivers no second plaintext, also after the session
+    was lost.
+    """
     yield from as_expected(story, "CTR-06")
 
 

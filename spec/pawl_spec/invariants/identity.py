@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pawl_spec.invariants.common import as_expected
-from pawl_spec.registry import Finding, Story, invariant
+from pawl_spec.history import Observe, Outcome
+from pawl_spec.invariants.common import as_expected, disagreement, who
+from pawl_spec.registry import Finding, Story, Violation, invariant
+from pawl_spec.trace import OPTIONS, PARTIES, Kind
 
 MITM = 'threat model, "Identity Substitution / MITM"'
 
@@ -32,7 +34,13 @@ def pinned_identity_holds(story: Story) -> Iterator[Finding]:
     not_covered="callbacks that misbehave (IDC-10)",
 )
 def first_use_needs_approval(story: Story) -> Iterator[Finding]:
-    """Without trust on first use, no session comes into being unless that very identity key was approved."""
+    """Without trust on first use, no session comes into being unless that very identity key was approved; and where the
+    application decides, it is asked.
+    """
+    for event, expect in story.expected:
+        if expect.question is not None and event.outcome is Outcome.DONE:
+            asked = expect.question in {question.callback for question in event.asked}
+            yield None if asked else Violation(event, f"accepted without the question {expect.question!r}")
     yield from as_expected(story, "IDC-02")
 
 
@@ -72,6 +80,9 @@ def only_authenticated_identities_are_pinned(story: Story) -> Iterator[Finding]:
     """A received identity is pinned only after the message that carried it was authenticated: junk that came before
     locks nobody out.
     """
+    for event, expect in story.expected:
+        if event.asked and expect.question is None:
+            yield Violation(event, "the user was asked about an identity that nothing authenticates")
     harassed: set[tuple[int | None, int | None]] = set()
     locked_out = [finding for finding in as_expected(story, "IDC-06") if finding is not None]
     yield from locked_out
@@ -85,13 +96,91 @@ def only_authenticated_identities_are_pinned(story: Story) -> Iterator[Finding]:
 
 
 @invariant(
+    id="IDC-07",
+    threat="T-IDENTITY",
+    source=MITM,
+    needs=("callbacks",),
+)
+def questions_name_the_peer(story: Story) -> Iterator[Finding]:
+    """A trust question is asked under one canonical name everywhere: the peer's own name and the key that claims to be
+    its, for bundles and for messages.
+    """
+    for event in story.events:
+        for question in event.asked:
+            name = PARTIES[who(event)[1]]
+            if question.name != name:
+                yield Violation(event, f"the question about {name} was asked under the name {question.name!r}")
+            elif question.key != event.claimed:
+                yield Violation(event, f"the question was about the key {question.key}, not {event.claimed}")
+            else:
+                yield None
+
+
+@invariant(
     id="IDC-08",
     threat="T-IDENTITY",
     source=MITM,
     refusals=("no-session", "untrusted-identity"),
     needs=("approve", "reinstall"),
-    not_covered="the event that says so",
 )
 def replaced_identity_retires_its_sessions(story: Story) -> Iterator[Finding]:
-    """After an identity was replaced by decision, sessions made under the old one neither encrypt nor decrypt."""
+    """After an identity was replaced by decision, sessions made under the old one neither encrypt nor decrypt, and an
+    event says so.
+    """
+    if "events" in story.history.target.capabilities:
+        yield from _reported(story, "identity-replaced")
     yield from as_expected(story, "IDC-08")
+
+
+def _reported(story: Story, name: str) -> Iterator[Finding]:
+    """Where something happened that an operator is told of, the event is there."""
+    for event, expect in story.expected:
+        if name in expect.tells and event.outcome is Outcome.DONE:
+            yield None if name in event.told else Violation(event, f"no event {name!r}")
+
+
+@invariant(
+    id="IDC-09",
+    threat="T-IDENTITY",
+    source="X3DH, section 3.4; threat model, security goals",
+    refusals=("unknown-prekey", "invalid-key", "malformed-message"),
+)
+def fallbacks_are_chosen(story: Story) -> Iterator[Finding]:
+    """Compatibility fallbacks are used only where their option was switched on, and each use emits an event."""
+    hello = story.history.target
+    if "events" in hello.capabilities:
+        yield from _reported(story, "compatibility-used")
+    chosen: set[int | None] = set()
+    for event in story.events:
+        if event.op.kind is Kind.COMPATIBILITY and event.outcome is Outcome.DONE:
+            chosen.discard(event.actor) if OPTIONS[event.op["option"]] == "none" else chosen.add(event.actor)
+        elif "compatibility-used" in event.told and event.actor not in chosen:
+            yield Violation(event, "a fallback was used that nobody switched on")
+    yield from as_expected(story, "IDC-09")
+
+
+@invariant(
+    id="IDC-10",
+    threat="T-IDENTITY",
+    source="threat model, security goals",
+    level=Observe.COUNTS,
+    refusals=("untrusted-identity", "callback-failed"),
+    needs=("callbacks",),
+    not_covered="a callback that ends the process, or never returns where the library has no time limit for it",
+)
+def callbacks_leave_the_state_whole(story: Story) -> Iterator[Finding]:
+    """A callback of the application that raises, blocks, answers nonsense or calls back into the library leaves the
+    state whole: what it had to decide is refused, everything else goes on.
+    """
+    expected = {event.step: expect for event, expect in story.expected}
+    for event in story.events:
+        if not event.struck:
+            continue
+        if event.outcome in (Outcome.DIED, Outcome.HUNG):
+            yield Violation(event, f"the callback ({event.struck}) ended it: {event.outcome.value} {event.text}")
+            continue
+        changed = event.before is not None and event.after is not None and event.before.digest != event.after.digest
+        if event.outcome is Outcome.REFUSED and changed and not event.inside and "trust" not in event.struck:
+            yield Violation(event, f"refused ({event.code}) after the callback ({event.struck}), yet the state changed")
+        elif event.step in expected:
+            yield disagreement(event, expected[event.step])

@@ -88,3 +88,66 @@ def one_time_prekeys_serve_once(story: Story) -> Iterator[Finding]:
             left = sorted(mine.intersection(event.after.prekeys))
             yield Violation(event, f"one-time prekey {left[0]} was used and is still there") if left else None
     yield from as_expected(story, "KEY-03")
+
+
+@invariant(
+    id="KEY-04",
+    threat="T-KEYS",
+    source="Double Ratchet, sections 2.2 and 8.1",
+    level=Observe.STATE,
+    not_covered="what is younger than the oldest chain that may be kept, on which KEY-01 and KEY-02 judge",
+)
+def superseded_secrets_are_dropped(story: Story) -> Iterator[Finding]:
+    """A superseded chain or root key is not retained beyond the stated bound of chains: whatever the session state held
+    before its oldest chain began is gone.
+    """
+    seen: dict[tuple[int, int], int] = {}
+    for event, expect in story.expected:
+        if event.held is None or expect.oldest is None or event.actor is None:
+            continue
+        mine = {secret: step for (party, secret), step in seen.items() if party == event.actor}
+        due = {secret for secret, step in mine.items() if step < expect.oldest}
+        left = sorted(due.intersection(event.held))
+        if left:
+            since = mine[left[0]]
+            yield Violation(event, f"{len(left)} secrets of step {since} or before are still there, though superseded")
+        elif due:
+            yield None
+        for secret in event.held:
+            seen.setdefault((event.actor, secret), event.step)
+
+
+@invariant(
+    id="KEY-06",
+    threat="T-KEYS",
+    source="threat model, security goals",
+    level=Observe.STATE,
+    needs=("texts",),
+    not_covered="secrets that never were in a record; forms other than hexadecimal, base64, bytes and lists of numbers",
+)
+def texts_hold_no_secrets(story: Story) -> Iterator[Finding]:
+    """No secret appears in what the target says: logs, events, error texts, or the repr of its objects."""
+    for event in story.events:
+        if event.leaks is not None:
+            yield Violation(event, f"a secret stands in {event.leaks[0]}") if event.leaks else None
+
+
+@invariant(
+    id="KEY-07",
+    threat="T-KEYS",
+    source="X3DH, section 4.6",
+    level=Observe.COUNTS,
+    refusals=("unknown-signed-prekey",),
+    needs=("rotate", "clock"),
+)
+def signed_prekeys_have_their_time(story: Story) -> Iterator[Finding]:
+    """A rotated signed prekey reads messages in flight for the stated grace, then no more, and maintenance deletes it
+    then.
+    """
+    for event, expect in story.expected:
+        most, seen = expect.signed_prekeys, event.after
+        if most is None or seen is None or seen.signed_prekeys is None or event.outcome is not Outcome.DONE:
+            continue
+        count = len(seen.signed_prekeys)
+        yield (Violation(event, f"{count} signed prekeys are held, {most} are in their time") if count > most else None)
+    yield from as_expected(story, "KEY-07")

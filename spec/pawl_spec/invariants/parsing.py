@@ -2,7 +2,7 @@
 
 Threat        T-PARSER: malformed bytes crash, confuse or exhaust the receiver.
 Source        Protocol Buffers encoding; threat model, "Serialization / Parser Abuse".
-Not covered   Stored records and bundles as bytes; the memory that a parser takes.
+Not covered   Distribution messages and worker messages, which do not exist yet.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from pawl_spec.invariants.common import as_expected
 from pawl_spec.registry import Finding, Story, Violation, invariant
 
 PARSER = 'threat model, "Serialization / Parser Abuse"'
+CATALOGUE = 2 * 1024 * 1024
+"""Bytes of memory that one message may take beside itself, for a target that declares no limit."""
 CODES = ("malformed-message", "message-too-large", "unknown-version", "invalid-key")
 
 
@@ -45,6 +47,26 @@ def encodings_are_strict(story: Story) -> Iterator[Finding]:
 
 
 @invariant(
+    id="PAR-03",
+    threat="T-PARSER",
+    source=PARSER,
+    refusals=("malformed-message", "message-too-large", "invalid-key"),
+    not_covered="memory, for a target in a process of its own",
+)
+def limits_hold_before_allocation(story: Story) -> Iterator[Finding]:
+    """Size and field limits hold before anything of that size is allocated, and each field has one stated behaviour
+    when it is missing.
+    """
+    declared = story.history.target.limits.memory_per_message
+    most = CATALOGUE if declared is None else declared
+    for event in story.events:
+        taken = None if event.after is None else event.after.memory
+        if taken is not None:
+            yield Violation(event, f"{taken} bytes of memory, at most {most} are stated") if taken > most else None
+    yield from as_expected(story, "PAR-03")
+
+
+@invariant(
     id="PAR-04",
     threat="T-PARSER",
     source="wire format of existing peers: the version byte is under the MAC",
@@ -54,3 +76,29 @@ def encodings_are_strict(story: Story) -> Iterator[Finding]:
 def versions_are_authenticated(story: Story) -> Iterator[Finding]:
     """The version byte received is the one authenticated, and a prekey message's outer version equals the inner."""
     yield from as_expected(story, "PAR-04")
+
+
+@invariant(
+    id="PAR-05",
+    threat="T-PARSER",
+    source=PARSER,
+    refusals=("corrupt-store", "invalid-key", "invalid-signature"),
+    not_covered="damage that gives another well-formed record (ATM-08); bundles as a server's bytes",
+)
+def records_and_bundles_are_strict(story: Story) -> Iterator[Finding]:
+    """Stored records and bundles are parsed as strictly as messages: a damaged record that is read is refused by name,
+    and stays as it is.
+    """
+    for event in story.events:
+        trial = event.damaged
+        if trial is None or not trial.read:
+            continue
+        if trial.outcome is not Outcome.REFUSED:
+            yield Violation(event, f"a damaged record was read: {trial.outcome.value} {trial.code or ''}".rstrip())
+        elif trial.code not in ("corrupt-store", "unknown"):
+            yield Violation(event, f"a damaged record was refused for the wrong reason: {trial.code}")
+        elif not trial.kept:
+            yield Violation(event, "a damaged record was overwritten")
+        else:
+            yield None
+    yield from as_expected(story, "PAR-05")

@@ -4,32 +4,21 @@ from __future__ import annotations
 
 from pawl_spec.registry import not_yet_judged
 
-CALLBACKS = "needs operations for callbacks that misbehave"
 STORES = "needs storage faults and several writers"
 MODEL = "needs the model's knowledge of a compromised state"
 GROUPS = "sender keys are not built yet"
 WORKERS = "the worker pool is not built yet"
-ROTATION = "needs the rotation of signed prekeys"
 
 for id_, threat, claim, why in (
-    ("IDC-07", "T-IDENTITY", "A trust question is asked under one canonical name everywhere.", CALLBACKS),
-    ("IDC-09", "T-IDENTITY", "Compatibility fallbacks are named options, off by default, and say so.", CALLBACKS),
-    ("IDC-10", "T-IDENTITY", "A callback that raises, blocks or calls back leaves the state whole.", CALLBACKS),
-    ("KEY-04", "T-KEYS", "A superseded chain or root key is not kept beyond the stated bound of chains.", MODEL),
     ("KEY-05", "T-KEYS", "A deleted secret is not in the store's bytes after a checkpoint.", STORES),
-    ("KEY-06", "T-KEYS", "No secret appears in logs, events, error texts or repr.", "tested, not judged yet"),
-    ("KEY-07", "T-KEYS", "A rotated signed prekey is deleted after a stated grace period.", ROTATION),
     ("SEC-01", "T-KEYS", "A state taken at time t decrypts nothing from before t but what the model says.", MODEL),
     ("SEC-02", "T-KEYS", "A state taken at time t decrypts nothing from the message on that the model names.", MODEL),
-    ("BND-03", "T-AMPLIFY", "The work per message does not grow with age or kept keys.", "measured, not judged yet"),
     ("ATM-03", "T-DESYNC", "An adapter without transactions is refused by default.", STORES),
     ("ATM-04", "T-DESYNC", "Of two writers of one session one wins and the other is told.", STORES),
     ("ATM-05", "T-DESYNC", "A rollback leaves the store as it was.", STORES),
     ("ATM-06", "T-DESYNC", "A corrupt store is refused, never read as empty, never overwritten.", STORES),
     ("ATM-07", "T-DESYNC", "A record of any released schema version is read, or refused by name.", STORES),
     ("ATM-08", "T-DESYNC", "A record read back under another key, store or version is refused.", STORES),
-    ("PAR-03", "T-PARSER", "Size and field limits hold before allocation.", "needs a measure of memory"),
-    ("PAR-05", "T-PARSER", "Stored records and bundles are parsed as strictly as messages.", "needs their operations"),
     ("WRK-01", "T-WORKER", "Pending and queued jobs never exceed the limits.", WORKERS),
     ("WRK-02", "T-WORKER", "Over the limit a job is refused at once with a typed error.", WORKERS),
     ("WRK-03", "T-WORKER", "Each job ends exactly once, with its own result or a typed error.", WORKERS),

@@ -26,20 +26,24 @@ def establish(world: World, event: Event) -> Expect:
     signature = world.terms("signature", peer.identity, peer.signed_prekey)
     bundle = Bundle(peer.identity, peer.signed_prekey, signature, event.prekey_id, prekey)
     if event.op.kind is Kind.FORGE_BUNDLE:
-        bundle = _forged(world, bundle, FORGERIES[event.op["how"]])
-    reasons = _bundle_reasons(world, actor, other, bundle)
-    if reasons:
+        bundle = _forged(world, bundle, FORGERIES[event.op["how"]], actor.compatible)
+    reasons = _bundle_reasons(world, bundle)
+    question, doubts = world.decide(actor, other, bundle.identity)
+    if reasons or doubts:
         world.diverged |= event.outcome is Outcome.DONE
-        return refuse(reasons)
+        # Nobody is asked about a bundle that is refused anyway.
+        return replace(refuse([*reasons, *doubts]), question=None if reasons else question)
+    tells: frozenset[str] = frozenset({"compatibility-used"} if bundle.fallback else ())
     if took_effect(event):
-        actor.pins[other] = bundle.identity
-        world.add_session(actor, other, _initiate(world, actor, bundle))
+        tells |= world.pin(actor, other, bundle.identity)
+        world.add_session(actor, other, _initiate(world, actor, bundle, event.step))
     elif event.outcome is Outcome.REFUSED:
         world.diverged = True
-    return Expect(True, unless="CNF-01")
+    unless = "IDC-09" if bundle.fallback else "CNF-01"
+    return Expect(True, unless=unless, question=question, tells=tells)
 
 
-def _forged(world: World, bundle: Bundle, how: str) -> Bundle:
+def _forged(world: World, bundle: Bundle, how: str, compatible: frozenset[str]) -> Bundle:
     mine = world.attacker
     match how:
         case "bad-signature":
@@ -60,11 +64,19 @@ def _forged(world: World, bundle: Bundle, how: str) -> Bundle:
             return replace(bundle, prekey=mine)
         case "key-type":
             return replace(bundle, defect=("invalid-key", "IDC-05"))
+        case "untyped-signed-prekey" | "untyped-prekey" | "untyped-identity-key":
+            if "untyped-keys" in compatible:
+                return replace(bundle, fallback=True)
+            return replace(bundle, defect=("invalid-key", "IDC-09"))
+        case "long-key" | "empty-key":
+            return replace(bundle, defect=("invalid-key", "PAR-05"))
+        case "long-signature":
+            return replace(bundle, defect=("invalid-signature", "PAR-05"))
         case _:  # "prekey-id": an id that the owner does not have
             return replace(bundle, prekey_id=-1)
 
 
-def _bundle_reasons(world: World, actor: Party, peer: int, bundle: Bundle) -> list[Refusal]:
+def _bundle_reasons(world: World, bundle: Bundle) -> list[Refusal]:
     """Every reason to refuse the bundle; which one is named first is the target's affair."""
     reasons = []
     if bundle.defect is not None:
@@ -73,10 +85,10 @@ def _bundle_reasons(world: World, actor: Party, peer: int, bundle: Bundle) -> li
         reasons.append(Refusal("invalid-signature", "IDC-03"))
     if LOW in (bundle.identity, bundle.signed_prekey, bundle.prekey):
         reasons.append(Refusal("invalid-key", "IDC-05"))
-    return reasons + world.identity_reasons(actor, peer, bundle.identity)
+    return reasons
 
 
-def _initiate(world: World, actor: Party, bundle: Bundle) -> Session:
+def _initiate(world: World, actor: Party, bundle: Bundle, step: int) -> Session:
     t = world.terms
     base, ratchet = t.fresh("base"), t.fresh("ratchet")
     secret = world.agreement(
@@ -86,6 +98,17 @@ def _initiate(world: World, actor: Party, bundle: Bundle) -> Session:
         None if bundle.prekey is None else t.agree(base, bundle.prekey),
     )
     root, sending = world.ratchet.root_step(t("root", secret), ratchet, bundle.signed_prekey)
-    first = Chain(bundle.signed_prekey, t("chain", secret))
-    pending = (bundle.prekey_id, bundle.signed_prekey)
-    return Session(base, bundle.identity, root, ratchet, sending, 0, 0, (first,), pending)
+    first = Chain(bundle.signed_prekey, t("chain", secret), born=step)
+    return Session(
+        base=base,
+        remote=bundle.identity,
+        root=root,
+        ratchet=ratchet,
+        sending=sending,
+        counter=0,
+        previous=0,
+        receiving=(first,),
+        pending=(bundle.prekey_id, bundle.signed_prekey),
+        created=world.now,
+        born=step,
+    )

@@ -39,6 +39,16 @@ class Expect:
     header: SentHeader | None = None
     late: bool = False
     """The message came in on an archived session and leaves the current one as it is."""
+    question: str | None = None
+    """The trust question that the application is asked, and no other."""
+    tells: frozenset[str] = frozenset()
+    """Events that are reported if this is done."""
+    extra: int = 0
+    """Message keys to keep or to push out, and sessions to try beside the first: what a message may cost more."""
+    oldest: int | None = None
+    """Of an inspection: the step before which no secret that the session state still holds was made."""
+    signed_prekeys: int | None = None
+    """How many signed prekeys may be held when this is done."""
 
 
 def refuse(reasons: Sequence[Refusal]) -> Expect:

@@ -3,29 +3,105 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
-from pawl_spec.history import Event, History, Outcome
+from pawl_spec.history import Event, History, Limits, Outcome
 from pawl_spec.model.bundles import establish
 from pawl_spec.model.expect import Expect
 from pawl_spec.model.receiving import deliver, inject
 from pawl_spec.model.sending import burst, send
-from pawl_spec.model.world import World, ends
-from pawl_spec.trace import PARTIES, Kind
+from pawl_spec.model.state import Party, SignedPreKey
+from pawl_spec.model.world import World, ends, replace_session
+from pawl_spec.trace import ANSWERS, CALLBACKS, OPTIONS, PARTIES, Kind
+
+DAY_SECONDS = 24 * 60 * 60
 
 Follow = Callable[[World, Event], Expect | None]
 
 
 def reinstall(world: World, event: Event) -> None:
-    """The party lost its store, and starts again with a new identity."""
+    """The party lost its store, and starts again with a new identity; its application is configured as before."""
     if event.outcome is Outcome.DONE and event.actor is not None:
-        world.parties[event.actor] = world.new_party(world.parties[event.actor].strict)
+        old = world.parties[event.actor]
+        new = world.parties[event.actor] = world.new_party(old.strict)
+        new.asks, new.compatible = old.asks, old.compatible
 
 
-def approve(world: World, event: Event) -> None:
+def restart(world: World, event: Event) -> None:
+    """What the application had in mind for its next callback is gone."""
+    if event.actor is not None:
+        world.parties[event.actor].armed.clear()
+
+
+def approve(world: World, event: Event) -> Expect:
     """The party's user decided that the peer's present identity is the right one."""
+    actor, peer = ends(event)
+    tells: frozenset[str] = frozenset()
+    if event.outcome is Outcome.DONE:
+        tells = world.pin(world.parties[actor], peer, world.parties[peer].identity)
+    return Expect(None, tells=tells)
+
+
+def callback(world: World, event: Event) -> None:
+    """The application's next callback of a kind behaves in a certain way."""
+    party, kind = world.parties[event.op["actor"]], CALLBACKS[event.op["callback"]]
+    party.armed[kind] = ANSWERS[event.op["how"]]
+    party.asks.add(kind)
+
+
+def compatibility(world: World, event: Event) -> None:
+    """The party is opened with other options."""
+    if event.outcome is Outcome.DONE:
+        party, option = world.parties[event.op["actor"]], OPTIONS[event.op["option"]]
+        party.compatible = frozenset(OPTIONS[1:-1]) if option == "all" else frozenset({option}) - {"none"}
+        party.armed.clear()
+
+
+def clock(world: World, event: Event) -> None:
+    """Time passes for everybody."""
+    world.now += event.op["days"] * DAY_SECONDS
+
+
+def rotate(world: World, event: Event) -> None:
+    """Another signed prekey takes the place of the current one."""
+    if event.outcome is Outcome.DONE:
+        _rotate(world, world.parties[event.op["actor"]])
+
+
+def _rotate(world: World, party: Party) -> None:
+    party.signed_prekeys[-1] = replace(party.signed_prekeys[-1], superseded=world.now)
+    party.signed_prekeys.append(SignedPreKey(world.terms.fresh("signed-prekey")))
+
+
+def maintain(world: World, event: Event) -> Expect:
+    """Signed prekeys past their grace are deleted; whether the current one is replaced is the target's affair."""
+    party, grace = world.parties[event.op["actor"]], world.limits.signed_prekey_grace
+    if event.outcome is Outcome.DONE:
+        if event.rotated:
+            _rotate(world, party)
+        if grace is not None:
+            party.signed_prekeys = [
+                held for held in party.signed_prekeys if held.superseded is None or world.now - held.superseded <= grace
+            ]
+    return Expect(None, signed_prekeys=len(party.signed_prekeys) if grace is not None else None)
+
+
+def forget(world: World, event: Event) -> None:
+    """The sessions are lost; the pin and the memory of base keys stay."""
     if event.outcome is Outcome.DONE:
         actor, peer = ends(event)
-        world.parties[actor].pins[peer] = world.parties[peer].identity
+        world.parties[actor].sessions.pop(peer, None)
+
+
+def inspect(world: World, event: Event) -> Expect:
+    """What a party's session state still holds was made no earlier than its oldest chain that may be kept."""
+    most = world.limits.receiving_chains or Limits().receiving_chains or 1
+    oldest = event.step
+    for sessions in world.parties[event.op["actor"]].sessions.values():
+        for session in sessions:
+            full = len(session.receiving) >= most
+            oldest = min(oldest, session.receiving[most - 1].born if full else session.born)
+    return Expect(None, oldest=oldest)
 
 
 OPERATIONS: dict[Kind, Follow] = {
@@ -40,6 +116,14 @@ OPERATIONS: dict[Kind, Follow] = {
     Kind.INJECT: inject,
     Kind.REINSTALL: reinstall,
     Kind.APPROVE: approve,
+    Kind.RESTART: restart,
+    Kind.INSPECT: inspect,
+    Kind.CLOCK: clock,
+    Kind.ROTATE: rotate,
+    Kind.MAINTAIN: maintain,
+    Kind.FORGET: forget,
+    Kind.CALLBACK: callback,
+    Kind.COMPATIBILITY: compatibility,
 }
 """The operations that the model has something to say about."""
 
@@ -52,7 +136,37 @@ class Model(World):
         if self.diverged or event.outcome in (Outcome.SKIPPED, Outcome.DIED, Outcome.HUNG):
             return None
         follow = OPERATIONS.get(event.op.kind)
-        return None if follow is None else follow(self, event)
+        if follow is None:
+            return None
+        # A trust question is asked before the step, an event is heard after it.
+        early = event.struck.startswith(("first-use", "mismatch"))
+        if early:
+            self._sent_inside(event)
+        expect = follow(self, event)
+        if not early:
+            self._sent_inside(event)
+        self._struck(event)
+        return expect
+
+    def _sent_inside(self, event: Event) -> None:
+        """The application sent something from inside a callback, and the network lost it."""
+        if event.inside:
+            actor, peer = ends(event)
+            party = self.parties[actor]
+            current = next(iter(self.usable(party, peer)), None)
+            if current is not None:
+                sent = replace(current, counter=current.counter + len(event.inside))
+                replace_session(party, peer, current, sent)
+
+    def _struck(self, event: Event) -> None:
+        """What a callback was to do once, it has done; a crash makes the application forget it."""
+        if event.actor is None or event.op.kind is Kind.CALLBACK:
+            return
+        armed = self.parties[event.actor].armed
+        if event.outcome is Outcome.CRASHED:
+            armed.clear()
+        elif event.struck:
+            armed.pop(event.struck.partition(":")[0], None)
 
 
 def expectations(history: History) -> list[Expect | None]:

@@ -29,21 +29,24 @@ class Ratchet:
         """The code over both identities and everything in the message."""
         return self.terms("mac", key, sender, receiver, m.version, m.ratchet, m.counter, m.previous, m.body)
 
-    def receive(self, identity: Term, session: Session, message: Message) -> Received:
-        """One receiving step of a party of that identity. Raises: Refusal."""
+    def receive(self, identity: Term, session: Session, message: Message, step: int) -> Received:
+        """One receiving step of a party of that identity, at that step of the history. Raises: Refusal."""
         known = next((chain for chain in session.receiving if chain.ratchet == message.ratchet), None)
         stepped, chain = session, known
         if chain is None:
-            stepped, chain = self._dh_step(session, message)
+            stepped, chain = self._dh_step(session, message, step)
+        waiting, used = max(message.counter - chain.next, 0), message.counter < chain.next
         chain = self._advance(chain, message.counter)
         key = self.terms("message-key", chain.base, message.counter)
         if message.mac != self.mac(key, session.remote, identity, message):
             raise Refusal("bad-mac", "AUT-01")
         chains = tuple(chain if c.ratchet == chain.ratchet else c for c in stepped.receiving)
         stepped = replace(stepped, receiving=self._bounded(chains), pending=None)
-        return Received(stepped, message.handle, starts_chain=known is None)
+        # Those that were there and those that came, less the one that is used and those that are left, are pushed out.
+        pushed = _kept(session) + waiting - used - _kept(stepped)
+        return Received(stepped, message.handle, starts_chain=known is None, keys=waiting + pushed)
 
-    def _dh_step(self, session: Session, message: Message) -> tuple[Session, Chain]:
+    def _dh_step(self, session: Session, message: Message, step: int) -> tuple[Session, Chain]:
         """A new ratchet key of the peer: a receiving chain for it, then a new key of one's own."""
         receiving = session.receiving
         if self.profile.closes_chains and receiving:
@@ -52,7 +55,7 @@ class Ratchet:
                 filled = self._advance(filled, message.previous + 1, fill=True)
             receiving = (replace(filled, closed=True), *receiving[1:])
         root, base = self.root_step(session.root, session.ratchet, message.ratchet)
-        chain = Chain(message.ratchet, base)
+        chain = Chain(message.ratchet, base, born=step)
         mine = self.terms.fresh("ratchet")
         root, sending = self.root_step(root, mine, message.ratchet)
         most = self.limits.receiving_chains
@@ -97,3 +100,7 @@ class Ratchet:
             out[at] = replace(out[at], kept=frozenset(sorted(out[at].kept)[drop:]))
             total -= drop
         return tuple(out)
+
+
+def _kept(session: Session) -> int:
+    return sum(len(chain.kept) for chain in session.receiving)

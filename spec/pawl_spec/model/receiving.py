@@ -32,45 +32,88 @@ def _receive(world: World, event: Event, message: Message) -> Expect:
     if message.defect is not None:
         world.diverged |= event.outcome is Outcome.DONE
         return Expect(False, message.defect[0], message.defect[1])
-    known = _known(world, party, peer, message)
+    known = _known(party, peer, message)
+    extra = _others(party, peer)
+    question = None
     try:
         if message.outer is None:
-            result, old = _receive_signal(world, party, peer, message, world.usable(party, peer))
+            result, old = _receive_signal(world, party, peer, message, world.usable(party, peer), event.step)
         elif known is not None:
-            result, old = _receive_known(world, party, peer, message, message.outer, known)
+            result, old = _receive_known(world, party, peer, message, message.outer, known, event.step)
         else:
-            result, old = _receive_first(world, party, peer, message, message.outer), None
+            question, doubts = world.decide(party, peer, message.outer.identity)
+            result, old = _receive_first(world, party, message, message.outer, doubts, event.step), None
+            if doubts:
+                # Authenticated, and refused by the user's decision.
+                raise Refusals(doubts)
     except Refusals as refusals:
         world.diverged |= event.outcome is Outcome.DONE
-        expect = refuse(_ruled(world, event, message, refusals.reasons))
+        reasons = _ruled(world, event, message, refusals.reasons)
+        asked = question if all(reason.code == "untrusted-identity" for reason in refusals.reasons) else None
+        expect = replace(refuse(reasons), extra=extra, question=asked)
         return replace(expect, codes=expect.codes | PARSE_REFUSALS) if message.lenient else expect
     late = old is not None and party.sessions[peer][0] is not old
     front = _promotes(world, result.starts_chain)
+    if party.armed.get("plaintext") in BREAKS_THE_HOOK:
+        # The application could not store the plaintext: then nothing has happened.
+        world.diverged |= event.outcome is Outcome.DONE
+        return Expect(False, frozenset({"callback-failed"}), "IDC-10", extra=extra, question=question)
+    tells: frozenset[str] = frozenset()
     if took_effect(event):
         world.delivered.add(message.handle)
         if old is not None:
             replace_session(party, peer, old, result.session, to_front=front and late)
         elif message.outer is not None:
-            _consume(world, party, peer, message.outer, result.session)
+            tells, dropped = _consume(world, party, peer, message.outer, result.session)
+            extra += dropped
     elif event.outcome is Outcome.REFUSED:
         world.diverged = not message.lenient
-    unless = "PAR-02" if event.op.kind is Kind.TAMPER else "CTR-04"
-    accept = None if message.lenient else True
-    return Expect(accept, PARSE_REFUSALS, "PAR-02", unless=unless, plaintext=result.handle, late=late and not front)
+    if message.fallback and (old is None or TAMPERS[event.op["field"]] != "prekey-id-zero"):
+        # The id is not looked at where the session is known.
+        tells |= {"compatibility-used"}
+    return Expect(
+        None if message.lenient else True,
+        PARSE_REFUSALS,
+        "PAR-02",
+        unless=_unless(party, event, message),
+        plaintext=result.handle,
+        late=late and not front,
+        question=question,
+        tells=tells,
+        extra=extra + result.keys,
+    )
+
+
+def _others(party: Party, peer: int) -> int:
+    """How many sessions may have to be tried beside the first."""
+    return max(len(party.sessions.get(peer, ())) - 1, 0)
+
+
+BREAKS_THE_HOOK = frozenset({"raise", "call-encrypt", "call-decrypt", "call-trust"})
+"""What the hook that stores the plaintext may do so that nothing is stored: the library is not called from inside."""
+
+
+def _unless(party: Party, event: Event, message: Message) -> str:
+    """The invariant that a refusal of an acceptable message breaks."""
+    if event.op.kind is Kind.TAMPER:
+        name = TAMPERS[event.op["field"]]
+        return "IDC-09" if message.fallback else "PAR-03" if name == "drop-registration-id" else "PAR-02"
+    late = message.outer is not None and message.outer.signed_prekey != party.signed_prekey
+    return "KEY-07" if late else "CTR-04"
 
 
 def _promotes(world: World, starts_chain: bool) -> bool:
     return world.profile.promotes == "always" or (world.profile.promotes == "on-new-chain" and starts_chain)
 
 
-def _known(world: World, party: Party, peer: int, message: Message) -> Session | None:
+def _known(party: Party, peer: int, message: Message) -> Session | None:
     if message.outer is None:
         return None
     return next((s for s in party.sessions.get(peer, ()) if s.base == message.outer.base), None)
 
 
 def _receive_known(
-    world: World, party: Party, peer: int, message: Message, outer: Outer, session: Session
+    world: World, party: Party, peer: int, message: Message, outer: Outer, session: Session, step: int
 ) -> tuple[Received, Session]:
     """A repeated prekey message: its inner message, on the session that its base key names."""
     if outer.identity != session.remote or session.remote != party.pins.get(peer):
@@ -78,14 +121,20 @@ def _receive_known(
         # Its counter may be looked at first.
         reasons = ("untrusted-identity", "bad-mac", "duplicate-message")
         raise Refusals([Refusal(reason, rule) for reason in reasons])
-    return _receive_signal(world, party, peer, message, [session])
+    return _receive_signal(world, party, peer, message, [session], step)
 
 
-def _receive_first(world: World, party: Party, peer: int, message: Message, outer: Outer) -> Received:
-    """A prekey message that would build a session."""
-    reasons = world.identity_reasons(party, peer, outer.identity)
-    if outer.signed_prekey != party.signed_prekey:
+def _receive_first(
+    world: World, party: Party, message: Message, outer: Outer, doubts: list[Refusal], step: int
+) -> Received:
+    """A prekey message that would build a session; `doubts` are the reasons not to trust its identity."""
+    reasons = list(doubts)
+    signed = next((held for held in party.signed_prekeys if held.key == outer.signed_prekey), None)
+    grace = world.limits.signed_prekey_grace
+    if signed is None:
         reasons.append(Refusal("unknown-signed-prekey", "AUT-01"))
+    elif signed.superseded is not None and grace is not None and world.now - signed.superseded > grace:
+        reasons.insert(0, Refusal("unknown-signed-prekey", "KEY-07"))
     prekey = None
     if outer.prekey_id is not None:
         prekey = party.prekeys.get(outer.prekey_id)
@@ -93,50 +142,58 @@ def _receive_first(world: World, party: Party, peer: int, message: Message, oute
             reasons.append(Refusal("unknown-prekey", "KEY-03"))
     elif outer.base in party.seen:
         reasons.append(Refusal("replayed-prekey-message", "CTR-06"))
+    own = party.signed_prekey if signed is None else signed.key
     try:
-        received = _respond(world, party, message, outer, prekey)
+        received = _respond(world, party, message, outer, own, prekey, step)
     except Refusal as refusal:
         raise Refusals([*reasons, refusal]) from None
-    if reasons:
+    if len(reasons) > len(doubts):
         # The message would not authenticate either where a prekey is missing.
         raise Refusals(reasons)
     return received
 
 
-def _respond(world: World, party: Party, message: Message, outer: Outer, prekey: Term | None) -> Received:
+def _respond(
+    world: World, party: Party, message: Message, outer: Outer, signed_prekey: Term, prekey: Term | None, step: int
+) -> Received:
     t = world.terms
     secret = world.agreement(
-        t.agree(outer.identity, party.signed_prekey),
+        t.agree(outer.identity, signed_prekey),
         t.agree(outer.base, party.identity),
-        t.agree(outer.base, party.signed_prekey),
+        t.agree(outer.base, signed_prekey),
         None if prekey is None else t.agree(outer.base, prekey),
     )
     session = Session(
-        outer.base,
-        outer.identity,
-        t("root", secret),
-        party.signed_prekey,
-        t("chain", secret),
-        0,
-        0,
-        (),
-        None,
+        base=outer.base,
+        remote=outer.identity,
+        root=t("root", secret),
+        ratchet=signed_prekey,
+        sending=t("chain", secret),
+        counter=0,
+        previous=0,
+        receiving=(),
+        pending=None,
+        created=world.now,
+        born=step,
     )
-    return world.ratchet.receive(party.identity, session, message)
+    return world.ratchet.receive(party.identity, session, message, step)
 
 
-def _consume(world: World, party: Party, peer: int, outer: Outer, session: Session) -> None:
-    """What a first message uses up, and whom it pins: only now, when it is authenticated."""
-    party.pins[peer] = outer.identity
+def _consume(world: World, party: Party, peer: int, outer: Outer, session: Session) -> tuple[frozenset[str], int]:
+    """What a first message uses up, and whom it pins: only now, when it is authenticated.
+
+    Returns what an operator is told, and how many rows are dropped.
+    """
+    tells = world.pin(party, peer, outer.identity)
     if outer.prekey_id is None:
         party.seen.add(outer.base)
     else:
         del party.prekeys[outer.prekey_id]
-    world.add_session(party, peer, session)
+    return tells, world.add_session(party, peer, session)
 
 
 def _receive_signal(
-    world: World, party: Party, peer: int, message: Message, candidates: list[Session]
+    world: World, party: Party, peer: int, message: Message, candidates: list[Session], step: int
 ) -> tuple[Received, Session]:
     """Try the sessions that know the message's ratchet key; if none does, all of them."""
     if not candidates:
@@ -148,7 +205,7 @@ def _receive_signal(
     reasons = []
     for session in tried:
         try:
-            return world.ratchet.receive(party.identity, session, message), session
+            return world.ratchet.receive(party.identity, session, message, step), session
         except Refusal as refusal:
             reasons.append(refusal)
     if len(tried) > 1:
@@ -184,4 +241,6 @@ def inject(world: World, event: Event) -> Expect:
     # A receiver may find what the bytes name, or do not name, missing before it finds them malformed.
     codes = PARSE_REFUSALS | MISSING
     world.diverged |= event.outcome is Outcome.DONE
-    return Expect(False, codes, "AUT-01" if what == "well-formed" else "PAR-01")
+    actor, peer = ends(event)
+    extra = _others(world.parties[actor], peer)
+    return Expect(False, codes, "AUT-01" if what == "well-formed" else "PAR-01", extra=extra)

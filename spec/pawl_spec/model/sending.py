@@ -24,7 +24,12 @@ def send(world: World, event: Event) -> Expect:
         # A session under a replaced identity may be named by either reason.
         codes = {"no-session", "untrusted-identity"} if had_one else {"no-session"}
         return Expect(False, frozenset(codes), "IDC-08" if had_one else "CNF-01")
-    header = _header(world, current)
+    age, most = world.now - current.created, world.limits.unacknowledged
+    if current.pending is not None and most is not None and age > most:
+        # The peer has not answered for so long that it will not.
+        world.diverged |= event.outcome is Outcome.DONE
+        return Expect(False, frozenset({"stale-session"}), "CNF-01")
+    header = _header(current)
     if took_effect(event):
         replace_session(party, peer, current, replace(current, counter=current.counter + 1))
         if event.outcome is Outcome.DONE:
@@ -41,12 +46,12 @@ def burst(world: World, event: Event) -> Expect | None:
     current = next(iter(world.usable(party, peer)), None)
     if current is None or not event.counters:
         return None
-    header = _header(world, current)
+    header = _header(current)
     replace_session(party, peer, current, replace(current, counter=current.counter + len(event.counters)))
     return Expect(True, unless="CNF-01", header=header)
 
 
-def _header(world: World, session: Session) -> SentHeader:
+def _header(session: Session) -> SentHeader:
     kind = "signal" if session.pending is None else "prekey"
     prekey_id = None if session.pending is None else session.pending[0]
     return SentHeader(kind, session.base, session.ratchet, session.counter, session.previous, prekey_id)

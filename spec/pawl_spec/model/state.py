@@ -16,6 +16,8 @@ class Chain:
     next: int = 0
     kept: frozenset[int] = frozenset()
     closed: bool = False
+    born: int = 0
+    """The step at which it began."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,10 @@ class Session:
     receiving: tuple[Chain, ...]
     pending: tuple[int | None, Term] | None
     """One-time prekey id and signed prekey, until the peer answers."""
+    created: int = 0
+    """The time at which it was made, in seconds."""
+    born: int = 0
+    """The step at which it was made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,8 @@ class Message:
     defect: tuple[frozenset[str], str] | None = None
     lenient: bool = False
     """A change that the format allows a receiver to accept or to refuse."""
+    fallback: bool = False
+    """Read by a compatibility option that the receiver has switched on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +86,16 @@ class Bundle:
     prekey_id: int | None
     prekey: Term | None
     defect: tuple[str, str] | None = None
+    fallback: bool = False
+    """Read by a compatibility option that the receiver has switched on."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignedPreKey:
+    """A signed prekey, and the time at which another took its place."""
+
+    key: Term
+    superseded: int | None = None
 
 
 @dataclass(slots=True)
@@ -85,7 +103,8 @@ class Party:
     """One party's state."""
 
     identity: Term
-    signed_prekey: Term
+    signed_prekeys: list[SignedPreKey]
+    """Those still held, the current one last."""
     strict: bool
     pins: dict[int, Term] = field(default_factory=dict)
     sessions: dict[int, tuple[Session, ...]] = field(default_factory=dict)
@@ -93,6 +112,17 @@ class Party:
     prekeys: dict[int, Term] = field(default_factory=dict)
     seen: set[Term] = field(default_factory=set)
     """Base keys of sessions that were built without a one-time prekey."""
+    asks: set[str] = field(default_factory=set)
+    """The trust questions for which the application has a callback."""
+    armed: dict[str, str] = field(default_factory=dict)
+    """What the application's next callback of a kind does; otherwise it does what the policy without it would do."""
+    compatible: frozenset[str] = frozenset()
+    """Compatibility options that are switched on."""
+
+    @property
+    def signed_prekey(self) -> Term:
+        """The current signed prekey."""
+        return self.signed_prekeys[-1].key
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +132,5 @@ class Received:
     session: Session
     handle: int
     starts_chain: bool
+    keys: int
+    """Message keys that are kept for later, or pushed out."""

@@ -23,6 +23,9 @@ RULE_OF_TAMPER = {
     "low-order-identity": "IDC-05",
     "low-order-base-key": "IDC-05",
     "low-order-ratchet-key": "IDC-05",
+    "prekey-id-zero": "IDC-09",
+    "untyped-ratchet-key": "IDC-09",
+    "drop-previous-counter": "PAR-03",
 }
 """The invariant at stake when the change is not noticed. The others leave what is authenticated as it was."""
 
@@ -31,6 +34,7 @@ def tampered(world: World, m: Message, event: Event) -> Message:
     """The symbolic counterpart of `pawl_gate.attacker.tamper`."""
     name, how, t = TAMPERS[event.op["field"]], event.op["how"], world.terms
     delta = COUNTER_DELTAS[how % len(COUNTER_DELTAS)]
+    lenient = event.actor is not None and "untyped-keys" in world.parties[event.actor].compatible
     malformed = frozenset({"malformed-message"})
     match name:
         case "mac":
@@ -48,25 +52,47 @@ def tampered(world: World, m: Message, event: Event) -> Message:
         case "version":
             codes = frozenset({"unknown-version", "bad-mac", "malformed-message", *reachable(m)})
             return replace(m, defect=(codes, "PAR-04"))
-        case "unknown-field":
-            # Behind the MAC: the bytes received are what is authenticated.
+        case "unknown-field" | "drop-previous-counter":
+            # Behind the MAC: the bytes received are what is authenticated. Missing means 0.
             return replace(m, mac=t.fresh("junk"))
         case "duplicate-field" | "overlong-varint" | "wrong-wire-type":
             # A reader that skips what it should refuse finds that the MAC covers it, or before that a spent counter.
             return replace(m, defect=(malformed | {"bad-mac"} | reachable(m), "PAR-02"))
+        case "drop-ratchet-key" | "drop-counter" | "drop-ciphertext":
+            # A reader that takes what is missing for empty finds that the MAC covers it.
+            return replace(m, defect=(malformed | {"invalid-key", "bad-mac"}, "PAR-03"))
+        case "oversized-ciphertext":
+            return replace(m, defect=(malformed | {"message-too-large"}, "PAR-03"))
+        case "oversized-key":
+            return replace(m, defect=(malformed | {"invalid-key"}, "PAR-03"))
+        case "untyped-ratchet-key":
+            if lenient:
+                return replace(m, mac=t.fresh("junk"))
+            return replace(m, defect=(malformed | {"invalid-key", "bad-mac"}, "IDC-09"))
         case "truncate" | "trailing-byte":
             codes = PARSE_REFUSALS | {"bad-mac"} | reachable(m)
             return replace(m, defect=(codes, "PAR-01"))
     # The runner skips a change that does not concern the message.
-    return m if m.outer is None else _outer_tampered(world, m, m.outer, event, name)
+    return m if m.outer is None else _outer_tampered(world, m, m.outer, event)
 
 
-def _outer_tampered(world: World, m: Message, outer: Outer, event: Event, name: str) -> Message:
-    how, t = event.op["how"], world.terms
+def _outer_tampered(world: World, m: Message, outer: Outer, event: Event) -> Message:
+    name, how, t = TAMPERS[event.op["field"]], event.op["how"], world.terms
+    compatible = world.parties[event.actor or 0].compatible
     match name:
-        case "registration-id" | "reorder-fields" | "outer-unknown-field":
+        case "registration-id" | "reorder-fields" | "outer-unknown-field" | "drop-registration-id":
             # Not authenticated by the protocol; any order and unknown fields are accepted (PAR-02, PAR-04).
             return m
+        case "drop-base-key" | "drop-identity-key" | "drop-message" | "drop-signed-prekey-id":
+            return replace(m, defect=(frozenset({"malformed-message", "invalid-key"}), "PAR-03"))
+        case "prekey-id-zero":
+            if "prekey-id-zero" in compatible:
+                return replace(m, outer=replace(outer, prekey_id=None), fallback=True)
+            return replace(m, outer=replace(outer, prekey_id=0))
+        case "untyped-base-key" | "untyped-identity-key":
+            if "untyped-keys" in compatible:
+                return replace(m, fallback=True)
+            return replace(m, defect=(frozenset({"malformed-message", "invalid-key"}), "IDC-09"))
         case "prekey-id":
             return replace(m, outer=replace(outer, prekey_id=event.prekey_id))
         case "drop-prekey-id":

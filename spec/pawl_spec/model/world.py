@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pawl_spec.history import Event, Hello, Limits, Outcome, Profile
 from pawl_spec.model.ratchet import Ratchet
-from pawl_spec.model.state import Message, Party, Session
+from pawl_spec.model.state import Message, Party, Session, SignedPreKey
 from pawl_spec.model.terms import Refusal, Term, Terms
 
 
@@ -24,30 +24,48 @@ class World:
         self.delivered: set[int] = set()
         """Handles of the messages whose plaintext was handed out."""
         self.attacker: Term = self.terms.fresh("attacker")
+        self.now = 0
+        """Seconds since the world began."""
         self.diverged = False
         """The target did what the model forbids: what comes after has no meaning."""
 
     def new_party(self, strict: bool) -> Party:
         """A party with a new store."""
-        return Party(self.terms.fresh("identity"), self.terms.fresh("signed-prekey"), strict)
+        return Party(self.terms.fresh("identity"), [SignedPreKey(self.terms.fresh("signed-prekey"))], strict)
 
-    def identity_reasons(self, actor: Party, peer: int, identity: Term) -> list[Refusal]:
-        """Why `actor` may not take `identity` for that of `peer`."""
+    def decide(self, actor: Party, peer: int, identity: Term) -> tuple[str | None, list[Refusal]]:
+        """The question that `actor`'s user is asked if `identity` claims to be `peer`'s, and why the answer is no."""
         pinned = actor.pins.get(peer)
-        if pinned is None:
-            return [Refusal("untrusted-identity", "IDC-02")] if actor.strict else []
-        return [] if pinned == identity else [Refusal("untrusted-identity", "IDC-01")]
+        if pinned == identity:
+            return None, []
+        kind, rule = ("first-use", "IDC-02") if pinned is None else ("mismatch", "IDC-01")
+        question = kind if kind in actor.asks else None
+        answer = actor.armed.get(kind) if question else None
+        unasked = pinned is None and not actor.strict
+        trusted = unasked if answer is None else answer in YES[kind]
+        return question, [] if trusted else [Refusal("untrusted-identity", rule)]
+
+    def pin(self, actor: Party, peer: int, identity: Term) -> frozenset[str]:
+        """Pin `identity`; what an operator is told of it."""
+        former = actor.pins.get(peer)
+        actor.pins[peer] = identity
+        return frozenset({"identity-replaced"} if former not in (None, identity) else ())
 
     def usable(self, party: Party, peer: int) -> list[Session]:
         """Sessions under the pinned identity: those under a replaced one are no candidates (IDC-08)."""
         pinned = party.pins.get(peer)
         return [session for session in party.sessions.get(peer, ()) if session.remote == pinned]
 
-    def add_session(self, party: Party, peer: int, session: Session) -> None:
-        """The new session is the current one; the former is archived, the oldest archived one is dropped."""
-        kept = self.limits.archived_sessions
+    def add_session(self, party: Party, peer: int, session: Session) -> int:
+        """The new session is the current one; the former is archived, the oldest archived one is dropped.
+
+        Returns how many rows go with what is dropped: the session and its kept keys.
+        """
+        most = self.limits.archived_sessions
         sessions = (session, *party.sessions.get(peer, ()))
-        party.sessions[peer] = sessions if kept is None else sessions[: kept + 1]
+        left = sessions if most is None else sessions[: most + 1]
+        party.sessions[peer] = left
+        return sum(1 + sum(len(chain.kept) for chain in gone.receiving) for gone in sessions[len(left) :])
 
     def agreement(self, one: Term, two: Term, three: Term, four: Term | None) -> Term:
         """The shared secret of X3DH. Source: X3DH, section 3.3."""
@@ -57,6 +75,13 @@ class World:
         """`m`, or another message to take a part from, if that has another ratchet key."""
         other = self.messages[how % len(self.messages)]
         return replace(m, ratchet=self.terms.fresh("junk")) if other.ratchet == m.ratchet else other
+
+
+YES = {
+    "first-use": frozenset({"approve", "call-encrypt", "call-decrypt", "call-trust"}),
+    "mismatch": frozenset({"replace", "call-encrypt", "call-decrypt", "call-trust"}),
+}
+"""Answers that let a question's identity in. Anything else is a no: a refusal, an exception, too late, or no answer."""
 
 
 def replace_session(party: Party, peer: int, old: Session, new: Session, *, to_front: bool = False) -> None:

@@ -61,7 +61,7 @@ class PublicKey:
     @classmethod
     def deserialize(cls, data: bytes) -> PublicKey:
         """The key in the 33 bytes `data`. Raises: InvalidKey for another length, type byte, or a non-canonical key."""
-        # The length and the type byte are fixed (IDC-05).
+        # The length and the type byte are fixed; nothing is guessed (IDC-05, IDC-09).
         if type(data) is not bytes or len(data) != SERIALIZED_KEY_BYTES or data[0] != KEY_TYPE_DJB:
             raise InvalidKey("a serialized public key is 0x05 and 32 bytes")
         return cls(data[1:])

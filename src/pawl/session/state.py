@@ -1,8 +1,8 @@
 """The state of one session: immutable values, no behaviour.
 
 Kept message keys are not part of this state: they are rows of their own (`pawl.storage.contract.Table.SKIPPED_KEY`),
-looked up one at a time, so that the cost of a message does not grow with the number of kept keys. What each message
-builds anew is a named tuple, the cheapest immutable value there is; keys redact themselves in its text.
+looked up one at a time, so that the cost of a message does not grow with the number of kept keys (BND-03). What each
+message builds anew is a named tuple, the cheapest immutable value there is; keys redact themselves in its text.
 Source: Double Ratchet, section 3.2 (state variables); names follow it.
 """
 

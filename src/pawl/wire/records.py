@@ -1,8 +1,8 @@
 """Records: what the store's rows hold, encoded canonically and read back only if they are exactly that.
 
 Nobody else writes these bytes, so a reader demands more than of a message: what was decoded, encoded again, must give
-the same bytes. That one rule refuses unknown, repeated, missing and reordered fields and every other spelling. The
-records of the hot path are encoded by hand, which is faster; the protobuf package decodes them, so that each read
+the same bytes. That one rule refuses unknown, repeated, missing and reordered fields and every other spelling (PAR-05).
+The records of the hot path are encoded by hand, which is faster; the protobuf package decodes them, so that each read
 checks one against the other.
 
 Every decoder raises CorruptStore, for records over their limit too; the texts hold nothing of the record.

@@ -103,7 +103,7 @@ def scan(data: bytes, schema: Schema) -> Values:
         if tag & 7 == VARINT:
             values[known.number] = value
             continue
-        # The length is one that the field may have, before anything of that length is touched.
+        # The length is one that the field may have, before anything of that length is touched (PAR-03).
         if not known.least <= value <= known.most:
             raise _length_refusal(known)
         start, at = at, at + value
@@ -111,7 +111,7 @@ def scan(data: bytes, schema: Schema) -> Values:
         if at > end:
             raise MalformedMessage(f"the message ends inside the field {known.name}")
         values[known.number] = data[start:at]
-    # A required field that is missing has no default.
+    # A required field that is missing has no default (PAR-03).
     if not values.keys() >= schema.required:
         missing = next(each.name for each in schema.fields if each.required and each.number not in values)
         raise MalformedMessage(f"the field {missing} is missing")

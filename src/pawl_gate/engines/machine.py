@@ -90,6 +90,8 @@ class _Hunt:
 
     def check_time(self) -> None:
         if self._deadline is not None and time.monotonic() > self._deadline:
+            # Noted here too: Hypothesis may take an example left half-way for a flaky one, and say that instead.
+            self.result.complete = False
             raise _Deadline
 
     def judge(self, history: History) -> None:
@@ -311,6 +313,7 @@ def search(
         number = 0
         while _round(hunt, examples, seed * 1_000 + number):
             number += 1
+        hunt.check_time()
         for id_ in sorted(hunt.result.found):
             hunt.polish(id_)
     except _Deadline:

@@ -9,7 +9,21 @@ from __future__ import annotations
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from pawl_spec.trace import FORGERIES, JUNK, PARTIES, TAMPERS, Kind, Op, Trace, op
+from pawl_spec.trace import (
+    ANSWERS,
+    CALLBACKS,
+    DAMAGES,
+    FORGERIES,
+    JUNK,
+    OPTIONS,
+    PARTIES,
+    TABLES,
+    TAMPERS,
+    Kind,
+    Op,
+    Trace,
+    op,
+)
 
 ALICE, BOB, CAROL = range(len(PARTIES))
 
@@ -75,6 +89,20 @@ OPERATIONS: dict[Kind, SearchStrategy[Op]] = {
     Kind.CRASH: _other(Kind.CRASH, actor=parties(), at=st.sampled_from((*range(8), 14, 14, 15, 15))),
     Kind.INSPECT: _other(Kind.INSPECT, actor=parties()),
     Kind.BURST: _between(Kind.BURST, count=st.integers(1, BURST)),
+    Kind.CLOCK: _other(Kind.CLOCK, days=st.sampled_from((1, 7, 30, 31))),
+    Kind.ROTATE: _other(Kind.ROTATE, actor=parties()),
+    Kind.MAINTAIN: _other(Kind.MAINTAIN, actor=parties()),
+    Kind.FORGET: _between(Kind.FORGET),
+    Kind.CALLBACK: _other(
+        Kind.CALLBACK,
+        actor=parties(),
+        callback=st.integers(0, len(CALLBACKS) - 1),
+        how=st.integers(0, len(ANSWERS) - 1),
+    ),
+    Kind.COMPATIBILITY: _other(Kind.COMPATIBILITY, actor=parties(), option=st.integers(0, len(OPTIONS) - 1)),
+    Kind.DAMAGE: _other(
+        Kind.DAMAGE, actor=parties(), table=st.integers(0, len(TABLES) - 1), how=st.integers(0, len(DAMAGES) - 1)
+    ),
 }
 """A strategy for each kind of operation that does something."""
 

@@ -13,7 +13,20 @@ from itertools import count
 from random import Random
 
 from pawl_gate.attacker import OUTER
-from pawl_spec.trace import FORGERIES, JUNK, PARTIES, TAMPERS, Kind, Op, Trace
+from pawl_spec.trace import (
+    ANSWERS,
+    CALLBACKS,
+    DAMAGES,
+    FORGERIES,
+    JUNK,
+    OPTIONS,
+    PARTIES,
+    TABLES,
+    TAMPERS,
+    Kind,
+    Op,
+    Trace,
+)
 
 SHORTEST, LONGEST = 24, 40
 """Operations of a walk, apart from what completes its last scene."""
@@ -28,6 +41,9 @@ ALICE, BOB, CAROL = range(len(PARTIES))
 
 ANYWHERE = tuple(at for at, name in enumerate(TAMPERS) if name not in OUTER)
 """Changes that concern every message; the others concern prekey messages only."""
+
+FALLBACKS = tuple(TAMPERS.index(name) for name in ("prekey-id-zero", "untyped-base-key", "untyped-identity-key"))
+"""Changes that make a message one of a peer which needs a fallback."""
 
 CRASH_POINTS = (*range(8), 14, 14, 15, 15)
 """Store calls at which crashes are tried, and (twice as likely) just before and just after the commit."""
@@ -273,6 +289,67 @@ class Walk:
             self.add(Kind.BURST, *pair, self.rng.randint(1, BURST))
             self.say(*pair)
 
+    def time(self) -> None:
+        """Days pass: a week, the month after which much is over, or a day more."""
+        self.add(Kind.CLOCK, self.rng.choice((1, 7, 29, 30, 31)))
+
+    def upkeep(self) -> None:
+        """A party rotates its signed prekey while a first message is in flight, which comes in time or too late."""
+        one, other = self.pair()
+        self.establish(one, other)
+        self.send(one, other)
+        self.add(Kind.ROTATE, other)
+        if self.chance(0.6):
+            self.time()
+        if self.chance(0.5):
+            self.add(Kind.MAINTAIN, other)
+        self.arrive()
+
+    def forget(self) -> None:
+        """A party loses its sessions with another, and old messages come again."""
+        one, other = self.pair()
+        self.add(Kind.FORGET, one, other)
+        self.met.discard((one, other))
+        self.answered.discard((one, other))
+        self.replay()
+
+    def ask(self) -> None:
+        """A trust question comes to an application that misbehaves."""
+        one, other = self.pair()
+        self.add(Kind.CALLBACK, one, self.rng.randrange(2), self.rng.randrange(len(ANSWERS)))
+        if self.chance(0.5):
+            self.add(Kind.REINSTALL, other)
+            self.met -= {pair for pair in self.met if pair[0] == other}
+        if self.chance(0.5):
+            self.establish(one, other)
+        else:
+            self.establish(other, one)
+            self.say(other, one)
+
+    def disturb(self) -> None:
+        """The application that hears the next event, or stores the next plaintext, misbehaves."""
+        one, other = self.pair()
+        self.add(Kind.CALLBACK, one, self.rng.randrange(2, len(CALLBACKS)), self.rng.randrange(len(ANSWERS)))
+        if self.chance(0.7):
+            self.say(other, one)
+
+    def adapt(self) -> None:
+        """A party switches on fallbacks for old peers, or off again, and a message needs one."""
+        one, other = self.pair()
+        self.add(Kind.COMPATIBILITY, other, self.rng.randrange(len(OPTIONS)))
+        self.establish(one, other)
+        self.send(one, other)
+        self.add(Kind.TAMPER, self.waiting[-1] % 256, self.rng.choice(FALLBACKS), 0)
+
+    def damage(self) -> None:
+        """What a party does next is tried on damaged records first."""
+        one, other = self.pair()
+        self.add(Kind.DAMAGE, one, self.rng.randrange(len(TABLES)), self.rng.randrange(len(DAMAGES)))
+        if self.chance(0.5):
+            self.send(one, other)
+        else:
+            self.arrive()
+
 
 SCENES: dict[Callable[[Walk], None], tuple[int, int, int, int]] = {
     # Weights by mood:     calm hostile churn crashing
@@ -296,6 +373,13 @@ SCENES: dict[Callable[[Walk], None], tuple[int, int, int, int]] = {
     Walk.crash: (1, 1, 2, 16),
     Walk.inspect: (4, 3, 3, 3),
     Walk.burst: (2, 1, 1, 1),
+    Walk.time: (1, 0, 1, 0),
+    Walk.upkeep: (1, 1, 3, 1),
+    Walk.forget: (0, 1, 3, 1),
+    Walk.ask: (0, 1, 4, 1),
+    Walk.disturb: (1, 2, 2, 1),
+    Walk.adapt: (0, 2, 0, 0),
+    Walk.damage: (1, 1, 1, 1),
 }
 MOODS = tuple(zip(*SCENES.values(), strict=True))
 MOOD_WEIGHTS = (4, 4, 3, 3)

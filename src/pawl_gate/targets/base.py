@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NoReturn, Protocol
 
-from pawl_spec.history import Hello, Observation
+from pawl_spec.history import Damaged, Hello, Observation, Question
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,19 @@ class HarnessBroken(Exception):
     """The driver does not keep to the contract: nonsense on stdout, a missing verb, a wrong type. Exit code 3."""
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What the application heard and did while the last operation of a party ran."""
+
+    events: tuple[str, ...] = ()
+    """Names of the events that were reported."""
+    asked: tuple[Question, ...] = ()
+    struck: str = ""
+    """The callback that misbehaved, and how."""
+    inside: tuple[WireMessage, ...] = ()
+    """Messages that were sent from inside a callback."""
+
+
 class World(Protocol):
     """A fresh set of parties. Parties are numbered from 0; each has one store and one device."""
 
@@ -110,8 +123,101 @@ class World(Protocol):
     def complete_digest(self, party: int) -> str | None:
         """After a crash: the digest the state would have had, had the crashed operation completed. Needs "crash"."""
 
+    # -- what only a target that declares it can do -------------------------------------------------------------------
+
+    def advance(self, seconds: int) -> None:
+        """The clock of all parties goes on. Needs "clock"."""
+
+    def rotate(self, party: int) -> None:
+        """Make a new signed prekey; the former one is used for the declared grace. Needs "rotate"."""
+
+    def maintain(self, party: int) -> bool:
+        """Delete what is past its grace, rotate what is old; says whether it rotated. Needs "rotate"."""
+
+    def forget(self, party: int, peer: int) -> None:
+        """Lose all sessions with `peer`; the pin and the memory of base keys stay. Needs "forget"."""
+
+    def arm_callback(self, party: int, callback: str, how: str) -> None:
+        """Let the party's callback (of `CALLBACKS`) behave like that (of `ANSWERS`) once. Needs "callbacks"."""
+
+    def be_compatible(self, party: int, option: str) -> None:
+        """Open the party again with this choice of compatibility options (of `OPTIONS`). Needs "compatibility"."""
+
+    def arm_damage(self, party: int, table: str, how: str) -> None:
+        """Try the party's next operation on a copy first, in which a record is damaged. Needs "damage"."""
+
+    def damaged(self, party: int) -> Damaged | None:
+        """What became of that trial; None if there was no such record."""
+
+    def measure_memory(self, party: int) -> None:
+        """Measure the memory that the party's next operation takes. Needs "memory"."""
+
+    def told(self, party: int) -> Told:
+        """What the application heard while the party's last operation ran. Needs "events" or "callbacks"."""
+
+    def texts(self, party: int) -> Sequence[tuple[str, str]]:
+        """Everything textual since it was last asked for: where it was, and the text. Needs "texts"."""
+
+    def all_secrets(self, party: int) -> Sequence[bytes]:
+        """Every secret that the party ever stored. Needs "texts"."""
+
     def close(self) -> None:
         """End the world."""
+
+
+class Unable:
+    """The optional part of `World`, for worlds that declare none of it: asking for it is a mistake on our side."""
+
+    def _unable(self, capability: str) -> NoReturn:
+        raise HarnessBroken(f"the target does not declare {capability!r}")
+
+    def advance(self, seconds: int) -> None:
+        """See `World`."""
+        self._unable("clock")
+
+    def rotate(self, party: int) -> None:
+        """See `World`."""
+        self._unable("rotate")
+
+    def maintain(self, party: int) -> bool:
+        """See `World`."""
+        self._unable("rotate")
+
+    def forget(self, party: int, peer: int) -> None:
+        """See `World`."""
+        self._unable("forget")
+
+    def arm_callback(self, party: int, callback: str, how: str) -> None:
+        """See `World`."""
+        self._unable("callbacks")
+
+    def be_compatible(self, party: int, option: str) -> None:
+        """See `World`."""
+        self._unable("compatibility")
+
+    def arm_damage(self, party: int, table: str, how: str) -> None:
+        """See `World`."""
+        self._unable("damage")
+
+    def damaged(self, party: int) -> Damaged | None:
+        """See `World`."""
+        return None
+
+    def measure_memory(self, party: int) -> None:
+        """See `World`."""
+        self._unable("memory")
+
+    def told(self, party: int) -> Told:
+        """See `World`."""
+        return Told()
+
+    def texts(self, party: int) -> Sequence[tuple[str, str]]:
+        """See `World`."""
+        self._unable("texts")
+
+    def all_secrets(self, party: int) -> Sequence[bytes]:
+        """See `World`."""
+        self._unable("texts")
 
 
 class Target(Protocol):

@@ -28,6 +28,8 @@ from pawl_gate.targets.base import (
     SimulatedCrash,
     TargetCrashed,
     TargetHung,
+    Told,
+    Unable,
     WireMessage,
 )
 from pawl_spec.history import Hello, Limits, Observation, Observe, Profile
@@ -51,9 +53,12 @@ MAX_TEXT: Final = 500
 """Characters of a peer's own text that are kept."""
 
 CAPABILITIES: Final = frozenset(
-    {"reinstall", "approve", "strict-identity", "restart", "crash", "work", "deterministic"}
+    {
+        *("reinstall", "approve", "strict-identity", "restart", "crash", "work", "rows", "deterministic"),
+        *("clock", "rotate", "forget", "compatibility", "events"),
+    }
 )
-"""What a driver may declare."""
+"""What a driver may declare. Callbacks and damaged records exist in process only."""
 
 PUBLIC_KEY_BYTES: Final = 33
 SIGNATURE_BYTES: Final = 64
@@ -331,8 +336,8 @@ def _hello(value: Any) -> Hello:
     # What crashed is opened again from what is durable.
     if "crash" in capabilities and "restart" not in capabilities:
         raise _Wrong("hello: the capability 'crash' needs 'restart'")
-    names = [field.name for field in fields(Limits)]
-    limits = {key: _number_or_none(limit, key) for key, limit in _object(said["limits"], "limits", names).items()}
+    given = _object(said["limits"], "limits", _LIMITS, [field.name for field in fields(Limits)])
+    limits = {key: _number_or_none(limit, key) for key, limit in given.items()}
     forward_jump = _number(limits.pop("forward_jump"), "limits: forward_jump")
     profile = _object(said["profile"], "profile", ("promotes", "closes_chains"))
     if profile["promotes"] not in ("on-new-chain", "always", "never"):
@@ -347,6 +352,12 @@ def _hello(value: Any) -> Hello:
     )
 
 
+_LIMITS: Final = (
+    *("forward_jump", "kept_per_chain", "kept_per_session"),
+    *("receiving_chains", "archived_sessions", "derivations_per_message"),
+)
+"""The limits that every driver names; the others came later, and one that is left out is not declared."""
+
 _OBSERVED = [field.name for field in fields(Observation)]
 _OBSERVED_ALWAYS = [field.name for field in fields(Observation) if field.default is MISSING]
 
@@ -355,15 +366,21 @@ def _observation(value: Any) -> Observation:
     seen = _object(value, "observation", _OBSERVED_ALWAYS, _OBSERVED)
     counts = {
         name: _number_or_none(seen.get(name), name)
-        for name in ("sessions", "chains", "kept_chain", "kept_session", "work")
+        for name in ("sessions", "chains", "kept_chain", "kept_session", "work", "rows", "written", "memory")
     }
-    prekeys, durable = seen.get("prekeys"), seen.get("durable")
+    durable = seen.get("durable")
     return Observation(
         digest=_text(seen["digest"], "digest", DIGEST_CHARACTERS),
-        prekeys=None if prekeys is None else tuple(sorted(_number(i, "prekeys") for i in _list(prekeys, "prekeys"))),
+        prekeys=_ids(seen, "prekeys"),
+        signed_prekeys=_ids(seen, "signed_prekeys"),
         durable=None if durable is None else _flag(durable, "durable"),
         **counts,
     )
+
+
+def _ids(seen: Mapping[str, Any], name: str) -> tuple[int, ...] | None:
+    value = seen.get(name)
+    return None if value is None else tuple(sorted(_number(number, name) for number in _list(value, name)))
 
 
 def _bundle(result: Mapping[str, Any]) -> Bundle:
@@ -485,13 +502,13 @@ class DriverTarget:
                 raise _Crashed(None if complete is None else _text(complete, "complete", DIGEST_CHARACTERS))
             if error["code"] != REFUSED:
                 raise _Wrong(f"{verb} was answered with error {error['code']!r:.20}: {text}")
-            data = _object(error.get("data"), "error data", ("refusal",), ("refusal", "state"))
+            data = _object(error.get("data"), "error data", ("refusal",), ("refusal", "state", "events"))
             code = _text(data["refusal"], "refusal")
             if code not in REFUSALS:
                 raise _Wrong(f"{code!r} is not a refusal code")
         except _Wrong as wrong:
             self._process.broken(str(wrong))
-        raise _RefusedWithState(code, text, data.get("state"))
+        raise _RefusedWithState(code, text, data.get("state"), data.get("events"))
 
     def ask(self, world: DriverWorld, verb: str, **params: Any) -> Any:
         """For `DriverWorld`: a verb in the current world."""
@@ -507,9 +524,10 @@ class DriverTarget:
 class _RefusedWithState(Refused):
     """A refusal on its way through `DriverWorld`, with the state that it left."""
 
-    def __init__(self, code: str, text: str, state: Any) -> None:
+    def __init__(self, code: str, text: str, state: Any, events: Any) -> None:
         super().__init__(code, text)
         self.state = state
+        self.events = events
 
 
 class _Crashed(SimulatedCrash):
@@ -520,7 +538,7 @@ class _Crashed(SimulatedCrash):
         self.complete = complete
 
 
-class DriverWorld:
+class DriverWorld(Unable):
     """The parties that live in a driver. Each verb is one round trip; observations mostly come with the answers."""
 
     def __init__(self, target: DriverTarget) -> None:
@@ -529,6 +547,7 @@ class DriverWorld:
         self._seen: dict[int, Observation] = {}
         self._armed: set[int] = set()
         self._complete: dict[int, str | None] = {}
+        self._told: dict[int, tuple[str, ...]] = {}
 
     def create(self, party: int, *, name: str, device_id: int, trust_on_first_use: bool) -> bytes:
         """See `World.create`."""
@@ -580,6 +599,41 @@ class DriverWorld:
         """See `World.restart`."""
         self._need("restart")
         self._act("restart", party, ())
+
+    def advance(self, seconds: int) -> None:
+        """See `World.advance`."""
+        self._need("clock")
+        # Every party's state may look different at another time.
+        self._seen.clear()
+        if self._ask("advance", seconds=seconds) != {}:
+            self._target.broken("advance: an empty object was expected")
+
+    def rotate(self, party: int) -> None:
+        """See `World.rotate`."""
+        self._need("rotate")
+        self._act("rotate", party, ())
+
+    def maintain(self, party: int) -> bool:
+        """See `World.maintain`."""
+        self._need("rotate")
+        result = self._act("maintain", party, ("rotated",))
+        if type(result["rotated"]) is not bool:
+            self._target.broken("maintain: rotated is true or false")
+        return bool(result["rotated"])
+
+    def forget(self, party: int, peer: int) -> None:
+        """See `World.forget`."""
+        self._need("forget")
+        self._act("forget", party, (), peer=peer)
+
+    def be_compatible(self, party: int, option: str) -> None:
+        """See `World.be_compatible`."""
+        self._need("compatibility")
+        self._act("compatibility", party, (), option=option)
+
+    def told(self, party: int) -> Told:
+        """See `World.told`: the names of events that came with the last answer."""
+        return Told(self._told.pop(party, ()))
 
     def arm_crash(self, party: int, at: int) -> None:
         """See `World.arm_crash`."""
@@ -648,11 +702,13 @@ class DriverWorld:
         """A verb that may change `party`'s state: its result, and the state that it reports. Raises: Refused."""
         # Whatever was known may be old now.
         self._seen.pop(party, None)
+        self._told.pop(party, None)
         try:
             try:
                 result = self._target.ask(self, verb, party=party, **params)
             except _RefusedWithState as refused:
                 self._remember(refused.state)
+                self._hear(party, refused.events)
                 raise Refused(refused.code, refused.text) from None
             except _Crashed as crash:
                 # Only what was armed can strike, and once.
@@ -661,8 +717,9 @@ class DriverWorld:
                 self._armed.discard(party)
                 self._complete[party] = crash.complete
                 raise
-            result = _object(result, verb, keys, (*keys, "state"))
+            result = _object(result, verb, keys, (*keys, "state", "events"))
             self._remember(result.get("state"))
+            self._hear(party, result.get("events"))
         except _Wrong as wrong:
             self._target.broken(f"{verb}: {wrong}")
         return result
@@ -677,6 +734,11 @@ class DriverWorld:
             if not (party.isascii() and party.isdigit() and len(party) < 4):
                 raise _Wrong("state: party numbers were expected")
             self._seen[int(party)] = _observation(value)
+
+    def _hear(self, party: int, events: Any) -> None:
+        """Keep the names of the events that were reported."""
+        if events is not None:
+            self._told[party] = tuple(_text(name, "events") for name in _list(events, "events"))
 
     def _bytes(self, result: Mapping[str, Any], name: str, length: int | None = None) -> bytes:
         try:

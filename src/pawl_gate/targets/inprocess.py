@@ -3,15 +3,29 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Protocol, TypeVar
 
-from pawl import Device, EncryptedMessage, IdentityPolicy, MessageType, PreKeyBundle, ProtocolAddress, ProtocolError
+from pawl import (
+    Device,
+    EncryptedMessage,
+    IdentityPolicy,
+    Maintenance,
+    MessageType,
+    PreKeyBundle,
+    ProtocolAddress,
+    ProtocolError,
+    PublicSignedPreKey,
+)
 from pawl.crypto import kdf
 from pawl.crypto.keys import PublicKey
+from pawl.errors import CorruptStore
+from pawl.events import OnEvent
 from pawl.limits import (
     MAX_ARCHIVED_SESSIONS,
     MAX_DERIVATIONS_PER_MESSAGE,
@@ -19,19 +33,33 @@ from pawl.limits import (
     MAX_RECEIVING_CHAINS,
     MAX_SKIPPED_KEYS_PER_CHAIN,
     MAX_SKIPPED_KEYS_PER_SESSION,
+    MAX_UNACKNOWLEDGED_SECONDS,
+    SIGNED_PREKEY_GRACE_SECONDS,
 )
-from pawl.sources import Rng
+from pawl.sources import Clock, Rng
 from pawl.storage.contract import Row, Store, Table, Transaction
 from pawl.storage.memory import MemoryStore
+from pawl.wire import records
 from pawl.wire.records import decode_session
-from pawl_gate.targets.base import Bundle, HarnessBroken, Misbehaved, Refused, SimulatedCrash, WireMessage
-from pawl_spec.history import Hello, Limits, Observation, Observe, Profile
+from pawl_gate.targets.application import Application
+from pawl_gate.targets.base import (
+    Bundle,
+    HarnessBroken,
+    Misbehaved,
+    Refused,
+    SimulatedCrash,
+    Told,
+    Unable,
+    WireMessage,
+)
+from pawl_gate.targets.damage import attempt, damaged_copy
+from pawl_spec.history import Damaged, Hello, Limits, Observation, Observe, Profile
 from pawl_spec.trace import PARTIES
 
 T = TypeVar("T")
 
 NOW = 1_700_000_000
-"""Unix seconds: the clock of every world stands still."""
+"""Unix seconds at which the clock of every world begins; it goes on only when it is told to."""
 
 BEFORE_COMMIT, AFTER_COMMIT = 14, 15
 """Crash points at the commit; smaller numbers count the store's calls."""
@@ -43,12 +71,22 @@ LIMITS = Limits(
     receiving_chains=MAX_RECEIVING_CHAINS,
     archived_sessions=MAX_ARCHIVED_SESSIONS,
     derivations_per_message=MAX_DERIVATIONS_PER_MESSAGE,
+    rows_per_message=24,
+    bytes_per_message=4096,
+    memory_per_message=2 * 1024 * 1024,
+    unacknowledged=MAX_UNACKNOWLEDGED_SECONDS,
+    signed_prekey_grace=SIGNED_PREKEY_GRACE_SECONDS,
 )
 HELLO = Hello(
     name="pawl",
     version=version("pawl-signal"),
     level=Observe.STATE,
-    capabilities=frozenset({"reinstall", "approve", "strict-identity", "restart", "crash", "work", "deterministic"}),
+    capabilities=frozenset(
+        {
+            *("reinstall", "approve", "strict-identity", "restart", "crash", "work", "deterministic"),
+            *("rows", "memory", "clock", "damage", "texts", "events", "callbacks", "rotate", "forget"),
+        }
+    ),
     limits=LIMITS,
     profile=Profile(promotes="on-new-chain", closes_chains=False),
 )
@@ -74,6 +112,15 @@ class SeededRng:
         return SeededRng(self._seed, self._drawn)
 
 
+SECRET_RECORDS: dict[Table, Callable[[bytes], bytes]] = {
+    Table.LOCAL: lambda value: records.decode_local_identity(value).pair.private.data,
+    Table.PREKEY: lambda value: records.decode_prekey(value).pair.private.data,
+    Table.SIGNED_PREKEY: lambda value: records.decode_signed_prekey(value).pair.private.data,
+    Table.SKIPPED_KEY: lambda value: records.decode_message_seed(value).data,
+}
+"""The secret in a record, for the tables whose records hold one."""
+
+
 class ObservedStore:
     """A memory store that is watched: a digest of its rows, counts of what it keeps, and crash points."""
 
@@ -86,6 +133,15 @@ class ObservedStore:
         self.kept_session: Counter[bytes] = Counter()
         self.sessions: Counter[bytes] = Counter()
         self.prekeys: set[int] = set()
+        self.signed_prekeys: set[int] = set()
+        self.secrets: dict[bytes, list[bytes]] = {}
+        """Secrets per session row."""
+        self.ever: dict[bytes, None] = {}
+        """Every secret that was ever stored, in order."""
+        self.touched = 0
+        """Rows that were read, written or deleted since it was last set to 0."""
+        self.written = 0
+        """Bytes that were written since it was last set to 0."""
         self._rows: dict[tuple[Table, bytes], int] = {}
         self._digest = 0
         self._calls = 0
@@ -110,8 +166,10 @@ class ObservedStore:
     def close(self) -> None:
         self.inner.close()
 
-    def call(self) -> None:
-        """One call of the store: where a crash can strike."""
+    def call(self, rows: int = 1, size: int = 0) -> None:
+        """One call of the store: where a crash can strike. It touches so many rows and writes so many bytes."""
+        self.touched += rows
+        self.written += size
         self._calls += 1
         self._crash_point(self._calls - 1)
 
@@ -142,11 +200,28 @@ class ObservedStore:
         elif table is Table.SESSION:
             self.sessions[key[:-32]] += change
             self.chains.pop(key, None)
+            self.secrets.pop(key, None)
             if row is not None:
-                self.chains[key] = len(decode_session(row.value).receiving)
-        elif table is Table.PREKEY:
+                session = decode_session(row.value)
+                self.chains[key] = len(session.receiving)
+                held = [session.root_key.data, session.sending.chain_key.data, session.sending.ratchet.private.data]
+                self.secrets[key] = held + [chain.chain_key.data for chain in session.receiving]
+        elif table in (Table.PREKEY, Table.SIGNED_PREKEY):
             number = int.from_bytes(key, "big")
-            self.prekeys.add(number) if row is not None else self.prekeys.discard(number)
+            ids = self.prekeys if table is Table.PREKEY else self.signed_prekeys
+            ids.add(number) if row is not None else ids.discard(number)
+        if row is not None:
+            self.ever.update(dict.fromkeys(self._secrets_of(table, key, row)))
+
+    def _secrets_of(self, table: Table, key: bytes, row: Row) -> list[bytes]:
+        if table is Table.SESSION:
+            return self.secrets[key]
+        read = SECRET_RECORDS.get(table)
+        try:
+            return [] if read is None else [read(row.value)]
+        except CorruptStore:
+            # A broken variant wrote what is no record.
+            return []
 
     def digest(self) -> str:
         """Of all rows and their versions: equal digests, equal state."""
@@ -164,7 +239,7 @@ class _ObservedTransaction:
         return self._inner.get(table, key)
 
     def put(self, table: Table, key: bytes, value: bytes, *, version: int) -> int:
-        self._store.call()
+        self._store.call(size=len(value))
         new = self._inner.put(table, key, value, version=version)
         self._writes[table, key] = Row(value, new)
         return new
@@ -175,8 +250,9 @@ class _ObservedTransaction:
         self._writes[table, key] = None
 
     def scan(self, table: Table, prefix: bytes, *, limit: int | None = None) -> Sequence[tuple[bytes, Row]]:
-        self._store.call()
-        return self._inner.scan(table, prefix, limit=limit)
+        found = self._inner.scan(table, prefix, limit=limit)
+        self._store.call(rows=len(found))
+        return found
 
     def count(self, table: Table, prefix: bytes) -> int:
         self._store.call()
@@ -193,6 +269,19 @@ class DeviceLike(Protocol):
     def encrypt(self, peer: ProtocolAddress, plaintext: bytes) -> EncryptedMessage: ...
     def decrypt(self, peer: ProtocolAddress, message: EncryptedMessage) -> bytes: ...
     def trust_identity(self, name: str, key: PublicKey) -> None: ...
+    def rotate_signed_prekey(self) -> PublicSignedPreKey: ...
+    def maintain(self) -> Maintenance: ...
+    def forget_session(self, peer: ProtocolAddress) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What a device is opened with, beside its store."""
+
+    policy: IdentityPolicy
+    rng: Rng
+    clock: Clock
+    on_event: OnEvent
 
 
 class Variant:
@@ -204,9 +293,9 @@ class Variant:
         """What the device writes to, over what is durable."""
         return durable
 
-    def device(self, store: Store, policy: IdentityPolicy, rng: Rng) -> DeviceLike:
+    def device(self, store: Store, setup: Setup) -> DeviceLike:
         """The device itself."""
-        return Device(store, identity_policy=policy, rng=rng, clock=lambda: NOW)
+        return Device(store, identity_policy=setup.policy, on_event=setup.on_event, rng=setup.rng, clock=setup.clock)
 
     def patched(self) -> AbstractContextManager[object]:
         """What is changed in the library while one of its operations runs."""
@@ -229,24 +318,30 @@ class InProcessTarget:
 
 
 def _renamed(hello: Hello, name: str) -> Hello:
-    return Hello(name, hello.version, hello.level, hello.capabilities, hello.limits, hello.profile)
+    return replace(hello, name=name)
 
 
 class _Party:
-    def __init__(self, address: ProtocolAddress, policy: IdentityPolicy, rng: SeededRng) -> None:
+    def __init__(self, address: ProtocolAddress, application: Application, rng: SeededRng) -> None:
         self.address = address
-        self.policy = policy
+        self.application = application
         self.rng = rng
         self.store = ObservedStore(MemoryStore())
         self.device: DeviceLike | None = None
         self.seen: tuple[int, Observation] | None = None
-        self.before: tuple[MemoryStore, SeededRng] | None = None
+        self.before: tuple[MemoryStore, SeededRng, Application] | None = None
         self.complete: str | None = None
         self.durable: bool | None = None
         self.work: int | None = None
+        self.memory: int | None = None
+        self.measuring = False
+        self.damage: tuple[Table, str] | None = None
+        self.damaged: Damaged | None = None
+        self.texts: list[tuple[str, str]] = []
+        """What was said since somebody searched it."""
 
 
-class InProcessWorld:
+class InProcessWorld(Unable):
     """Parties with a device each, over memory stores that are watched."""
 
     def __init__(self, variant: Variant, seed: int) -> None:
@@ -254,16 +349,18 @@ class InProcessWorld:
         self._seed = seed
         self._parties: dict[int, _Party] = {}
         self._made = 0
+        self._now = NOW
 
     # -- parties ------------------------------------------------------------------------------------------------------
 
     def create(self, party: int, *, name: str, device_id: int, trust_on_first_use: bool) -> bytes:
-        policy = IdentityPolicy(trust_on_first_use=trust_on_first_use)
-        return self._start(party, _Party(ProtocolAddress(name, device_id), policy, self._rng()))
+        application = Application(strict=not trust_on_first_use)
+        return self._start(party, _Party(ProtocolAddress(name, device_id), application, self._rng()))
 
     def reinstall(self, party: int) -> bytes:
         old = self._parties[party]
-        return self._start(party, _Party(old.address, old.policy, self._rng()))
+        old.application.armed.clear()
+        return self._start(party, _Party(old.address, old.application, self._rng()))
 
     def _rng(self) -> SeededRng:
         self._made += 1
@@ -271,17 +368,25 @@ class InProcessWorld:
 
     def _start(self, party: int, new: _Party) -> bytes:
         self._parties[party] = new
-        new.device = self._open(new.store, new.policy, new.rng)
+        new.device = self._open(new.store, self._setup(new))
         return new.device.identity_key.serialize()
 
-    def _open(self, durable: Store, policy: IdentityPolicy, rng: Rng) -> DeviceLike:
+    def _open(self, durable: Store, setup: Setup) -> DeviceLike:
         with self._variant.patched():
-            return self._variant.device(self._variant.store(durable), policy, rng)
+            return self._variant.device(self._variant.store(durable), setup)
+
+    def _setup(self, one: _Party, *, trial: tuple[SeededRng, Application] | None = None) -> Setup:
+        rng, application = (one.rng, one.application) if trial is None else trial
+        return Setup(application.policy(), rng, lambda: self._now, application.on_event)
 
     def restart(self, party: int) -> None:
         one = self._parties[party]
         one.store.arm(None)
-        one.device = self._open(one.store, one.policy, one.rng)
+        one.application.armed.clear()
+        one.device = self._open(one.store, self._setup(one))
+
+    def advance(self, seconds: int) -> None:
+        self._now += seconds
 
     # -- operations ---------------------------------------------------------------------------------------------------
 
@@ -289,20 +394,28 @@ class InProcessWorld:
         one = self._parties[party]
         if one.device is None:
             raise HarnessBroken(f"party {party} was not opened")
+        one.damaged = self._damaged(one, call)
         revision = one.store.inner.revision
+        one.store.touched = one.store.written = 0
         work = Work()
         try:
-            with self._variant.patched(), counted(work):
+            with one.application.listening(), self._variant.patched(), counted(work), self._measured(one):
                 result = call(one.device)
         except ProtocolError as error:
+            one.texts += _words(error)
             raise Refused(error.code, str(error)) from error
         except SimulatedCrash:
             one.complete = self._completed(one, call)
             raise
         except Exception as error:
+            one.texts += _words(error)
             raise Misbehaved(f"{type(error).__name__}: {error}") from error
         finally:
             one.work = work.count
+            if one.application.hung:
+                # The short time limit was for that one question.
+                one.application.hung = False
+                one.device = self._open(one.store, self._setup(one))
             one.durable = one.store.inner.revision != revision
         return result
 
@@ -310,14 +423,58 @@ class InProcessWorld:
         """The digest after the same operation without the crash, from the state and randomness before it."""
         if one.before is None:
             return None
-        memory, rng = one.before
+        memory, rng, application = one.before
         store = ObservedStore(memory)
+        setup = self._setup(one, trial=(rng, application))
         try:
-            with self._variant.patched():
-                call(self._variant.device(self._variant.store(store), one.policy, rng))
+            with application.listening(), self._variant.patched():
+                call(self._variant.device(self._variant.store(store), setup))
         except ProtocolError:
             pass
         return store.digest()
+
+    # -- damaged records and memory -----------------------------------------------------------------------------------
+
+    def arm_damage(self, party: int, table: str, how: str) -> None:
+        self._parties[party].damage = (Table(table.replace("-", "_")), how)
+
+    def damaged(self, party: int) -> Damaged | None:
+        return self._parties[party].damaged
+
+    def _damaged(self, one: _Party, call: Callable[[DeviceLike], object]) -> Damaged | None:
+        """Try the operation on a copy with damaged records, if that was asked for."""
+        if one.damage is None:
+            return None
+        (table, how), one.damage = one.damage, None
+        copy, broken = damaged_copy(one.store.inner, table, how)
+        if not broken:
+            return None
+        application = one.application.copy()
+        setup = self._setup(one, trial=(one.rng.copy(), application))
+
+        def step(store: Store) -> None:
+            with application.listening(), self._variant.patched():
+                call(self._variant.device(self._variant.store(store), setup))
+
+        return attempt(copy, table, broken, step)
+
+    def measure_memory(self, party: int) -> None:
+        self._parties[party].measuring = True
+
+    @contextmanager
+    def _measured(self, one: _Party) -> Iterator[None]:
+        """Note the memory that an operation takes at its peak, if that was asked for."""
+        one.memory = None
+        if not one.measuring:
+            yield
+            return
+        one.measuring = False
+        tracemalloc.start()
+        try:
+            yield
+        finally:
+            one.memory = tracemalloc.get_traced_memory()[1]
+            tracemalloc.stop()
 
     def bundle(self, party: int, *, one_time: bool) -> Bundle:
         made = self._do(party, lambda device: device.prekey_bundle(one_time=one_time))
@@ -333,7 +490,7 @@ class InProcessWorld:
         )
 
     def establish(self, party: int, peer: int, bundle: Bundle) -> None:
-        address = self._address(peer)
+        address = self._talking(party, peer)
 
         def process(device: DeviceLike) -> None:
             given = PreKeyBundle(
@@ -351,28 +508,74 @@ class InProcessWorld:
         self._do(party, process)
 
     def encrypt(self, party: int, peer: int, plaintext: bytes) -> WireMessage:
-        address = self._address(peer)
+        address = self._talking(party, peer)
         message = self._do(party, lambda device: device.encrypt(address, plaintext))
         return WireMessage(TYPE_TO_NAME[message.type], message.serialized)
 
     def decrypt(self, party: int, peer: int, message: WireMessage) -> bytes:
-        address = self._address(peer)
+        address = self._talking(party, peer)
         given = EncryptedMessage(NAME_TO_TYPE[message.kind], message.data)
         return self._do(party, lambda device: device.decrypt(address, given))
 
     def approve(self, party: int, peer: int, identity_key: bytes) -> None:
-        name = self._address(peer).name
+        name = self._talking(party, peer).name
         self._do(party, lambda device: device.trust_identity(name, PublicKey.deserialize(identity_key)))
 
     def _address(self, party: int) -> ProtocolAddress:
         one = self._parties.get(party)
         return ProtocolAddress(PARTIES[party], 1) if one is None else one.address
 
+    # -- upkeep -------------------------------------------------------------------------------------------------------
+
+    def rotate(self, party: int) -> None:
+        self._do(party, lambda device: device.rotate_signed_prekey())
+
+    def maintain(self, party: int) -> bool:
+        return self._do(party, lambda device: device.maintain()).rotated is not None
+
+    def forget(self, party: int, peer: int) -> None:
+        address = self._talking(party, peer)
+        self._do(party, lambda device: device.forget_session(address))
+
+    # -- the application ----------------------------------------------------------------------------------------------
+
+    def arm_callback(self, party: int, callback: str, how: str) -> None:
+        one = self._parties[party]
+        one.application.arm(callback, how)
+        # A policy belongs to a device for life.
+        one.device = self._open(one.store, self._setup(one))
+
+    def told(self, party: int) -> Told:
+        return self._parties[party].application.told()
+
+    def _talking(self, party: int, peer: int) -> ProtocolAddress:
+        """The address of `peer`, to whom a callback of `party` would talk if it called the library now."""
+        one, address = self._parties[party], self._address(peer)
+        one.application.call = lambda how, key: self._from_inside(one, address, how, key)
+        return address
+
+    def _from_inside(self, one: _Party, peer: ProtocolAddress, how: str, key: PublicKey | None) -> WireMessage | None:
+        """What a callback does that calls back into the library; what is refused there ends there."""
+        device = one.device
+        if device is None:
+            return None
+        try:
+            if how == "call-encrypt":
+                message = device.encrypt(peer, b"from inside a callback")
+                return WireMessage(TYPE_TO_NAME[message.type], message.serialized)
+            if how == "call-decrypt":
+                device.decrypt(peer, EncryptedMessage(MessageType.SIGNAL, b""))
+            elif key is not None:
+                device.trust_identity(peer.name, key)
+        except ProtocolError as error:
+            one.texts += _words(error)
+        return None
+
     # -- crashes ------------------------------------------------------------------------------------------------------
 
     def arm_crash(self, party: int, at: int) -> None:
         one = self._parties[party]
-        one.before = (one.store.inner.fork(), one.rng.copy())
+        one.before = (one.store.inner.fork(), one.rng.copy(), one.application.copy())
         one.store.arm(at)
 
     def disarm_crash(self, party: int) -> bool:
@@ -399,19 +602,44 @@ class InProcessWorld:
             kept_session=max(store.kept_session.values(), default=0),
             durable=one.durable,
             work=one.work,
+            rows=store.touched,
+            written=store.written,
+            memory=one.memory,
+            signed_prekeys=tuple(sorted(store.signed_prekeys)),
         )
 
     def secrets(self, party: int) -> Sequence[bytes]:
-        rows = self._parties[party].store.inner.snapshot()
-        found: list[bytes] = [row.value for row in rows[Table.SKIPPED_KEY].values()]
-        for row in rows[Table.SESSION].values():
-            session = decode_session(row.value)
-            found += [session.root_key.data, session.sending.chain_key.data, session.sending.ratchet.private.data]
-            found += [chain.chain_key.data for chain in session.receiving]
-        return [secret for secret in found if len(secret) == 32]
+        store = self._parties[party].store
+        kept = store.inner.snapshot()[Table.SKIPPED_KEY].values()
+        found = [records.decode_message_seed(row.value).data for row in kept]
+        return found + [secret for held in store.secrets.values() for secret in held]
+
+    def texts(self, party: int) -> Sequence[tuple[str, str]]:
+        one = self._parties[party]
+        said, one.texts = one.texts, []
+        heard, one.application.heard = one.application.heard, []
+        said += [("an event", f"{event} {event!r}") for event in heard]
+        said += [("the log", text) for text in one.application.logged]
+        one.application.logged.clear()
+        said.append(("the repr of the device", f"{one.device!r} {vars(one.device) if one.device else None!r}"))
+        for row in one.store.inner.snapshot()[Table.SESSION].values():
+            said.append(("the repr of a session", f"{decode_session(row.value)!r} {row!r}"))
+        return said
+
+    def all_secrets(self, party: int) -> Sequence[bytes]:
+        return list(self._parties[party].store.ever)
 
     def close(self) -> None:
         self._parties.clear()
+
+
+def _words(error: BaseException | None) -> list[tuple[str, str]]:
+    """The texts of an exception and of those that caused it."""
+    said = []
+    while error is not None:
+        said.append(("the text of a refusal", f"{error} {error!r}"))
+        error = error.__cause__ or error.__context__
+    return said
 
 
 class Work:

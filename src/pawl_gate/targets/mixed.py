@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from pawl_gate.targets.base import Bundle, Target, WireMessage, World
+from pawl_gate.targets.base import Bundle, Target, Unable, WireMessage, World
 from pawl_spec.history import Hello, Observation, Observe
 from pawl_spec.trace import PARTIES
 
@@ -33,7 +33,7 @@ class MixedTarget:
             target.close()
 
 
-class MixedWorld:
+class MixedWorld(Unable):
     """Hands each operation to the world in which its actor lives."""
 
     def __init__(self, home: Sequence[World]) -> None:

@@ -1,0 +1,159 @@
+"""The application around a device: its callbacks, which may misbehave once, and what it heard.
+
+What a callback does by itself, without being told to misbehave, is what the policy would do without it.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import cast
+
+from pawl import Decision, Event, IdentityPolicy, PublicKey
+from pawl.identity import CALLBACK_SECONDS, FirstUse, Mismatch
+from pawl_gate.targets.base import Told, WireMessage
+from pawl_spec.history import Question
+
+HANG_SECONDS = 0.25
+"""The limit of a trust question while one is to hang; an honest answer takes a millisecond."""
+
+MOST_SECONDS = 5.0
+"""After this a hanging callback ends by itself, even if nobody releases it."""
+
+
+class ApplicationError(Exception):
+    """What a callback raises that is told to raise."""
+
+
+class Application:
+    """One party's application. `call` does what a callback does that calls back into the library."""
+
+    def __init__(self, *, strict: bool) -> None:
+        self.strict = strict
+        self.armed: dict[str, str] = {}
+        self.asks: set[str] = set()
+        self.call: Callable[[str, PublicKey | None], WireMessage | None] = lambda how, key: None
+        self.heard: list[Event] = []
+        """Events since somebody searched them for secrets."""
+        self.logged: list[str] = []
+        self.hung = False
+        """A trust question has hung, and the policy is to be made anew."""
+        self._now = Told()
+        self._released = threading.Event()
+
+    def copy(self) -> Application:
+        """An application that will decide as this one would, for a trial beside the real thing; it calls nobody."""
+        twin = Application(strict=self.strict)
+        twin.armed, twin.asks = dict(self.armed), set(self.asks)
+        return twin
+
+    def arm(self, callback: str, how: str) -> None:
+        """Let the next callback of that name behave so."""
+        self.armed[callback] = how
+        self.asks.add(callback)
+
+    def policy(self) -> IdentityPolicy:
+        """The identity policy, with the callbacks that there are."""
+        hangs = "hang" in (self.armed.get("first-use"), self.armed.get("mismatch"))
+        return IdentityPolicy(
+            trust_on_first_use=not self.strict,
+            # What they answer may be nonsense, which the types do not allow.
+            on_first_use=cast(FirstUse, self._first_use) if "first-use" in self.asks else None,
+            on_mismatch=cast(Mismatch, self._mismatch) if "mismatch" in self.asks else None,
+            callback_seconds=HANG_SECONDS if hangs else CALLBACK_SECONDS,
+        )
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """While an operation runs: forget what was heard before, catch the log, let go of what hangs at the end."""
+        self._now = Told()
+        self._released.clear()
+        if "event" not in self.armed:
+            try:
+                yield
+            finally:
+                self._released.set()
+            return
+        log, handler = logging.getLogger("pawl"), _Kept(self.logged)
+        log.addHandler(handler)
+        try:
+            yield
+        finally:
+            self._released.set()
+            log.removeHandler(handler)
+
+    def told(self) -> Told:
+        """What was heard and done since it was last asked for."""
+        told, self._now = self._now, Told()
+        return told
+
+    # -- callbacks ----------------------------------------------------------------------------------------------------
+
+    def _first_use(self, name: str, key: PublicKey) -> object:
+        self._asked("first-use", name, key)
+        how = self._strike("first-use", key)
+        return not self.strict if how is None else _answer(how, yes=True)
+
+    def _mismatch(self, name: str, pinned: PublicKey, key: PublicKey) -> object:
+        del pinned
+        self._asked("mismatch", name, key)
+        how = self._strike("mismatch", key)
+        return Decision.REJECT if how is None else _answer(how, yes=Decision.REPLACE)
+
+    def on_event(self, event: Event) -> object:
+        """The callback for events."""
+        self.heard.append(event)
+        self._note(events=(*self._now.events, event.name))
+        return self._strike("event", None)
+
+    def _asked(self, callback: str, name: str, key: PublicKey) -> None:
+        self._note(asked=(*self._now.asked, Question(callback, name, key.data.hex())))
+
+    def _strike(self, callback: str, key: PublicKey | None) -> str | None:
+        """Do what the callback was told to do once, if it was."""
+        how = self.armed.pop(callback, None)
+        if how is None:
+            return None
+        self._note(struck=f"{callback}: {how}")
+        if how == "raise":
+            raise ApplicationError("the application is broken")
+        if how == "hang" and callback != "event":
+            self.hung = True
+            self._released.wait(MOST_SECONDS)
+        if how.startswith("call-"):
+            sent = self.call(how, key)
+            if sent is not None:
+                self._note(inside=(*self._now.inside, sent))
+        return how
+
+    def _note(self, **more: object) -> None:
+        now = self._now
+        fields = {"events": now.events, "asked": now.asked, "struck": now.struck, "inside": now.inside}
+        self._now = Told(**{**fields, **more})  # type: ignore[arg-type]
+
+
+def _answer(how: str, *, yes: object) -> object:
+    """What a trust question gets for an answer; `yes` is the plain one."""
+    match how:
+        case "approve":
+            return True
+        case "reject":
+            return False if yes is True else Decision.REJECT
+        case "replace":
+            return Decision.REPLACE
+        case "nonsense":
+            return "yes"
+        case _:
+            return yes
+
+
+class _Kept(logging.Handler):
+    def __init__(self, texts: list[str]) -> None:
+        super().__init__()
+        self._texts = texts
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep what was logged."""
+        self._texts.append(record.getMessage())
