@@ -24,7 +24,7 @@ from pawl import (
 )
 from pawl.crypto import xeddsa
 from pawl.crypto.keys import PublicKey
-from pawl.errors import DuplicateMessage, UntrustedIdentity
+from pawl.errors import BadMac, DuplicateMessage, UntrustedIdentity
 from pawl.storage.contract import Row, Store, Table, Transaction
 from pawl.wire.messages import decode_prekey_message
 from pawl_gate.targets.inprocess import DeviceLike, InProcessTarget, Setup, Variant
@@ -496,3 +496,134 @@ class HalfWritten(Variant):
     def store(self, durable: Store) -> Store:
         """A store without transactions."""
         return PiecemealStore(durable)
+
+
+# -- what outlives its time, costs more with age, or says too much -----------------------------------------------------
+
+
+def _never(*_: object) -> bool:
+    """A time that never comes."""
+    return False
+
+
+@control("signed-prekey-for-ever", "KEY-07")
+class SignedPreKeyForEver(Patched):
+    """A superseded signed prekey never expires."""
+
+    patches = (("pawl.session.prekeys._is_expired", _never),)
+
+
+@control("chains-kept", "KEY-04")
+class ChainsKept(Patched):
+    """Receiving chains are kept far beyond the stated bound."""
+
+    patches = (
+        ("pawl.session.double_ratchet.MAX_RECEIVING_CHAINS", 50),
+        ("pawl.wire.records.MAX_RECEIVING_CHAINS", 50),
+    )
+
+
+class _SaysItsKey(Wrapped):
+    def decrypt(self, peer: ProtocolAddress, message: EncryptedMessage) -> bytes:
+        try:
+            return super().decrypt(peer, message)
+        except BadMac as error:
+            raise BadMac(f"{error}: {self.inner._identity.private.data.hex()}") from None
+
+
+@control("secret-in-a-refusal", "KEY-06")
+class SecretInARefusal(WrappedVariant):
+    """The text of a refusal holds the identity's private key, for debugging."""
+
+    wrapper = _SaysItsKey
+
+
+class _ReadsAllKeptKeys(PassingTransaction):
+    def get(self, table: Table, key: bytes) -> Row | None:
+        if table is Table.SESSION:
+            super().scan(Table.SKIPPED_KEY, b"")
+        return super().get(table, key)
+
+
+@control("kept-keys-all-read", "BND-03")
+class KeptKeysAllRead(Variant):
+    """Each message reads all kept keys of the store."""
+
+    def store(self, durable: Store) -> Store:
+        """A store whose sessions come with every kept key."""
+        return PassingStore(durable, _ReadsAllKeptKeys)
+
+
+class _TakesZeroForNone(Wrapped):
+    def decrypt(self, peer: ProtocolAddress, message: EncryptedMessage) -> bytes:
+        data = message.serialized
+        if message.type is MessageType.PREKEY and data[-2:] == b"\x08\x00":
+            # Fields come in any order: here the id is the last one.
+            message = EncryptedMessage(message.type, data[:-2])
+        return super().decrypt(peer, message)
+
+
+@control("zero-taken-for-none", "IDC-09")
+class ZeroTakenForNone(WrappedVariant):
+    """A message that names the one-time prekey 0 is read as naming none, although nobody asked for that."""
+
+    wrapper = _TakesZeroForNone
+
+
+class _AllocatesFirst(Wrapped):
+    def decrypt(self, peer: ProtocolAddress, message: EncryptedMessage) -> bytes:
+        room = bytearray(4 * 1024 * 1024)
+        del room
+        return super().decrypt(peer, message)
+
+
+@control("allocated-first", "PAR-03")
+class AllocatedFirst(WrappedVariant):
+    """Room is made for the largest message before the message is looked at."""
+
+    wrapper = _AllocatesFirst
+
+
+def _unguarded(what: str, callback: Callable[..., object], arguments: tuple[object, ...], seconds: object) -> object:
+    """A question without a guard."""
+    return callback(*arguments)
+
+
+@control("callback-unguarded", "IDC-10")
+class CallbackUnguarded(Patched):
+    """What a callback of the application raises comes out as it is."""
+
+    patches = (("pawl.identity._ask", _unguarded),)
+
+
+@control("asked-under-another-name", "IDC-07")
+class AskedUnderAnotherName(Variant):
+    """A trust question names the address, not the name that its identity is pinned under."""
+
+    def device(self, store: Store, setup: Setup) -> DeviceLike:
+        """A device whose questions are about "name.1"."""
+        first = setup.policy.on_first_use
+        if first is not None:
+            setup = replace(setup, policy=replace(setup.policy, on_first_use=lambda name, key: first(name + ".1", key)))
+        return super().device(store, setup)
+
+
+class _TakesDamageForAbsence(PassingTransaction):
+    def get(self, table: Table, key: bytes) -> Row | None:
+        row = super().get(table, key)
+        if table is Table.IDENTITY and row is not None and len(row.value) != IDENTITY_BYTES:
+            return None
+        return row
+
+
+IDENTITY_BYTES = 34
+"""Bytes of the record of a pinned identity."""
+
+
+@control("damage-taken-for-absence", "PAR-05")
+class DamageTakenForAbsence(Variant):
+    """A damaged record of a pinned identity is taken for none."""
+
+    def store(self, durable: Store) -> Store:
+        """A store that hides what it cannot read."""
+        return PassingStore(durable, _TakesDamageForAbsence)

@@ -21,6 +21,7 @@ SEND = op(Kind.SEND, actor=ALICE, peer=BOB)
 ANSWER = op(Kind.SEND, actor=BOB, peer=ALICE)
 DELIVER = op(Kind.DELIVER)
 LAST = op(Kind.DELIVER, index=1)
+LOOK = op(Kind.INSPECT, actor=BOB)
 TALKED = (MEET, SEND, DELIVER, ANSWER, DELIVER)
 
 
@@ -44,6 +45,15 @@ TRACES = {
     "prekey-kept": Trace((MEET, SEND, DELIVER)),
     # A refused message writes nothing: what comes next finds nothing to commit late.
     "committed-late": Trace((*TALKED, SEND, tamper(2, "mac"), ANSWER)),
+    "signed-prekey-for-ever": Trace((MEET, SEND, op(Kind.ROTATE, actor=BOB), op(Kind.CLOCK, days=31), DELIVER)),
+    "chains-kept": Trace((*TALKED, op(Kind.INSPECT, actor=BOB), *(SEND, DELIVER, ANSWER, DELIVER) * 7, LOOK)),
+    "secret-in-a-refusal": Trace((*TALKED, SEND, tamper(2, "mac"), LOOK)),
+    "kept-keys-all-read": Trace((*TALKED, *(SEND,) * 60, LAST, op(Kind.DELIVER, index=58), DELIVER, SEND)),
+    "zero-taken-for-none": Trace((op(Kind.ESTABLISH, actor=ALICE, peer=BOB), SEND, tamper(0, "prekey-id-zero"))),
+    "allocated-first": Trace((op(Kind.INJECT, to=BOB, sender=ALICE),)),
+    "callback-unguarded": Trace((op(Kind.CALLBACK, actor=ALICE, callback=0, how=3), MEET)),
+    "asked-under-another-name": Trace((op(Kind.CALLBACK, actor=ALICE), MEET)),
+    "damage-taken-for-absence": Trace((*TALKED, op(Kind.DAMAGE, actor=ALICE, table=1, how=1), MEET)),
     "half-written": Trace((MEET, SEND, op(Kind.CRASH, actor=BOB, at=8), DELIVER)),
 }
 """For each control the shortest trace that shows its fault, closing part left out."""
@@ -108,6 +118,10 @@ def test_a_control_without_a_fault_is_the_reference(reference: InProcessTarget) 
 
 
 ALSO = {
+    # More chains than may be there.
+    "chains-kept": {"BND-02"},
+    # The exception is one that no refusal is.
+    "callback-unguarded": {"PAR-01"},
     # The state that was not durable becomes so in the next operation, which here is refused.
     "committed-late": {"CTR-05"},
     # The plaintext comes from memory: nothing is stored when it is handed out once more.

@@ -424,7 +424,8 @@ class InProcessWorld(Unable):
         if one.before is None:
             return None
         memory, rng, application = one.before
-        store = ObservedStore(memory)
+        with self._variant.patched():
+            store = ObservedStore(memory)
         setup = self._setup(one, trial=(rng, application))
         try:
             with application.listening(), self._variant.patched():
@@ -622,8 +623,9 @@ class InProcessWorld(Unable):
         said += [("the log", text) for text in one.application.logged]
         one.application.logged.clear()
         said.append(("the repr of the device", f"{one.device!r} {vars(one.device) if one.device else None!r}"))
-        for row in one.store.inner.snapshot()[Table.SESSION].values():
-            said.append(("the repr of a session", f"{decode_session(row.value)!r} {row!r}"))
+        with self._variant.patched():
+            for row in one.store.inner.snapshot()[Table.SESSION].values():
+                said.append(("the repr of a session", f"{decode_session(row.value)!r} {row!r}"))
         return said
 
     def all_secrets(self, party: int) -> Sequence[bytes]:
