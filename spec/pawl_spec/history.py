@@ -210,6 +210,9 @@ class Event:
     """Maintenance made a new signed prekey."""
     held: tuple[int, ...] | None = None
     """Secrets in the actor's session state, numbered by value in the order in which they were first seen there."""
+    reads: tuple[int, ...] | None = None
+    """Handles of all recorded messages that the attacker could read with the whole states that it took; None: it did
+    not search, or the search was too long."""
     leaks: tuple[str, ...] | None = None
     """Where a secret was found in the texts that the target handed out since the last search; None: not searched."""
     damaged: Damaged | None = None

@@ -178,6 +178,8 @@ class Kind(Enum):
     CALLBACK = (21, (("actor", 3), ("callback", len(CALLBACKS)), ("how", len(ANSWERS))))
     COMPATIBILITY = (22, (("actor", 3), ("option", len(OPTIONS))))
     DAMAGE = (23, (("actor", 3), ("table", len(TABLES)), ("how", len(DAMAGES))))
+    COMPROMISE = (24, (("actor", 3),))
+    ATTACK = (25, ())
 
     def __init__(self, opcode: int, operands: tuple[tuple[str, int], ...]) -> None:
         self.opcode = opcode

@@ -319,8 +319,11 @@ def sentence(event: Event) -> str:
         case Kind.CRASH:
             return _ended(event, f"{actor} is to crash at store step {op['at']} of what it does next")
         case Kind.INSPECT:
-            readable = ", ".join(f"m{handle}" for handle in event.readable or ())
-            return _ended(event, f"the attacker takes {actor}'s session state and reads {readable or 'nothing'}")
+            return _ended(event, f"the attacker takes {actor}'s session state and reads {_names(event.readable)}")
+        case Kind.COMPROMISE:
+            return _ended(event, f"the attacker takes all that {actor} has stored and reads {_names(event.reads)}")
+        case Kind.ATTACK:
+            return _ended(event, f"the attacker tries all that it took and reads {_names(event.reads)}")
         case Kind.CLOCK:
             return f"{op['days']} days pass"
         case Kind.ROTATE:
@@ -349,6 +352,10 @@ def _reads(event: Event) -> str:
     if event.plaintext is None or event.plaintext == event.message:
         return "reads it"
     return "reads what nobody sent" if event.plaintext < 0 else f"reads m{event.plaintext}"
+
+
+def _names(handles: tuple[int, ...] | None) -> str:
+    return ", ".join(f"m{handle}" for handle in handles or ()) or "nothing"
 
 
 def _ended(event: Event, text: str, done: str = "") -> str:

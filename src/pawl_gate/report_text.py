@@ -17,9 +17,9 @@ from pawl_gate.expect import Expected
 from pawl_gate.verify import Exit, Found, Report, unsupported
 from pawl_gate.visible import visible
 from pawl_spec.history import Hello, History
-from pawl_spec.invariants import INVARIANTS
+from pawl_spec.invariants import INVARIANTS, secrecy
 from pawl_spec.judge import Broken, Verdict
-from pawl_spec.registry import THREATS, Invariant
+from pawl_spec.registry import THREATS, Invariant, Story
 
 WIDTH: Final = 100
 """Columns of running text; charts may be wider."""
@@ -305,13 +305,19 @@ def replay_text(history: History, broken: Iterable[Broken], checked: Counter[str
         head = f"{name_of_target} holds on {name}: {len(checked)} invariants were checked"
         if not checked:
             head = f"{name_of_target}: nothing was judged on {name}; no operation had anything to act on"
-        return f"{head}\n\n{chart(history)}"
+        return f"{head}\n\n{chart(history)}{_lost(history)}"
     ids = ", ".join(one.invariant.id for one in broken)
     parts = [f"{name_of_target} does not hold on {name}: {ids}\n"]
     for one in broken:
         drawn = chart(history, broken=one.violation)
         parts.append(_claim(one.invariant) + "\n\n" + textwrap.indent(drawn, "  "))
     return "\n".join(parts)
+
+
+def _lost(history: History) -> str:
+    """What an attacker who took states reads, in the words of the model; nothing if none was taken."""
+    said = secrecy.lost(Story(history))
+    return "\nWhat the model says is lost to the attacker:\n" + "".join(f"  {line}\n" for line in said) if said else ""
 
 
 def replay_document(history: History, broken: Iterable[Broken], checked: Counter[str], code: Exit) -> dict[str, Any]:

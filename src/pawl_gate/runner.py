@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from pawl_gate.attacker import Recorded, forge, junk, readable, tamper
+from pawl_gate.attacker import ATTACKER, Recorded, forge, junk, readable, tamper
 from pawl_gate.leaks import leaked
 from pawl_gate.targets.base import (
     Bundle,
@@ -17,11 +17,13 @@ from pawl_gate.targets.base import (
     Misbehaved,
     Refused,
     SimulatedCrash,
+    Stolen,
     Target,
     TargetCrashed,
     TargetHung,
     WireMessage,
 )
+from pawl_gate.thief import Intercepted, steal_and_read
 from pawl_gate.wire_view import claimed_identity, header, inner_data, is_canonical
 from pawl_spec.history import Event, Header, History, Observation, Observe, Outcome
 from pawl_spec.trace import (
@@ -86,6 +88,9 @@ class Run:
         self._armed: dict[int, int] = {}
         self._damage: dict[int, tuple[str, str]] = {}
         self._secrets: dict[bytes, int] = {}
+        self._names: dict[int, list[bytes]] = {}
+        self._stolen: list[Stolen] = []
+        self._intercepted: list[Intercepted] = []
         self._hears = bool(self._can & {"events", "callbacks"})
         self._over = False
 
@@ -130,6 +135,8 @@ class Run:
             self._talk(one, other)
         for party in sorted(self._identities):
             self.step(op(Kind.INSPECT, actor=party))
+        if self._stolen:
+            self.step(op(Kind.ATTACK))
 
     def _talk(self, one: int, other: int) -> None:
         for _ in range(ROUNDS):
@@ -210,9 +217,9 @@ class Run:
                 self.history.trace = replace(self.history.trace, strict=self.history.trace.strict & ~(1 << party))
                 trust = True
             name = PARTIES[party]
-            self._identities[party] = self._world.create(
-                party, name=name, device_id=DEVICE_ID, trust_on_first_use=trust
-            )
+            key = self._world.create(party, name=name, device_id=DEVICE_ID, trust_on_first_use=trust)
+            self._identities[party] = key
+            self._names[party] = [key]
 
     # -- bundles ------------------------------------------------------------------------------------------------------
 
@@ -262,12 +269,35 @@ class Run:
         self._texts[text] = handle
         self._flight.append(handle)
         self._record(handle, message, actor, peer)
+        self._intercept(handle, message, text, seen)
         return replace(event, message=handle, header=seen, canonical=is_canonical(message))
 
     def _record(self, handle: int, message: WireMessage, actor: int, peer: int) -> None:
         if self._hello.level >= Observe.STATE:
             sender, receiver = self._identities[actor], self._identities[peer]
             self._recorded.append(Recorded(handle, inner_data(message), sender, receiver))
+
+    def _intercept(self, handle: int, message: WireMessage, text: bytes, seen: Header) -> None:
+        """The attacker records the message; it does not know under which identities the two know each other."""
+        if "compromise" not in self._can:
+            return
+        actor, peer = self._routes[handle]
+        mine = ATTACKER.public.serialize()
+        self._intercepted.append(
+            Intercepted(
+                handle=handle,
+                sender=actor,
+                receiver=peer,
+                wire=message,
+                signal=inner_data(message),
+                text=text,
+                ratchet=bytes.fromhex(seen.ratchet_key)[-32:],
+                counter=seen.counter,
+                base=None if seen.base_key is None else bytes.fromhex(seen.base_key)[-32:],
+                identity=None if seen.identity_key is None else bytes.fromhex(seen.identity_key)[-32:],
+                names=tuple((self._identities[actor], other) for other in (*self._names[peer], mine)),
+            )
+        )
 
     def _burst(self, event: Event) -> Event:
         """Many messages that the network loses at once."""
@@ -379,6 +409,20 @@ class Run:
             event, outcome=Outcome.DONE, actor=actor, readable=readable(secrets, mine), held=held, leaks=leaks
         )
 
+    def _compromise(self, event: Event) -> Event:
+        """The attacker takes a copy of all that a party has stored, and tries it on all that it recorded."""
+        actor = event.op["actor"]
+        if "compromise" not in self._can or self._hello.level < Observe.STATE or actor not in self._identities:
+            return event
+        self._stolen.append(self._world.steal(actor))
+        return self._attack(replace(event, actor=actor, after=self._observe(actor)))
+
+    def _attack(self, event: Event) -> Event:
+        """The attacker tries all that it took on all that it recorded."""
+        if not self._stolen:
+            return event
+        return replace(event, outcome=Outcome.DONE, reads=steal_and_read(self._stolen, self._intercepted))
+
     # -- parties ------------------------------------------------------------------------------------------------------
 
     def _reinstall(self, event: Event) -> Event:
@@ -388,6 +432,7 @@ class Run:
         event, key = self._attempt(event, actor, lambda: self._world.reinstall(actor))
         if key is not None:
             self._identities[actor] = key
+            self._names[actor].append(key)
         return event
 
     def _approve(self, event: Event) -> Event:
@@ -503,6 +548,8 @@ HANDLERS: dict[Kind, Callable[[Run, Event], Event]] = {
     Kind.CALLBACK: Run._callback,
     Kind.COMPATIBILITY: Run._compatibility,
     Kind.DAMAGE: Run._damage_next,
+    Kind.COMPROMISE: Run._compromise,
+    Kind.ATTACK: Run._attack,
 }
 
 

@@ -22,6 +22,8 @@ ANSWER = op(Kind.SEND, actor=BOB, peer=ALICE)
 DELIVER = op(Kind.DELIVER)
 LAST = op(Kind.DELIVER, index=1)
 LOOK = op(Kind.INSPECT, actor=BOB)
+STEAL = op(Kind.COMPROMISE, actor=BOB)
+ATTACK = op(Kind.ATTACK)
 TALKED = (MEET, SEND, DELIVER, ANSWER, DELIVER)
 
 
@@ -54,6 +56,12 @@ TRACES = {
     "callback-unguarded": Trace((op(Kind.CALLBACK, actor=ALICE, callback=0, how=3), MEET)),
     "asked-under-another-name": Trace((op(Kind.CALLBACK, actor=ALICE), MEET)),
     "damage-taken-for-absence": Trace((*TALKED, op(Kind.DAMAGE, actor=ALICE, table=1, how=1), MEET)),
+    "former-session-kept": Trace((*TALKED, SEND, DELIVER, STEAL)),
+    "used-key-moved": Trace((*TALKED, SEND, SEND, LAST, DELIVER, STEAL)),
+    "used-prekey-moved": Trace((MEET, SEND, DELIVER, STEAL)),
+    "root-not-mixed": Trace((*TALKED, ANSWER, DELIVER, STEAL)),
+    "ratchet-key-derived": Trace((*TALKED, STEAL, SEND, DELIVER, ANSWER, DELIVER, SEND, ATTACK)),
+    "ratchet-key-guessable": Trace((*TALKED, STEAL, SEND, DELIVER, ANSWER, DELIVER, SEND, ATTACK)),
     "half-written": Trace((MEET, SEND, op(Kind.CRASH, actor=BOB, at=8), DELIVER)),
 }
 """For each control the shortest trace that shows its fault, closing part left out."""

@@ -41,7 +41,7 @@ PLAIN = Profile()
 ABLE = frozenset(
     {
         *("reinstall", "approve", "strict-identity", "restart", "crash", "work", "deterministic", "rows", "memory"),
-        *("clock", "rotate", "forget", "callbacks", "compatibility", "damage", "events", "texts"),
+        *("clock", "rotate", "forget", "callbacks", "compatibility", "damage", "events", "texts", "compromise"),
     }
 )
 
@@ -154,6 +154,17 @@ class Tale:
         event = self._event(op(Kind.INSPECT, actor=actor), actor)
         secrets = None if held is None else tuple(held)
         return self._add(replace(event, readable=readable, held=secrets), changes=False, **how)
+
+    def compromise(self, actor: int, *reads: int, gave_up: bool = False) -> Tale:
+        """The attacker takes all that `actor` has stored, and reads these messages with all that it took."""
+        event = self._event(op(Kind.COMPROMISE, actor=actor), actor)
+        return self._add(replace(event, reads=None if gave_up else reads), changes=False)
+
+    def attack(self, *reads: int) -> Tale:
+        """The attacker reads these messages with all that it took."""
+        self.history.events.append(Event(len(self.history.events), Op(Kind.ATTACK), Outcome.DONE, reads=reads))
+        self.expect = self._model.feed(self.last)
+        return self
 
     def clock(self, days: int) -> Tale:
         """Days pass."""

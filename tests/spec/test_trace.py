@@ -70,6 +70,8 @@ OPCODES_1 = {
     "callback": (21, {"actor": 1, "callback": 1, "how": 1}),
     "compatibility": (22, {"actor": 1, "option": 1}),
     "damage": (23, {"actor": 1, "table": 1, "how": 1}),
+    "compromise": (24, {"actor": 1}),
+    "attack": (25, {}),
 }
 """Format 1: opcode, and the width in bytes of each operand, in order. Nothing here may ever change; new ones follow."""
 
@@ -157,7 +159,7 @@ BYTES_1 = (
     "01 05 0102"  # version 1, alice and carol strict, seed 258
     " 01 00 01 01  02 01 02 07  03 ff  04 02  05 03  06 04  07 05 02 09  08 06 02 01  09 01 00 04 ff"
     " 0a 02 00 09  0b 02  0c 00 02  0d 01  0e 01 0f  0f 00  10 02 01 01 2c  00"
-    " 11 1f  12 01  13 01  14 00 01  15 00 01 03  16 01 02  17 00 03 01"
+    " 11 1f  12 01  13 01  14 00 01  15 00 01 03  16 01 02  17 00 03 01  18 02  19"
 )
 """A trace with every operation, by hand."""
 
@@ -186,7 +188,9 @@ JSON_1 = """
   {"op": "forget", "actor": "alice", "peer": "bob"},
   {"op": "callback", "actor": "alice", "callback": "mismatch", "how": "raise"},
   {"op": "compatibility", "actor": "bob", "option": "untyped-keys"},
-  {"op": "damage", "actor": "alice", "table": "session", "how": "truncate"}
+  {"op": "damage", "actor": "alice", "table": "session", "how": "truncate"},
+  {"op": "compromise", "actor": "carol"},
+  {"op": "attack"}
 ]}
 """
 """The same trace in the archive form."""
@@ -522,6 +526,8 @@ def test_operations_for_people() -> None:
         "callback(alice, mismatch, raise)",
         "compatibility(bob, untyped-keys)",
         "damage(alice, session, truncate)",
+        "compromise(carol)",
+        "attack()",
     ]
 
 

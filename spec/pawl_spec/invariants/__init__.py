@@ -9,6 +9,7 @@ from pawl_spec.invariants import (
     keys,
     parsing,
     pending,
+    secrecy,
 )
 from pawl_spec.registry import REGISTRY, Invariant
 
@@ -25,4 +26,5 @@ __all__ = [
     "keys",
     "parsing",
     "pending",
+    "secrecy",
 ]

@@ -5,14 +5,11 @@ from __future__ import annotations
 from pawl_spec.registry import not_yet_judged
 
 STORES = "needs storage faults and several writers"
-MODEL = "needs the model's knowledge of a compromised state"
 GROUPS = "sender keys are not built yet"
 WORKERS = "the worker pool is not built yet"
 
 for id_, threat, claim, why in (
     ("KEY-05", "T-KEYS", "A deleted secret is not in the store's bytes after a checkpoint.", STORES),
-    ("SEC-01", "T-KEYS", "A state taken at time t decrypts nothing from before t but what the model says.", MODEL),
-    ("SEC-02", "T-KEYS", "A state taken at time t decrypts nothing from the message on that the model names.", MODEL),
     ("ATM-03", "T-DESYNC", "An adapter without transactions is refused by default.", STORES),
     ("ATM-04", "T-DESYNC", "Of two writers of one session one wins and the other is told.", STORES),
     ("ATM-05", "T-DESYNC", "A rollback leaves the store as it was.", STORES),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pawl_spec.model.knowledge import Healed
 from pawl_spec.model.terms import Refusal, Term
 
 PARSE_REFUSALS = frozenset({"malformed-message", "unknown-version", "message-too-large", "invalid-key"})
@@ -47,6 +48,12 @@ class Expect:
     """Message keys to keep or to push out, and sessions to try beside the first: what a message may cost more."""
     oldest: int | None = None
     """Of an inspection: the step before which no secret that the session state still holds was made."""
+    reads: frozenset[int] | None = None
+    """Of the attacker's search: the recorded messages that it can read with all that it took."""
+    since: int = 0
+    """Of the attacker's search: messages with this handle or a later one were sent after a state was last taken."""
+    healed: tuple[Healed, ...] = ()
+    """Of the attacker's search: from which message on a session is safe again."""
     signed_prekeys: int | None = None
     """How many signed prekeys may be held when this is done."""
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pawl_spec.history import Event, History, Limits, Outcome
 from pawl_spec.model.bundles import establish
 from pawl_spec.model.expect import Expect
+from pawl_spec.model.knowledge import healing
 from pawl_spec.model.receiving import deliver, inject
 from pawl_spec.model.sending import burst, send
 from pawl_spec.model.state import Party, SignedPreKey
@@ -104,6 +105,24 @@ def inspect(world: World, event: Event) -> Expect:
     return Expect(None, oldest=oldest)
 
 
+def compromise(world: World, event: Event) -> Expect:
+    """The attacker takes a copy of everything that the party has stored, then tries it on all that it recorded."""
+    if event.outcome is Outcome.DONE:
+        party = world.parties[event.op["actor"]]
+        # Whether the first signed prekey is made at once or when it is first asked for is the target's affair.
+        unmade = event.after is not None and event.after.signed_prekeys == ()
+        taken = replace(party, signed_prekeys=[]) if unmade else party
+        world.knowledge = world.knowledge.take(world.terms, taken, len(world.messages))
+    return attack(world, event)
+
+
+def attack(world: World, event: Event) -> Expect:
+    """The attacker tries all that it took on all that it recorded."""
+    since = world.knowledge.recorded
+    reads = world.knowledge.reads(world.terms, world.messages)
+    return Expect(None, reads=reads, since=since, healed=healing(world.messages, reads, since))
+
+
 OPERATIONS: dict[Kind, Follow] = {
     Kind.ESTABLISH: establish,
     Kind.FORGE_BUNDLE: establish,
@@ -124,6 +143,8 @@ OPERATIONS: dict[Kind, Follow] = {
     Kind.FORGET: forget,
     Kind.CALLBACK: callback,
     Kind.COMPATIBILITY: compatibility,
+    Kind.COMPROMISE: compromise,
+    Kind.ATTACK: attack,
 }
 """The operations that the model has something to say about."""
 

@@ -76,5 +76,7 @@ def _message(world: World, event: Event, session: Session, header: SentHeader) -
         sender=actor,
         receiver=peer,
         outer=outer,
+        key=key,
+        session=session.base,
     )
     return replace(message, mac=world.ratchet.mac(key, sender, session.remote, message))

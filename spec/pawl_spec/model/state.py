@@ -68,6 +68,10 @@ class Message:
     sender: int
     receiver: int
     outer: Outer | None
+    key: Term
+    """Its message key."""
+    session: Term
+    """The base key of the session on which it was sent."""
     outer_version: int = 0x33
     defect: tuple[frozenset[str], str] | None = None
     lenient: bool = False

@@ -6,6 +6,8 @@ term back to its parts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 Term = int
 """Terms are numbered: equal numbers, equal terms."""
 
@@ -18,10 +20,22 @@ class Terms:
 
     def __init__(self) -> None:
         self._table: dict[tuple[object, ...], Term] = {}
+        self._parts: list[tuple[object, ...]] = []
 
     def __call__(self, *parts: object) -> Term:
         """The term of these parts."""
-        return self._table.setdefault(parts, len(self._table))
+        term = self._table.setdefault(parts, len(self._parts))
+        if term == len(self._parts):
+            self._parts.append(parts)
+        return term
+
+    def parts(self, term: Term) -> tuple[object, ...]:
+        """What a term was made of, for whoever follows derivations; no computation of the protocol does this."""
+        return self._parts[term]
+
+    def all(self) -> Sequence[tuple[object, ...]]:
+        """The parts of every term, by number: a term's parts have smaller numbers than the term."""
+        return self._parts
 
     def fresh(self, what: str) -> Term:
         """A term that nothing else can equal: a new key pair, named by its public half."""

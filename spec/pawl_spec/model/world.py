@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from pawl_spec.history import Event, Hello, Limits, Outcome, Profile
+from pawl_spec.model.knowledge import Knowledge
 from pawl_spec.model.ratchet import Ratchet
 from pawl_spec.model.state import Message, Party, Session, SignedPreKey
 from pawl_spec.model.terms import Refusal, Term, Terms
@@ -24,6 +25,7 @@ class World:
         self.delivered: set[int] = set()
         """Handles of the messages whose plaintext was handed out."""
         self.attacker: Term = self.terms.fresh("attacker")
+        self.knowledge = Knowledge(private=frozenset({self.attacker}))
         self.now = 0
         """Seconds since the world began."""
         self.diverged = False

@@ -262,7 +262,7 @@ class SessionMachine(RuleBasedStateMachine):
             self.step(armed)
             self.step(op(Kind.DELIVER, index=(self.waiting - 1) % 256))
 
-    @rule(operation=OPERATIONS[Kind.INSPECT] | OPERATIONS[Kind.RESTART])
+    @rule(operation=OPERATIONS[Kind.INSPECT] | OPERATIONS[Kind.RESTART] | OPERATIONS[Kind.COMPROMISE])
     def look(self, operation: Op) -> None:
         """The attacker copies a state, or a party starts again."""
         self.step(operation)

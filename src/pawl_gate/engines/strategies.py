@@ -103,6 +103,8 @@ OPERATIONS: dict[Kind, SearchStrategy[Op]] = {
     Kind.DAMAGE: _other(
         Kind.DAMAGE, actor=parties(), table=st.integers(0, len(TABLES) - 1), how=st.integers(0, len(DAMAGES) - 1)
     ),
+    Kind.COMPROMISE: _other(Kind.COMPROMISE, actor=parties()),
+    Kind.ATTACK: st.just(Op(Kind.ATTACK)),
 }
 """A strategy for each kind of operation that does something."""
 

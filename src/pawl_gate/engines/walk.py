@@ -282,6 +282,14 @@ class Walk:
         """The attacker takes a copy of a party's state."""
         self.add(Kind.INSPECT, self.pair()[0])
 
+    def steal(self) -> None:
+        """The attacker takes all that a party has stored; what is said next tells whether the session heals."""
+        one, _ = self.pair()
+        self.add(Kind.COMPROMISE, one)
+        if self.chance(0.6):
+            self.ping_pong()
+            self.add(Kind.ATTACK)
+
     def burst(self) -> None:
         """Many messages at once, of which only what follows arrives."""
         pair = self.pair()
@@ -372,6 +380,7 @@ SCENES: dict[Callable[[Walk], None], tuple[int, int, int, int]] = {
     Walk.restart: (2, 1, 2, 4),
     Walk.crash: (1, 1, 2, 16),
     Walk.inspect: (4, 3, 3, 3),
+    Walk.steal: (2, 1, 2, 1),
     Walk.burst: (2, 1, 1, 1),
     Walk.time: (1, 0, 1, 0),
     Walk.upkeep: (1, 1, 3, 1),

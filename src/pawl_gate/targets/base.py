@@ -7,7 +7,8 @@ that crosses this boundary is bytes, numbers and names, so that a foreign implem
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
@@ -34,6 +35,36 @@ class Bundle:
     signature: bytes
     prekey_id: int | None
     prekey: bytes | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChainKey:
+    """A chain key in a stolen row: the ratchet key (32 bytes) that names its chain, and the counter it is due for."""
+
+    ratchet: bytes
+    counter: int
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Stolen:
+    """A copy of everything that one party has stored. Of the lists of bytes, every entry has 32."""
+
+    party: int
+    words: tuple[bytes, ...]
+    """Whatever in any row may be a key."""
+    identities: tuple[bytes, ...]
+    """Whatever may be the identity's private key; so too the next two."""
+    signed_prekeys: tuple[bytes, ...]
+    prekeys: tuple[bytes, ...]
+    ratchets: tuple[bytes, ...]
+    """Private ratchet keys of sessions."""
+    roots: tuple[bytes, ...]
+    chains: tuple[ChainKey, ...]
+    fork: Callable[[], Callable[[int, WireMessage], bytes | None]]
+    """A device over a copy of the state, with the attacker's own randomness: reads a message of a peer, or refuses."""
+    as_implemented: Callable[[], AbstractContextManager[object]]
+    """The attacker knows the implementation, with whatever is changed in it."""
 
 
 class Refused(Exception):
@@ -161,6 +192,9 @@ class World(Protocol):
     def all_secrets(self, party: int) -> Sequence[bytes]:
         """Every secret that the party ever stored. Needs "texts"."""
 
+    def steal(self, party: int) -> Stolen:
+        """Everything that the party has stored, for an attacker. Needs "compromise" (and L2)."""
+
     def close(self) -> None:
         """End the world."""
 
@@ -218,6 +252,10 @@ class Unable:
     def all_secrets(self, party: int) -> Sequence[bytes]:
         """See `World`."""
         self._unable("texts")
+
+    def steal(self, party: int) -> Stolen:
+        """See `World`."""
+        self._unable("compromise")
 
 
 class Target(Protocol):

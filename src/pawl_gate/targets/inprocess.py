@@ -36,6 +36,7 @@ from pawl.limits import (
     MAX_UNACKNOWLEDGED_SECONDS,
     SIGNED_PREKEY_GRACE_SECONDS,
 )
+from pawl.session.state import Session
 from pawl.sources import Clock, Rng
 from pawl.storage.contract import Row, Store, Table, Transaction
 from pawl.storage.memory import MemoryStore
@@ -44,15 +45,18 @@ from pawl.wire.records import decode_session
 from pawl_gate.targets.application import Application
 from pawl_gate.targets.base import (
     Bundle,
+    ChainKey,
     HarnessBroken,
     Misbehaved,
     Refused,
     SimulatedCrash,
+    Stolen,
     Told,
     Unable,
     WireMessage,
 )
 from pawl_gate.targets.damage import attempt, damaged_copy
+from pawl_gate.wire_view import read_fields
 from pawl_spec.history import Damaged, Hello, Limits, Observation, Observe, Profile
 from pawl_spec.trace import PARTIES
 
@@ -84,7 +88,7 @@ HELLO = Hello(
     capabilities=frozenset(
         {
             *("reinstall", "approve", "strict-identity", "restart", "crash", "work", "deterministic"),
-            *("rows", "memory", "clock", "damage", "texts", "events", "callbacks", "rotate", "forget"),
+            *("rows", "memory", "clock", "damage", "texts", "events", "callbacks", "rotate", "forget", "compromise"),
         }
     ),
     limits=LIMITS,
@@ -631,8 +635,76 @@ class InProcessWorld(Unable):
     def all_secrets(self, party: int) -> Sequence[bytes]:
         return list(self._parties[party].store.ever)
 
+    # -- a stolen state -----------------------------------------------------------------------------------------------
+
+    def steal(self, party: int) -> Stolen:
+        one = self._parties[party]
+        rows = one.store.inner.snapshot()
+        words = {
+            table: [word for row in shelf.values() for word in words_of(row.value)] for table, shelf in rows.items()
+        }
+        sessions = [session for shelf in rows.values() for row in shelf.values() for session in _as_session(row.value)]
+        chains = []
+        for session in sessions:
+            sending = session.sending
+            chains.append(ChainKey(sending.ratchet.public.data, sending.counter, sending.chain_key.data))
+            chains += [ChainKey(each.ratchet_key.data, each.counter, each.chain_key.data) for each in session.receiving]
+        # What is no record of another table may be anything.
+        loose = words[Table.LOCAL]
+        copy, application = one.store.inner.fork(), one.application.copy()
+        return Stolen(
+            party=party,
+            words=tuple(dict.fromkeys(word for found in words.values() for word in found)),
+            identities=tuple(loose),
+            signed_prekeys=tuple(words[Table.SIGNED_PREKEY]),
+            prekeys=(*words[Table.PREKEY], *loose),
+            ratchets=tuple(session.sending.ratchet.private.data for session in sessions),
+            roots=tuple(session.root_key.data for session in sessions),
+            chains=tuple(chains),
+            fork=lambda: self._forked(copy.fork(), application.copy()),
+            as_implemented=self._variant.patched,
+        )
+
+    def _forked(self, store: Store, application: Application) -> Callable[[int, WireMessage], bytes | None]:
+        """A device over a copy of a party's state: reads a message of a peer, or refuses."""
+        # The source of randomness is no state: the attacker has its own.
+        setup = Setup(application.policy(), SeededRng(b"attacker"), lambda: self._now, application.on_event)
+        device = self._open(store, setup)
+
+        def read(peer: int, message: WireMessage) -> bytes | None:
+            given = EncryptedMessage(NAME_TO_TYPE[message.kind], message.data)
+            try:
+                with application.listening(), self._variant.patched():
+                    return device.decrypt(self._address(peer), given)
+            except ProtocolError:
+                return None
+
+        return read
+
     def close(self) -> None:
         self._parties.clear()
+
+
+WORD_BYTES = 32
+"""Bytes of every key."""
+
+
+def words_of(value: bytes) -> list[bytes]:
+    """What in a row may be a key: the row itself, and the byte strings of that length in its fields, at any depth."""
+    if len(value) == WORD_BYTES:
+        return [value]
+    try:
+        fields = read_fields(value)
+    except HarnessBroken:
+        return []
+    return [word for _, field in fields if isinstance(field, bytes) for word in words_of(field)]
+
+
+def _as_session(value: bytes) -> list[Session]:
+    try:
+        return [decode_session(value)]
+    except CorruptStore:
+        return []
 
 
 def _words(error: BaseException | None) -> list[tuple[str, str]]:
