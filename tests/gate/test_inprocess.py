@@ -87,6 +87,7 @@ def everything() -> Trace:
     ops += [op(Kind.ROTATE, actor=BOB), op(Kind.CLOCK, days=31), op(Kind.MAINTAIN, actor=BOB)]
     ops += [op(Kind.FORGET, actor=ALICE, peer=BOB), op(Kind.COMPATIBILITY, actor=BOB, option=3)]
     ops += [step for table in range(len(TABLES)) for step in (op(Kind.DAMAGE, actor=ALICE, table=table), SEND)]
+    ops += [op(Kind.COMPROMISE, actor=ALICE), Op(Kind.ATTACK)]
     assert {operation.kind for operation in ops} == set(Kind)
     return Trace(tuple(ops), seed=11)
 

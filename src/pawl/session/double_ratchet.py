@@ -90,7 +90,7 @@ def send(session: Session) -> tuple[Session, bytes]:
         raise CounterExhausted("the sending chain has used its last counter")
     # Derive
     seed, chain_key = kdf.step_chain(sending.chain_key.data)
-    # Commit: the chain moves on, and the session that is stored holds nothing of this message (KEY-02).
+    # Commit: the chain moves on, and the session that is stored holds nothing of this message (KEY-02, SEC-01).
     sending = SendingChain(sending.ratchet, ChainKey(chain_key), sending.counter + 1)
     return _with_sending(session, sending), seed
 
@@ -182,7 +182,8 @@ def advance(session: Session, derived: Derived, *, rng: Rng) -> Advanced:
 
 def _start_chain(session: Session, derived: Derived, rng: Rng) -> Advanced:
     """The receiving chain of a new ratchet key, then a new ratchet key and sending chain of one's own."""
-    # Derive
+    # Derive: the new key is fresh and the root key is mixed in, so that whoever took the state before is left behind,
+    # and whoever takes it later cannot go back (SEC-01, SEC-02).
     ratchet = KeyPair.generate(rng)
     root_key, chain_key = kdf.root_step(derived.root_key, agree(ratchet.private, derived.ratchet_key))
     chain = ReceivingChain(derived.ratchet_key, ChainKey(derived.chain_key), derived.counter + 1, 0)
