@@ -593,8 +593,10 @@ STRICT_UNDER_MAC = ({"malformed-message", "bad-mac"} | EARLY, "PAR-02")
 STRICT_IN_FIRST = ({"malformed-message", "bad-mac"} | EARLY_IN_FIRST, "PAR-02")
 """A reader that skips what it should refuse finds that the MAC covers it, or before that what it cannot use."""
 WEAK = ({"invalid-key"}, "IDC-05")
-MISSING_UNDER_MAC = ({"malformed-message", "invalid-key", "bad-mac"}, "PAR-03")
-MISSING = ({"malformed-message", "invalid-key"}, "PAR-03")
+MISSING_UNDER_MAC = ({"malformed-message", "bad-mac"} | EARLY, "PAR-03")
+MISSING_IN_FIRST = ({"malformed-message", "bad-mac"} | EARLY_IN_FIRST, "PAR-03")
+MISSING = (PARSING | BAD | EARLY_IN_FIRST, "PAR-03")
+"""A reader that takes what is missing for empty finds that it has nothing of that name, or that the MAC covers it."""
 UNTYPED = ({"malformed-message", "invalid-key"}, "IDC-09")
 
 INNER = {
@@ -647,6 +649,9 @@ FIRST = OUTER | {
     ("duplicate-field", 0): STRICT_IN_FIRST,
     ("overlong-varint", 0): STRICT_IN_FIRST,
     ("wrong-wire-type", 0): STRICT_IN_FIRST,
+    ("drop-ratchet-key", 0): MISSING_IN_FIRST,
+    ("drop-counter", 0): MISSING_IN_FIRST,
+    ("drop-ciphertext", 0): MISSING_IN_FIRST,
     ("present-identity", 0): True,
     ("prekey-id", 0): ({"unknown-prekey", "bad-mac"}, "KEY-03"),
     # Nobody has the one-time prekey 0; absent is not zero.
@@ -738,6 +743,15 @@ def test_a_replaced_identity_in_disguise() -> None:
     tale.approve(BOB, ALICE)
     tale.tamper(third, "present-identity", code="untrusted-identity")
     refused(tale, "untrusted-identity", "bad-mac", "duplicate-message", rule="IDC-04")
+
+
+def test_a_late_message_of_a_replaced_identity() -> None:
+    """Sesame, section 3.2: once a new session stands, a message of the former identity is refused by either reading."""
+    tale = met()
+    late = tale.send(ALICE, BOB)
+    tale.reinstall(ALICE).approve(BOB, ALICE).establish(BOB, ALICE)
+    tale.deliver(late, code="untrusted-identity")
+    refused(tale, "untrusted-identity", "bad-mac", rule="AUT-01")
 
 
 def test_every_change_is_covered() -> None:

@@ -208,6 +208,9 @@ def _receive_signal(
             return world.ratchet.receive(party.identity, session, message, step), session
         except Refusal as refusal:
             reasons.append(refusal)
+    if any(session not in tried for session in party.sessions.get(peer, ())):
+        # A retired session, one with a former identity, may be the one that would read it: refused for that identity.
+        reasons.append(Refusal("untrusted-identity", "IDC-08"))
     if len(tried) > 1:
         reasons.append(Refusal("bad-mac", "AUT-01"))
         if message.counter * len(tried) > world.limits.forward_jump:

@@ -59,8 +59,8 @@ def tampered(world: World, m: Message, event: Event) -> Message:
             # A reader that skips what it should refuse finds that the MAC covers it, or before that a spent counter.
             return replace(m, defect=(malformed | {"bad-mac"} | reachable(m), "PAR-02"))
         case "drop-ratchet-key" | "drop-counter" | "drop-ciphertext":
-            # A reader that takes what is missing for empty finds that the MAC covers it.
-            return replace(m, defect=(malformed | {"invalid-key", "bad-mac"}, "PAR-03"))
+            # A reader that takes what is missing for empty finds a spent counter, or that the MAC covers it.
+            return replace(m, defect=(malformed | {"bad-mac"} | reachable(m), "PAR-03"))
         case "oversized-ciphertext":
             return replace(m, defect=(malformed | {"message-too-large"}, "PAR-03"))
         case "oversized-key":
@@ -84,7 +84,8 @@ def _outer_tampered(world: World, m: Message, outer: Outer, event: Event) -> Mes
             # Not authenticated by the protocol; any order and unknown fields are accepted (PAR-02, PAR-04).
             return m
         case "drop-base-key" | "drop-identity-key" | "drop-message" | "drop-signed-prekey-id":
-            return replace(m, defect=(frozenset({"malformed-message", "invalid-key"}), "PAR-03"))
+            # A reader that takes what is missing for empty finds that it has nothing of that name.
+            return replace(m, defect=(PARSE_REFUSALS | {"bad-mac"} | reachable(m), "PAR-03"))
         case "prekey-id-zero":
             if "prekey-id-zero" in compatible:
                 return replace(m, outer=replace(outer, prekey_id=None), fallback=True)
