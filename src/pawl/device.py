@@ -8,14 +8,16 @@ processes, as far as the store allows.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeVar
 
 from pawl.address import ProtocolAddress
+from pawl.compatibility import STRICT, Compatibility
 from pawl.crypto.keys import PublicKey
-from pawl.errors import InvalidArgument, MessageTooLarge, NoSession, ProtocolError, UntrustedIdentity
+from pawl.errors import InvalidArgument, InvalidKey, MessageTooLarge, NoSession, ProtocolError, UntrustedIdentity
 from pawl.events import (
     CallbackFailed,
+    CompatibilityUsed,
     Event,
     IdentityRejected,
     MessageRefused,
@@ -37,6 +39,7 @@ from pawl.wire.messages import (
     SignalMessage,
     decode_prekey_message,
     decode_signal_message,
+    read_key,
 )
 from pawl.wire.records import SignedPreKey
 
@@ -91,6 +94,7 @@ class Device:
         store: Store,
         *,
         identity_policy: IdentityPolicy = TRUST_ON_FIRST_USE,
+        compatibility: Compatibility = STRICT,
         on_event: OnEvent | None = None,
         rng: Rng = system_rng,
         clock: Clock = system_clock,
@@ -99,12 +103,15 @@ class Device:
         _check_callable(getattr(store, "transaction", None), "a store has transactions")
         if type(identity_policy) is not IdentityPolicy:
             raise InvalidArgument("identity_policy is an IdentityPolicy")
+        if type(compatibility) is not Compatibility:
+            raise InvalidArgument("compatibility is a Compatibility")
         if on_event is not None:
             _check_callable(on_event, "on_event is a callable or None")
         _check_callable(rng, "rng is a callable")
         _check_callable(clock, "clock is a callable")
         self._store = store
         self._policy = identity_policy
+        self._compatibility = compatibility
         self._on_event = on_event
         self._rng = rng
         self._clock = clock
@@ -184,6 +191,22 @@ class Device:
 
         # A question is about the address' name, for a bundle and for a message alike (IDC-07).
         self._with_decision(peer.name, bundle.identity_key, store_session)
+
+    def parse_public_key(self, peer: ProtocolAddress, data: bytes) -> PublicKey:
+        """The public key in `data`, 33 bytes, of a bundle of `peer`; 32 bytes only with `untyped_public_keys` (IDC-09).
+
+        Raises: InvalidKey.
+        """
+        # Check
+        _check_peer(peer)
+        try:
+            return PublicKey.deserialize(data)
+        except InvalidKey:
+            if not self._compatibility.untyped_public_keys:
+                raise
+        key = read_key(data)
+        self._tell([CompatibilityUsed("untyped_public_keys", peer)])
+        return key
 
     def forget_session(self, peer: ProtocolAddress) -> None:
         """Delete all sessions with `peer`, current and archived, with the keys kept for them; none is no refusal.
@@ -314,14 +337,29 @@ class Device:
             raise InvalidArgument("a message is an EncryptedMessage")
         try:
             if message.type is MessageType.SIGNAL:
-                return self._decrypt_signal(peer, decode_signal_message(message.serialized))
-            parsed = decode_prekey_message(message.serialized)
-            return self._with_decision(
-                peer.name, parsed.identity_key, lambda decided: self._decrypt_prekey(peer, parsed, decided)
-            )
+                signal, untyped = self._parse(decode_signal_message, message.serialized)
+                plaintext = self._decrypt_signal(peer, signal)
+            else:
+                first, untyped = self._parse(decode_prekey_message, message.serialized)
+                plaintext = self._with_decision(
+                    peer.name, first.identity_key, lambda decided: self._decrypt_prekey(peer, first, decided)
+                )
         except ProtocolError as refusal:
             self._tell([MessageRefused(peer, refusal.code)])
             raise
+        if untyped:
+            self._tell([CompatibilityUsed("untyped_public_keys", peer)])
+        return plaintext
+
+    def _parse(self, decode: Callable[..., T], data: bytes) -> tuple[T, bool]:
+        """The message, and whether only an option let it be read."""
+        try:
+            return decode(data), False
+        except InvalidKey:
+            # The strict reading comes first, and is the only one where no option allows another (IDC-09).
+            if not self._compatibility.untyped_public_keys:
+                raise
+        return decode(data, untyped_keys=True), True
 
     def _decrypt_signal(self, peer: ProtocolAddress, message: SignalMessage) -> bytes:
         with self._store.transaction() as tx:
@@ -340,11 +378,24 @@ class Device:
             if rows.has_session(message.base_key):
                 plaintext = self._decrypt_repeated(rows, message)
             else:
+                message = self._id_zero_read(tx, peer, rows, message)
                 plaintext = self._decrypt_first(tx, rows, message, decided)
                 rows.events.append(SessionEstablished(peer, "responder", message.prekey_id is not None))
         rows.remember()
         self._tell(rows.events)
         return plaintext
+
+    def _id_zero_read(
+        self, tx: Transaction, peer: ProtocolAddress, rows: PeerRows, message: PreKeySignalMessage
+    ) -> PreKeySignalMessage:
+        """`message`; naming none instead of the prekey 0, if that is not there and the option is on (IDC-09)."""
+        if message.prekey_id != 0 or not self._compatibility.prekey_id_zero_as_absent:
+            return message
+        # A prekey 0 that is there is one like any other.
+        if prekeys.is_held(tx, 0):
+            return message
+        rows.events.append(CompatibilityUsed("prekey_id_zero_as_absent", peer))
+        return replace(message, prekey_id=None)
 
     def _decrypt_repeated(self, rows: PeerRows, message: PreKeySignalMessage) -> bytes:
         """A prekey message of a session that is there: its inner message, on that session alone."""

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from unittest import mock
 
 from pawl import (
-    Device,
     EncryptedMessage,
     IdentityPolicy,
     Maintenance,
@@ -32,7 +31,7 @@ from pawl.session.state import Session
 from pawl.sources import Rng
 from pawl.storage.contract import Row, Store, Table, Transaction
 from pawl.wire.messages import decode_prekey_message
-from pawl_gate.targets.inprocess import DeviceLike, InProcessTarget, Setup, Variant
+from pawl_gate.targets.inprocess import DeviceLike, InProcessTarget, Setup, Variant, open_device
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +72,7 @@ class Wrapped:
 
     def __init__(self, store: Store, setup: Setup) -> None:
         self.store = store
-        self.inner = Device(
-            store, identity_policy=setup.policy, on_event=setup.on_event, rng=setup.rng, clock=setup.clock
-        )
+        self.inner = open_device(store, setup)
 
     @property
     def identity_key(self) -> PublicKey:
@@ -85,6 +82,10 @@ class Wrapped:
     def prekey_bundle(self, *, one_time: bool = True, device_id: int = 1) -> PreKeyBundle:
         """See `Device`."""
         return self.inner.prekey_bundle(one_time=one_time, device_id=device_id)
+
+    def parse_public_key(self, peer: ProtocolAddress, data: bytes) -> PublicKey:
+        """See `Device`."""
+        return self.inner.parse_public_key(peer, data)
 
     def establish(self, peer: ProtocolAddress, bundle: PreKeyBundle) -> None:
         """See `Device`."""

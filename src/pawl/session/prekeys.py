@@ -179,6 +179,11 @@ def find_signed_prekey(tx: Transaction, message: PreKeySignalMessage, *, clock: 
     return _in_place(prekey, message.signed_prekey_id)
 
 
+def is_held(tx: Transaction, prekey_id: int) -> bool:
+    """Whether there is a one-time prekey of this id."""
+    return tx.get(Table.PREKEY, id_key(prekey_id)) is not None
+
+
 def find_prekey(tx: Transaction, message: PreKeySignalMessage) -> KeyPair | None:
     """The one-time prekey that `message` names, if it names one; otherwise its base key must be new.
 

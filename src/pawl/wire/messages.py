@@ -17,7 +17,7 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from pawl.crypto.kdf import MAC_BYTES
-from pawl.crypto.keys import PublicKey
+from pawl.crypto.keys import KEY_BYTES, PublicKey
 from pawl.errors import InvalidArgument, MalformedMessage, MessageTooLarge, UnknownVersion
 from pawl.limits import MAX_CIPHERTEXT_BYTES, MAX_MESSAGE_BYTES
 from pawl.wire.scanner import Schema, bytes_field, key_field, scan, uint32_field
@@ -32,26 +32,36 @@ VERSION_BYTE: Final = 0x33
 ACCEPTED_VERSION_BYTES: Final = frozenset({0x33, 0x34})
 """What we read: the official client writes 0x34 in its stored version 3 sessions."""
 
-SIGNAL_SCHEMA: Final = Schema(
-    key_field(1, "ratchet_key"),
-    uint32_field(2, "counter"),
-    # Missing means 0. No receiver of ours relies on it.
-    uint32_field(3, "previous_counter", required=False),
-    bytes_field(4, "ciphertext", limit=MAX_CIPHERTEXT_BYTES),
-)
-"""The fields of a SignalMessage."""
 
-PREKEY_SCHEMA: Final = Schema(
-    # Missing means that no one-time prekey was used. 0 is an id like any other.
-    uint32_field(1, "prekey_id", required=False),
-    key_field(2, "base_key"),
-    key_field(3, "identity_key"),
-    bytes_field(4, "message", limit=MAX_MESSAGE_BYTES),
-    # Missing means 0. It is not authenticated in any case.
-    uint32_field(5, "registration_id", required=False),
-    uint32_field(6, "signed_prekey_id"),
-)
-"""The fields of a PreKeySignalMessage."""
+def signal_schema(*, untyped_keys: bool) -> Schema:
+    """The fields of a SignalMessage."""
+    return Schema(
+        key_field(1, "ratchet_key", untyped=untyped_keys),
+        uint32_field(2, "counter"),
+        # Missing means 0. No receiver of ours relies on it.
+        uint32_field(3, "previous_counter", required=False),
+        bytes_field(4, "ciphertext", limit=MAX_CIPHERTEXT_BYTES),
+    )
+
+
+def prekey_schema(*, untyped_keys: bool) -> Schema:
+    """The fields of a PreKeySignalMessage."""
+    return Schema(
+        # Missing means that no one-time prekey was used. 0 is an id like any other.
+        uint32_field(1, "prekey_id", required=False),
+        key_field(2, "base_key", untyped=untyped_keys),
+        key_field(3, "identity_key", untyped=untyped_keys),
+        bytes_field(4, "message", limit=MAX_MESSAGE_BYTES),
+        # Missing means 0. It is not authenticated in any case.
+        uint32_field(5, "registration_id", required=False),
+        uint32_field(6, "signed_prekey_id"),
+    )
+
+
+SIGNAL_SCHEMA: Final = signal_schema(untyped_keys=False)
+PREKEY_SCHEMA: Final = prekey_schema(untyped_keys=False)
+UNTYPED_SIGNAL_SCHEMA: Final = signal_schema(untyped_keys=True)
+UNTYPED_PREKEY_SCHEMA: Final = prekey_schema(untyped_keys=True)
 
 
 class MessageType(IntEnum):
@@ -172,8 +182,8 @@ def encode_prekey_message(
     return encoded
 
 
-def decode_signal_message(data: bytes) -> SignalMessage:
-    """The SignalMessage in `data`; its MAC is not checked here.
+def decode_signal_message(data: bytes, *, untyped_keys: bool = False) -> SignalMessage:
+    """The SignalMessage in `data`; its MAC is not checked here. `untyped_keys`: a key may lack its type byte (IDC-09).
 
     Raises: MalformedMessage, MessageTooLarge, UnknownVersion, InvalidKey; InvalidArgument if `data` is not bytes.
     """
@@ -183,11 +193,11 @@ def decode_signal_message(data: bytes) -> SignalMessage:
     if len(data) <= MAC_BYTES:
         raise MalformedMessage("the message has no room for its MAC")
     body = data[1:-MAC_BYTES]
-    values = scan(body, SIGNAL_SCHEMA)
+    values = scan(body, UNTYPED_SIGNAL_SCHEMA if untyped_keys else SIGNAL_SCHEMA)
     # Derive
     return SignalMessage(
         version_byte,
-        PublicKey.deserialize(values[1]),
+        read_key(values[1]) if untyped_keys else PublicKey.deserialize(values[1]),
         values[2],
         values.get(3, 0),
         values[4],
@@ -196,8 +206,10 @@ def decode_signal_message(data: bytes) -> SignalMessage:
     )
 
 
-def decode_prekey_message(data: bytes) -> PreKeySignalMessage:
+def decode_prekey_message(data: bytes, *, untyped_keys: bool = False) -> PreKeySignalMessage:
     """The PreKeySignalMessage in `data`, its inner message parsed too; nothing is authenticated here.
+
+    `untyped_keys`: keys may lack their type byte (IDC-09).
 
     The outer message version equals the inner (PAR-04), because either has to be 3; the low nibbles, the writers'
     current versions, may differ.
@@ -206,17 +218,25 @@ def decode_prekey_message(data: bytes) -> PreKeySignalMessage:
     # Check
     version_byte = _check_frame(data)
     body = data[1:]
-    values = scan(body, PREKEY_SCHEMA)
+    values = scan(body, UNTYPED_PREKEY_SCHEMA if untyped_keys else PREKEY_SCHEMA)
+    key = read_key if untyped_keys else PublicKey.deserialize
     # Derive
     return PreKeySignalMessage(
         version_byte,
         values.get(5, 0),
         values.get(1),
         values[6],
-        PublicKey.deserialize(values[2]),
-        PublicKey.deserialize(values[3]),
-        decode_signal_message(values[4]),
+        key(values[2]),
+        key(values[3]),
+        decode_signal_message(values[4], untyped_keys=untyped_keys),
     )
+
+
+def read_key(data: bytes) -> PublicKey:
+    """A public key of 33 bytes, or of 32 without its type byte: only where an option says so. Raises: InvalidKey."""
+    if type(data) is bytes and len(data) == KEY_BYTES:
+        return PublicKey(data)
+    return PublicKey.deserialize(data)
 
 
 def _check_frame(data: bytes) -> int:

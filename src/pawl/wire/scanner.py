@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
-from pawl.crypto.keys import SERIALIZED_KEY_BYTES
+from pawl.crypto.keys import KEY_BYTES, SERIALIZED_KEY_BYTES
 from pawl.errors import InvalidKey, MalformedMessage, MessageTooLarge
 from pawl.limits import MAX_UNKNOWN_FIELDS
 from pawl.wire.varint import MAX_UINT32, MAX_UINT64, read_varint
@@ -45,9 +45,10 @@ def uint32_field(number: int, name: str, *, required: bool = True) -> Field:
     return Field(number, name, VARINT, 0, 0, required)
 
 
-def key_field(number: int, name: str) -> Field:
-    """A required field that holds a serialized public key: exactly 33 bytes."""
-    return Field(number, name, LENGTH_DELIMITED, SERIALIZED_KEY_BYTES, SERIALIZED_KEY_BYTES, required=True)
+def key_field(number: int, name: str, *, untyped: bool = False) -> Field:
+    """A required field that holds a serialized public key: exactly 33 bytes, or with `untyped` 32 or 33."""
+    least = KEY_BYTES if untyped else SERIALIZED_KEY_BYTES
+    return Field(number, name, LENGTH_DELIMITED, least, SERIALIZED_KEY_BYTES, required=True)
 
 
 def bytes_field(number: int, name: str, *, limit: int) -> Field:
@@ -129,8 +130,8 @@ def _refuse_tag(tag: int, schema: Schema) -> None:
 
 
 def _length_refusal(known: Field) -> InvalidKey | MessageTooLarge:
-    """A key has one length, other fields have a limit."""
-    if known.least == known.most:
+    """A key has a least length, other fields have a limit alone."""
+    if known.least:
         return InvalidKey(f"the field {known.name} is not {known.most} bytes")
     return MessageTooLarge(f"the field {known.name} is over {known.most} bytes")
 

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import Protocol, TypeVar
 
 from pawl import (
+    Compatibility,
     Device,
     EncryptedMessage,
     IdentityPolicy,
@@ -22,6 +23,7 @@ from pawl import (
     ProtocolError,
     PublicSignedPreKey,
 )
+from pawl.compatibility import STRICT
 from pawl.crypto import kdf
 from pawl.crypto.keys import PublicKey
 from pawl.errors import CorruptStore
@@ -89,11 +91,20 @@ HELLO = Hello(
         {
             *("reinstall", "approve", "strict-identity", "restart", "crash", "work", "deterministic"),
             *("rows", "memory", "clock", "damage", "texts", "events", "callbacks", "rotate", "forget", "compromise"),
+            "compatibility",
         }
     ),
     limits=LIMITS,
     profile=Profile(promotes="on-new-chain", closes_chains=False),
 )
+
+OPTION_TO_COMPATIBILITY = {
+    "none": Compatibility(),
+    "prekey-id-zero": Compatibility(prekey_id_zero_as_absent=True),
+    "untyped-keys": Compatibility(untyped_public_keys=True),
+    "all": Compatibility(prekey_id_zero_as_absent=True, untyped_public_keys=True),
+}
+"""What the options of a trace are called in the library."""
 
 NAME_TO_TYPE = {"prekey": MessageType.PREKEY, "signal": MessageType.SIGNAL}
 TYPE_TO_NAME = {kind: name for name, kind in NAME_TO_TYPE.items()}
@@ -269,6 +280,7 @@ class DeviceLike(Protocol):
     @property
     def identity_key(self) -> PublicKey: ...
     def prekey_bundle(self, *, one_time: bool = True, device_id: int = 1) -> PreKeyBundle: ...
+    def parse_public_key(self, peer: ProtocolAddress, data: bytes) -> PublicKey: ...
     def establish(self, peer: ProtocolAddress, bundle: PreKeyBundle) -> None: ...
     def encrypt(self, peer: ProtocolAddress, plaintext: bytes) -> EncryptedMessage: ...
     def decrypt(self, peer: ProtocolAddress, message: EncryptedMessage) -> bytes: ...
@@ -286,6 +298,19 @@ class Setup:
     rng: Rng
     clock: Clock
     on_event: OnEvent
+    compatibility: Compatibility = STRICT
+
+
+def open_device(store: Store, setup: Setup) -> Device:
+    """The library's device, opened in this way."""
+    return Device(
+        store,
+        identity_policy=setup.policy,
+        compatibility=setup.compatibility,
+        on_event=setup.on_event,
+        rng=setup.rng,
+        clock=setup.clock,
+    )
 
 
 class Variant:
@@ -299,7 +324,7 @@ class Variant:
 
     def device(self, store: Store, setup: Setup) -> DeviceLike:
         """The device itself."""
-        return Device(store, identity_policy=setup.policy, on_event=setup.on_event, rng=setup.rng, clock=setup.clock)
+        return open_device(store, setup)
 
     def patched(self) -> AbstractContextManager[object]:
         """What is changed in the library while one of its operations runs."""
@@ -332,6 +357,7 @@ class _Party:
         self.rng = rng
         self.store = ObservedStore(MemoryStore())
         self.device: DeviceLike | None = None
+        self.compatibility = Compatibility()
         self.seen: tuple[int, Observation] | None = None
         self.before: tuple[MemoryStore, SeededRng, Application] | None = None
         self.complete: str | None = None
@@ -364,7 +390,9 @@ class InProcessWorld(Unable):
     def reinstall(self, party: int) -> bytes:
         old = self._parties[party]
         old.application.armed.clear()
-        return self._start(party, _Party(old.address, old.application, self._rng()))
+        new = _Party(old.address, old.application, self._rng())
+        new.compatibility = old.compatibility
+        return self._start(party, new)
 
     def _rng(self) -> SeededRng:
         self._made += 1
@@ -381,7 +409,7 @@ class InProcessWorld(Unable):
 
     def _setup(self, one: _Party, *, trial: tuple[SeededRng, Application] | None = None) -> Setup:
         rng, application = (one.rng, one.application) if trial is None else trial
-        return Setup(application.policy(), rng, lambda: self._now, application.on_event)
+        return Setup(application.policy(), rng, lambda: self._now, application.on_event, one.compatibility)
 
     def restart(self, party: int) -> None:
         one = self._parties[party]
@@ -501,12 +529,12 @@ class InProcessWorld(Unable):
             given = PreKeyBundle(
                 registration_id=bundle.registration_id,
                 device_id=bundle.device_id,
-                identity_key=PublicKey.deserialize(bundle.identity_key),
+                identity_key=device.parse_public_key(address, bundle.identity_key),
                 signed_prekey_id=bundle.signed_prekey_id,
-                signed_prekey=PublicKey.deserialize(bundle.signed_prekey),
+                signed_prekey=device.parse_public_key(address, bundle.signed_prekey),
                 signed_prekey_signature=bundle.signature,
                 prekey_id=bundle.prekey_id,
-                prekey=None if bundle.prekey is None else PublicKey.deserialize(bundle.prekey),
+                prekey=None if bundle.prekey is None else device.parse_public_key(address, bundle.prekey),
             )
             device.establish(address, given)
 
@@ -541,6 +569,11 @@ class InProcessWorld(Unable):
     def forget(self, party: int, peer: int) -> None:
         address = self._talking(party, peer)
         self._do(party, lambda device: device.forget_session(address))
+
+    def be_compatible(self, party: int, option: str) -> None:
+        one = self._parties[party]
+        one.compatibility = OPTION_TO_COMPATIBILITY[option]
+        self.restart(party)
 
     # -- the application ----------------------------------------------------------------------------------------------
 
