@@ -15,6 +15,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -70,6 +71,7 @@ def verify(args: argparse.Namespace) -> int:
             raise Usage(f"cannot read {args.expect}: {error.strerror}") from None
     with closing(_target(args)) as target:
         budget, is_driver = BUDGETS[args.budget], args.driver is not None
+        budget = budget if args.seconds is None else replace(budget, seconds=args.seconds)
         run = Verification(target, name=name, budget=budget, seed=args.seed, progress=sys.stderr, is_driver=is_driver)
         report = run.run()
     saved = _save(
@@ -256,6 +258,12 @@ def _seed(text: str) -> int:
     return int(text)
 
 
+def _seconds(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 0 < len(text) <= 6) or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 999999")
+    return int(text)
+
+
 def parser() -> Parser:
     """The command line."""
     top = Parser(prog="pawl", description="Hold a Signal-protocol implementation to a published threat model.")
@@ -266,6 +274,9 @@ def parser() -> Parser:
     _target_options(one)
     one.add_argument(
         "--budget", choices=("smoke", "pr", "nightly"), default="smoke", help="how much is searched (default: smoke)"
+    )
+    one.add_argument(
+        "--seconds", type=_seconds, metavar="N", help="cap on the search, for a slow machine (default: the budget's)"
     )
     one.add_argument("--seed", type=_seed, default=0, metavar="N", help="of the search; the same seed, the same traces")
     one.add_argument(

@@ -50,7 +50,7 @@ WORDS: Final = {
 }
 
 
-QUIETER: Final = "run again on a quieter machine, or with a larger --budget"
+QUIETER: Final = "run again on a quieter machine, or with more --seconds"
 
 
 def family(id_: str) -> str:

@@ -8,12 +8,13 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pawl_gate import cli, verify
 from pawl_gate.scenarios import scenarios
-from pawl_gate.targets.base import HarnessBroken, TargetCrashed, TargetHung
+from pawl_gate.targets.base import HarnessBroken, Target, TargetCrashed, TargetHung
 from pawl_gate.targets.registry import find_target
 from pawl_gate.verify import BUDGETS
 from pawl_spec.trace import Kind, Trace, dumps, encode, loads, op
@@ -297,6 +298,20 @@ def test_an_invariant_is_explained(capsys: Output) -> None:
     assert (document["format"], document["id"]) == ("pawl-explanation", "CTR-06")
 
 
+def test_the_cap_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--seconds` stands in for the budget's own cap."""
+    seen = []
+
+    class Watched(verify.Verification):
+        def __init__(self, target: Target, **settings: Any) -> None:
+            seen.append(settings["budget"].seconds)
+            super().__init__(target, **settings)
+
+    monkeypatch.setattr(verify, "Verification", Watched)
+    assert run("verify", "--no-report") == run("verify", "--no-report", "--seconds", "77")
+    assert seen == [BUDGETS["smoke"].seconds, 77]
+
+
 # -- wrong usage ------------------------------------------------------------------------------------------------------
 
 
@@ -307,6 +322,8 @@ def test_an_invariant_is_explained(capsys: Output) -> None:
         (["fly"], "invalid choice: 'fly'"),
         (["verify", "--fly"], "--fly"),
         (["verify", "--budget", "huge"], "invalid choice: 'huge'"),
+        (["verify", "--seconds", "0"], "'0' is not a whole number from 1 to 999999"),
+        (["verify", "--seconds", "1.5"], "'1.5' is not a whole number from 1 to 999999"),
         (["verify", "--seed", "x"], "'x' is not a whole number"),
         (["verify", "--seed", "-1"], "'-1' is not a whole number"),
         (["verify", "--seed", "\u0663"], "is not a whole number"),
