@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
+
+MOST_TEXT = 300
+"""Characters of an exception's text that are shown."""
 
 Fuzz = Callable[[bytes], object]
 """Runs an input; None: it was too costly to run. Raises: AssertionError, where the specification is broken."""
@@ -50,16 +54,38 @@ def startable() -> None:
 
 
 def replay(fuzz: Fuzz, names: list[str]) -> int:
-    """Run files once each. Exit code 1: one of them breaks the specification; 4: one of them was not run."""
-    failed = left_out = 0
+    """Run files once each. Exit code 1: one of them breaks the specification; 3: on one of them the gate itself broke;
+    2: one of them cannot be read; 4: one of them was not run. The first of these that applies.
+    """
+    failed = faults = unread = left_out = 0
     for name in names:
         try:
-            held = fuzz(Path(name).read_bytes())
+            data = Path(name).read_bytes()
+        except OSError as error:
+            unread += 1
+            print(f"{name}: cannot be read: {error.strerror}")
+            continue
+        try:
+            held = fuzz(data)
         except AssertionError as broken:
             failed += 1
             print(f"{name}: {broken}")
             continue
+        except Exception as fault:
+            # Not the specification's: the harness, the model or a predicate broke, and the input shows it.
+            faults += 1
+            print(f"{name}: a fault of the gate itself: {told(fault)}")
+            continue
         # What judged nothing holds nothing.
         left_out += held is None
         print(f"{name}: {'not run: too costly for a fuzzer' if held is None else 'holds'}")
-    return 1 if failed else 4 if left_out else 0
+    return 1 if failed else 3 if faults else 2 if unread else 4 if left_out else 0
+
+
+def told(fault: Exception) -> str:
+    """An exception in one line: what it is, and the place in the code that raised it."""
+    *_, (frame, line) = traceback.walk_tb(fault.__traceback__)
+    from pawl_gate.visible import visible
+
+    what = visible(" ".join(f"{type(fault).__name__}: {fault}"[:MOST_TEXT].split()))
+    return f"{what} ({Path(frame.f_code.co_filename).name}, line {line})"

@@ -18,16 +18,14 @@ FILE: Final = "trace.schema.json"
 
 
 def trace_schema() -> dict[str, object]:
-    """What `pawl_spec.trace.from_json` accepts, but for names that stand where a number was meant.
-
-    Keys beside these are for people and tools ("violates", "target") and are not looked at.
-    """
+    """What `pawl_spec.trace.from_json` accepts, but for names that stand where a number was meant."""
     return {
         "$schema": DIALECT,
         "$id": "urn:pawl:trace:1",
         "title": "A trace: typed operations over a small world of parties, network, attacker and disk.",
         "type": "object",
         "required": ["format", "version", "ops"],
+        "additionalProperties": False,
         "properties": {
             "format": {"const": FORMAT},
             "version": {"const": VERSION},

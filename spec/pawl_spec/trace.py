@@ -24,6 +24,9 @@ PARTIES: Final = ("alice", "bob", "carol")
 HEADER_BYTES: Final = 4
 """Of the byte form: version, strict mask, seed (two bytes, big-endian)."""
 
+KEYS: Final = ("format", "version", "seed", "strict", "ops", "violates", "target")
+"""Keys of the archive form. The last two are notes for people and tools: what it was saved for, and where it shows."""
+
 MAX_OPS: Final = 4096
 """Operations in one trace; the byte form ignores what follows."""
 
@@ -327,6 +330,13 @@ def from_json(document: object) -> Trace:
     # JSON's true and 1.0 equal 1.
     if type(document.get("version")) is not int or document["version"] != VERSION:
         raise TraceError(f"trace version {document.get('version')!r} is not {VERSION}")
+    # A slip in a key must not be read as the key left out.
+    for key in document:
+        if key not in KEYS:
+            raise TraceError(f"no key {key!r:.60}; the keys are {', '.join(KEYS)}")
+    for key in ("violates", "target"):
+        if not isinstance(document.get(key, ""), str):
+            raise TraceError(f'"{key}" must be text')
     seed, strict, ops = document.get("seed", 0), document.get("strict", []), document.get("ops")
     if type(seed) is not int or not 0 <= seed <= 0xFFFF:
         raise TraceError('"seed" must be 0 to 65535')

@@ -51,6 +51,7 @@ WORDS: Final = {
 
 
 QUIETER: Final = "run again on a quieter machine, or with more --seconds"
+HANGS: Final = "make the target answer first: PAR-01 shows the shortest trace in which it does not"
 
 
 def family(id_: str) -> str:
@@ -85,7 +86,7 @@ def _head(report: Report, saved: Mapping[str, Path], expected: Expected | None, 
         lines.append(_advice(report, saved, expected))
     lines += [f"incomplete: {gap}" for gap in report.gaps]
     if report.cut:
-        lines.append(QUIETER)
+        lines.append(HANGS if report.hung else QUIETER)
     rate = report.steps / report.seconds if report.seconds else 0.0
     lines.append(
         f"judged {report.traces:,} traces with {report.steps:,} steps in {report.seconds:.1f} s "

@@ -73,7 +73,11 @@ def plaintext_of(handle: int, size: int) -> bytes:
 class Run:
     """One world, one history."""
 
-    def __init__(self, target: Target, *, seed: int = 0, strict: int = 0) -> None:
+    def __init__(
+        self, target: Target, *, seed: int = 0, strict: int = 0, check: Callable[[], object] = lambda: None
+    ) -> None:
+        """A fresh world. `check` is called before each operation, and may raise to end the run."""
+        self._check = check
         self._hello = target.hello
         self._can = self._hello.capabilities
         self._world = target.world(seed)
@@ -97,7 +101,8 @@ class Run:
     # -- one operation ------------------------------------------------------------------------------------------------
 
     def step(self, operation: Op) -> Event:
-        """Carry out one operation. Raises: HarnessBroken, and nothing for what the target does."""
+        """Carry out one operation. Raises: HarnessBroken, what `check` raises, and nothing for what the target does."""
+        self._check()
         self._ops.append(operation)
         event = Event(len(self.history.events), operation, Outcome.SKIPPED)
         if not self._over:
@@ -311,6 +316,7 @@ class Run:
 
         def send_all() -> None:
             for _ in range(count):
+                self._check()
                 seen = header(self._world.encrypt(actor, peer, b"lost"))
                 if first and seen.ratchet_key != first[0].ratchet_key:
                     raise Misbehaved("the sending chain changed although nothing was received")
@@ -553,11 +559,20 @@ HANDLERS: dict[Kind, Callable[[Run, Event], Event]] = {
 }
 
 
-def run_trace(target: Target, trace: Trace, *, closing: bool = True) -> History:
-    """Carry out a trace in a fresh world. Raises: HarnessBroken."""
-    run = Run(target, seed=trace.seed, strict=trace.strict)
-    for operation in trace.ops:
-        run.step(operation)
+def run_trace(
+    target: Target, trace: Trace, *, closing: bool = True, check: Callable[[], object] = lambda: None
+) -> History:
+    """Carry out a trace in a fresh world. `check` is called before each operation, and may raise to end it all.
+
+    Raises: HarnessBroken, and what `check` raises.
+    """
+    run = Run(target, seed=trace.seed, strict=trace.strict, check=check)
+    try:
+        for operation in trace.ops:
+            run.step(operation)
+    except BaseException:
+        run.finish(closing=False)
+        raise
     return run.finish(closing=closing)
 
 

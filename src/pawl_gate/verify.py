@@ -7,7 +7,6 @@ only cuts, and a run that was cut says so and is not a success.
 
 from __future__ import annotations
 
-import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -19,10 +18,11 @@ from typing import Final, TextIO
 from pawl_gate.engines import corpus, machine
 from pawl_gate.engines.walk import traces as walk
 from pawl_gate.runner import run_trace
-from pawl_gate.scenarios import scenarios
+from pawl_gate.scenarios import ScenarioError, scenarios
 from pawl_gate.shrink import shrink
 from pawl_gate.targets.base import Target
 from pawl_gate.targets.inprocess import InProcessTarget
+from pawl_gate.visible import one_line
 from pawl_spec.history import Hello, History, Outcome
 from pawl_spec.invariants import INVARIANTS
 from pawl_spec.judge import Broken, Tally, Verdict, judge
@@ -31,6 +31,14 @@ from pawl_spec.trace import Trace
 
 PROGRESS_SECONDS: Final = 5.0
 """Seconds between two lines of progress of one engine."""
+
+
+MAX_HANGS: Final = 3
+"""Operations without an answer after which the search stops. Each takes the time limit of a driver (10 s), and a target
+that hangs in every operation would otherwise take that for every trace."""
+
+MAX_SAID: Final = 200
+"""Characters of a line of progress: it may hold a target's own words."""
 
 
 class Exit(IntEnum):
@@ -59,9 +67,10 @@ class Budget:
     shrink_steps: int
     """Operations that shrinking may run, shared by all findings."""
     seconds: float
-    """Cap on the search, in seconds of wall time."""
+    """Cap on the search, in seconds of wall time. It is looked at before each operation, so that a run may last longer
+    by one operation, which the target's own time limit ends."""
     shrink_seconds: float
-    """Cap on shrinking, on top. It is reached only by targets that hang or crawl."""
+    """Cap on shrinking, on top, with the same precision. It is reached only by targets that hang or crawl."""
 
 
 BUDGETS: Final = {
@@ -106,6 +115,8 @@ class Reached:
     """Crashes that were asked for and struck."""
     deaths: int = 0
     """Operations in which the target died or hung."""
+    hangs: int = 0
+    """Operations that the target did not end in time; they are deaths too."""
 
     def add(self, history: History) -> None:
         """Count one history."""
@@ -120,6 +131,7 @@ class Reached:
                 self.refusals[event.code or "unknown"] += 1
             self.crashes += event.outcome is Outcome.CRASHED
             self.deaths += event.outcome in (Outcome.DIED, Outcome.HUNG)
+            self.hangs += event.outcome is Outcome.HUNG
             if event.message is None:
                 continue
             if event.header is not None:
@@ -179,6 +191,11 @@ class Report:
     cut: str = ""
     """Why the run ended before its budget was used up; empty if it did not."""
 
+    @property
+    def hung(self) -> bool:
+        """Whether the search stopped because the target hung too often."""
+        return self.reached.hangs >= MAX_HANGS
+
     def by_size(self) -> list[tuple[str, Found]]:
         """The findings, shortest trace first: of several that one fault causes, it is the one to look at first."""
         return sorted(self.found.items(), key=lambda item: (_size(item[1].trace), item[0]))
@@ -208,7 +225,7 @@ class Report:
 
 
 class Cut(Exception):
-    """The time cap was reached."""
+    """The time is up, or the target hung too often."""
 
 
 class Verification:
@@ -241,8 +258,7 @@ class Verification:
             try:
                 note = engine()
             except Cut:
-                note = "cut by the time cap"
-                report.cut = f"the time cap of {report.budget.seconds:.0f} s cut the search, in the engine {name!r}"
+                note, report.cut = self._why_cut(name)
             seconds = time.monotonic() - started
             done = EngineRun(
                 name,
@@ -264,15 +280,23 @@ class Verification:
     # -- engines ------------------------------------------------------------------------------------------------------
 
     def _scenarios(self) -> str:
-        hello, left_out, lacking = self._target.hello, 0, set[str]()
+        hello, left_out, lacking, unfit = self._target.hello, 0, set[str](), list[str]()
         for scenario in scenarios():
             if lacks := scenario.lacks(hello):
                 left_out += 1
                 lacking.update(lacks)
                 continue
-            for label, trace in scenario.traces(hello.limits):
+            try:
+                traces = list(scenario.traces(hello.limits))
+            except ScenarioError:
+                # Limits of 0, or larger than an operand: there is no such trace for this target.
+                unfit.append(scenario.name)
+                continue
+            for label, trace in traces:
                 self._run(trace, f"scenario {label}")
-        return f"{left_out} scenarios left out, as the target lacks {', '.join(sorted(lacking))}" if left_out else ""
+        notes = [f"{left_out} scenarios left out, as the target lacks {', '.join(sorted(lacking))}"] if left_out else []
+        notes += [f"left out, as they do not fit the target's limits: {', '.join(unfit)}"] if unfit else []
+        return "; ".join(notes)
 
     def _corpus(self) -> str:
         entries = corpus.load(corpus.SESSION_TRACE)
@@ -292,21 +316,32 @@ class Verification:
             seed=self.report.seed,
             ignore=frozenset(self.report.found),
             deadline=self._started + self.report.budget.seconds,
+            enough=lambda: self.report.hung,
             on_history=lambda history: self._judge(history, "hypothesis"),
         )
         if not result.complete:
             raise Cut
+        # The last history may have been the one too many.
+        self._check()
         return ""
 
     # -- judging ------------------------------------------------------------------------------------------------------
 
     def _run(self, trace: Trace, engine: str) -> None:
-        self._check_time()
-        self._judge(run_trace(self._target, trace), engine)
+        self._judge(run_trace(self._target, trace, check=self._check), engine)
+        self._check()
 
-    def _check_time(self) -> None:
-        if time.monotonic() - self._started > self.report.budget.seconds:
+    def _check(self) -> None:
+        """Raises: Cut."""
+        if self.report.hung or time.monotonic() - self._started > self.report.budget.seconds:
             raise Cut
+
+    def _why_cut(self, engine: str) -> tuple[str, str]:
+        """In a few words, and in a sentence."""
+        if self.report.hung:
+            return "stopped at the hangs", f"the target hung {MAX_HANGS} times: the search stopped, in {engine!r}"
+        seconds = self.report.budget.seconds
+        return "cut by the time cap", f"the time cap of {seconds:.0f} s cut the search, in the engine {engine!r}"
 
     def _judge(self, history: History, engine: str) -> None:
         report = self.report
@@ -319,8 +354,7 @@ class Verification:
         for one in broken:
             old = report.found.get(one.invariant.id)
             if old is None:
-                what = textwrap.shorten(one.violation.what, 90, placeholder=" ...")
-                self._say(f"{one.invariant.id} does not hold ({engine}): {what}")
+                self._say(f"{one.invariant.id} does not hold ({engine}): {one_line(one.violation.what, 90)}")
             if old is None or _size(history.trace) < _size(old.trace):
                 found_by = old.engine if old else engine
                 report.found[one.invariant.id] = Found(history.trace, history, one, found_by)
@@ -330,32 +364,45 @@ class Verification:
 
     def _say(self, text: str) -> None:
         self._told = time.monotonic()
-        print(f"[{self._told - self._started:6.1f} s] {text}", file=self._progress, flush=True)
+        print(f"[{self._told - self._started:6.1f} s] {one_line(text, MAX_SAID)}", file=self._progress, flush=True)
 
     # -- shrinking ----------------------------------------------------------------------------------------------------
 
     def _shrink(self) -> None:
         found, budget = self.report.found, self.report.budget
-        deadline = time.monotonic() + budget.shrink_seconds
+        deadline, hangs = time.monotonic() + budget.shrink_seconds, Counter[Outcome]()
         # The cheap ones first, so that a costly one takes no time from them.
         for id_, one in self.report.by_size():
-            small = shortest(self._target, one, steps=budget.shrink_steps // len(found), deadline=deadline)
+            if self.report.hung and one.broken.violation.event.outcome is Outcome.HUNG:
+                # Each try would hang once more.
+                found[id_] = _up_to_the_end(one)
+                continue
+            small = shortest(self._target, one, steps=budget.shrink_steps // len(found), deadline=deadline, hangs=hangs)
             self._say(f"{id_}: {_operations(len(small.trace.ops))} in its shortest trace")
             found[id_] = small
 
 
-def shortest(target: Target, found: Found, *, steps: int, deadline: float) -> Found:
+def shortest(target: Target, found: Found, *, steps: int, deadline: float, hangs: Counter[Outcome]) -> Found:
     """The plainest trace that still violates the invariant of `found`, within so many operations run.
 
-    `deadline` is a time of `time.monotonic()`.
+    `deadline` is a time of `time.monotonic()`. `hangs` counts the traces that hung, of all that are shrunk together.
     """
     best, left = found, steps
 
+    def check() -> None:
+        if time.monotonic() > deadline or hangs[Outcome.HUNG] >= MAX_HANGS:
+            raise Cut
+
     def still_fails(trace: Trace) -> bool:
         nonlocal best, left
-        if left <= 0 or time.monotonic() > deadline:
+        if left <= 0:
             return False
-        history = run_trace(target, trace)
+        try:
+            check()
+            history = run_trace(target, trace, check=check)
+        except Cut:
+            return False
+        hangs.update(event.outcome for event in history.events if event.outcome is Outcome.HUNG)
         # Each message of a burst is an operation too.
         left -= max(len(history.events), 1) + sum(len(event.counters) for event in history.events)
         broken, _ = judge(history, [found.broken.invariant])
@@ -375,6 +422,15 @@ def shortest(target: Target, found: Found, *, steps: int, deadline: float) -> Fo
         broken, _ = judge(history, [found.broken.invariant])
         best = Found(small, history, broken[0], found.engine) if broken else found
     return best
+
+
+def _up_to_the_end(found: Found) -> Found:
+    """The same without the operations after the one that the target did not survive: they were never carried out."""
+    steps = found.broken.violation.event.step + 1
+    if steps >= len(found.trace.ops):
+        return found
+    trace = replace(found.trace, ops=found.trace.ops[:steps])
+    return replace(found, trace=trace, history=replace(found.history, trace=trace, events=found.history.events[:steps]))
 
 
 def _operations(count: int) -> str:

@@ -14,3 +14,14 @@ def visible(text: str) -> str:
     return "".join(
         one if one.isprintable() or one in "\n\t" else one.encode("unicode_escape").decode("ascii") for one in text
     )
+
+
+def one_line(text: str, longest: int) -> str:
+    """The text as one visible line of at most `longest` characters: line ends and tabs are spaces, the rest is cut."""
+    # Cut first: what is spelled out gets longer, and a text from elsewhere may be of any length.
+    line = visible(" ".join(text[: 4 * longest].split()))
+    return line if len(line) <= longest else line[: longest - len(MORE)] + MORE
+
+
+MORE = " ..."
+"""Stands for what was cut off."""

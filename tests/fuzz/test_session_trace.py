@@ -183,3 +183,51 @@ def test_replaying_the_corpus_twice_says_the_same(tmp_path: Path) -> None:
     assert (once.returncode, once.stderr) == (0, "")
     assert once.stdout == twice.stdout
     assert once.stdout.splitlines() == [f"{path}: holds" for path in inputs]
+
+
+FAULTS = """\
+from harness import main
+
+
+def fuzz(data):
+    if data == b"fault":
+        raise IndexError("a slip \\x1b[2J in\\na predicate" + "." * 1000)
+    if data == b"broken":
+        raise AssertionError("CTR-01 does not hold: so")
+    return data or None
+
+
+main(lambda: (fuzz, None, None))
+"""
+"""An entry point in which something else than the specification breaks."""
+
+
+@pytest.mark.parametrize(
+    ("inputs", "code"),
+    [(("fault", "whole"), 3), (("", "fault"), 3), (("fault", "broken"), 1), (("whole", ""), 4), (("whole",), 0)],
+    ids=str,
+)
+def test_a_fault_that_is_not_the_specifications_is_one_line(tmp_path: Path, inputs: tuple[str, ...], code: int) -> None:
+    """Exit code 3, the harness broke: a readable line without a traceback, and the files after it are replayed too."""
+    shutil.copy(FUZZ / "harness.py", tmp_path)
+    entry = tmp_path / "entry.py"
+    entry.write_text(FAULTS, encoding="utf-8")
+    paths = [tmp_path / (name or "empty") for name in inputs]
+    for path, name in zip(paths, inputs, strict=True):
+        path.write_text(name, encoding="utf-8")
+    ended = run(entry, *paths, cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (code, "")
+    said = dict(zip(inputs, ended.stdout.splitlines(), strict=True))
+    assert [line.split(": ")[0] for line in said.values()] == [str(path) for path in paths]
+    if "fault" in said:
+        told = "a fault of the gate itself: IndexError: a slip \\x1b[2J in a predicate"
+        assert said["fault"].startswith(f"{tmp_path / 'fault'}: {told}")
+        assert said["fault"].endswith("... (entry.py, line 6)")
+        assert len(said["fault"]) < 600
+
+
+def test_a_file_that_cannot_be_read_is_said(tmp_path: Path) -> None:
+    """Exit code 2, as for `pawl`: the file is named, in one line."""
+    ended = run(ENTRY, "/proc/self/mem", cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (2, "")
+    assert ended.stdout == "/proc/self/mem: cannot be read: Input/output error\n"

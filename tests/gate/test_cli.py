@@ -254,7 +254,7 @@ def test_replay_of_nothing_is_incomplete(capsys: Output) -> None:
         (b'{"format": "pawl-trace", "version": 1, "ops": [{"op": "send", "actor": {}}]}', "operation 0"),
         (b'{"format": "pawl-trace", "version": 1, "ops": [{"op": "send", "kind": 1}]}', "no operand 'kind'"),
         (b'{"format": "pawl-trace", "version": 1, "strict": [[]], "ops": []}', '"strict"'),
-        (b'{"format": "pawl-trace", "version": 1, "ops": [], "target": 4}', '"target" must be the name'),
+        (b'{"format": "pawl-trace", "version": 1, "ops": [], "target": 4}', '"target" must be text'),
         (b'{"format": "pawl-trace", "version": 1, "ops": [], "target": "./driver"}', '"target" must be the name'),
         (b"[" * 100_000, "not JSON"),
         (b" " * (cli.MAX_TRACE_BYTES + 1), "longer than"),

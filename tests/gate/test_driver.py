@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import io
 import os
 import sys
 import textwrap
@@ -12,9 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from pawl_gate.report_text import verify_text
 from pawl_gate.targets import registry
 from pawl_gate.targets.base import HarnessBroken, Refused, SimulatedCrash, TargetCrashed, TargetHung, WireMessage
 from pawl_gate.targets.driver import MAX_LINE_BYTES, STDERR_BYTES, DriverTarget
+from pawl_gate.verify import MAX_HANGS, MAX_SAID, Budget, Exit, Verification
+from pawl_gate.wire_view import Layer
 from pawl_spec.history import Observe
 
 KEY = "05" + "11" * 32
@@ -513,3 +517,58 @@ def test_the_drivers_lie_in_the_checkout(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv("PAWL_DRIVERS", raising=False)
     assert (registry.drivers_folder() / "node-libsignal" / "driver.js").is_file()
     assert os.path.samefile(registry.drivers_folder().parent, Path(__file__).parents[2])
+
+
+# -- a whole verification -----------------------------------------------------------------------------------------------
+
+SHORT = Budget("short", walks=50, examples=10, driven_share=1.0, shrink_steps=500, seconds=60, shrink_seconds=60)
+
+
+MESSAGE = Layer(0x33, [(1, bytes.fromhex(KEY)), (2, 0), (3, 0), (4, bytes(16))], bytes(8)).data()
+ENCRYPTS = f"RESULTS['encrypt']['data'] = {MESSAGE.hex()!r}\n"
+"""A line of a driver: its messages are well-formed, though always the same."""
+
+
+@pytest.mark.parametrize("verb", ["create", "bundle", "establish", "encrypt", "decrypt", "observe"])
+def test_a_target_that_always_hangs_ends_the_search_early(start: Start, tmp_path: Path, verb: str) -> None:
+    """After three hangs the search stops: the run fails, and says why; three more end the shrinking of what else is
+    found.
+    """
+    hang = ENCRYPTS + on(verb, "open(os.environ['PIDS'] + '.hangs', 'a').write('.')", "time.sleep(60)")
+    target = start(hang, timeout=0.4)
+    report = Verification(target, name="toy", budget=SHORT, seed=0, progress=io.StringIO(), is_driver=True).run()
+    assert report.reached.hangs == MAX_HANGS
+    assert len((tmp_path / "pids.hangs").read_text()) <= 2 * MAX_HANGS
+    assert report.exit is Exit.VIOLATED
+    assert report.gaps[0] == "the target hung 3 times: the search stopped, in 'scenarios'"
+    assert "make the target answer first" in verify_text(report, {}, None, report.exit)
+    hung = report.found["PAR-01"]
+    # What came after the hang is left out: nothing of it was carried out.
+    assert hung.history.events[-1] is hung.broken.violation.event
+    assert len(hung.trace.ops) <= len(hung.history.events)
+    assert "incomplete: the target hung 3 times" in verify_text(report, {}, None, report.exit)
+
+
+def test_a_target_that_crawls_is_cut_within_a_trace(start: Start) -> None:
+    """The time cap holds between the operations of one trace, each message of a burst included."""
+    slow = "def misbehave(request):\n    time.sleep(0.1 if request['method'] == 'encrypt' else 0)\n    return False\n"
+    target = start(ENCRYPTS + slow)
+    began = time.monotonic()
+    budget = Budget("short", walks=5, examples=1, driven_share=1.0, shrink_steps=500, seconds=1, shrink_seconds=1)
+    report = Verification(target, name="toy", budget=budget, seed=0, progress=io.StringIO(), is_driver=True).run()
+    assert report.exit is not Exit.HOLDS
+    assert "time cap of 1 s" in report.cut
+    assert time.monotonic() - began < 20
+
+
+def test_a_targets_words_steer_no_terminal_in_the_progress(start: Start) -> None:
+    """Progress is for people: what a target says is spelled out there, on one line, and cut."""
+    words = "\\x1b[2J\\u202e\\r\\n" + "x" * 5000
+    lines = on("establish", f'sys.stderr.write("{words}"); sys.stderr.flush(); os._exit(7)')
+    progress = io.StringIO()
+    budget = Budget("short", walks=0, examples=1, driven_share=1.0, shrink_steps=1, seconds=2, shrink_seconds=1)
+    Verification(start(lines), name="toy", budget=budget, seed=0, progress=progress, is_driver=True).run()
+    said = progress.getvalue()
+    assert "PAR-01 does not hold" in said
+    assert all(line.isprintable() for line in said.split("\n"))
+    assert max(map(len, said.splitlines())) <= MAX_SAID + len("[   0.0 s] ")

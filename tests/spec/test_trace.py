@@ -395,6 +395,7 @@ def document(*ops: object, **more: object) -> dict[str, object]:
 
 
 WORDS = ", ".join(OPCODES_1)
+KEYS_1 = "format, version, seed, strict, ops, violates, target"
 REFUSED = [
     ("no-object", [], 'not a trace: "format" must be "pawl-trace"'),
     ("no-format", {"version": 1, "ops": []}, 'not a trace: "format" must be "pawl-trace"'),
@@ -413,6 +414,10 @@ REFUSED = [
     ("strict-unknown", document(strict=["alice", "dave"]), '"strict" must list some of alice, bob, carol'),
     ("strict-number", document(strict=[0]), '"strict" must list some of alice, bob, carol'),
     ("strict-list", document(strict=[["alice"]]), '"strict" must list some of alice, bob, carol'),
+    ("key-unknown", document(strickt=["alice"]), f"no key 'strickt'; the keys are {KEYS_1}"),
+    ("key-of-a-note", document(note="x"), f"no key 'note'; the keys are {KEYS_1}"),
+    ("violates-number", document(violates=4), '"violates" must be text'),
+    ("target-list", document(target=["pawl"]), '"target" must be text'),
     ("no-ops", {"format": "pawl-trace", "version": 1}, '"ops" must be a list of at most 4096 operations'),
     ("ops-object", document(ops={}), '"ops" must be a list of at most 4096 operations'),
     ("ops-many", document(ops=[{"op": "nop"}] * 4097), '"ops" must be a list of at most 4096 operations'),

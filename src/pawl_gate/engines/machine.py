@@ -46,7 +46,7 @@ class SearchResult:
     found: dict[str, Trace] = field(default_factory=dict)
     """By invariant id, the plainest trace that breaks it."""
     complete: bool = True
-    """False: the deadline cut the search."""
+    """False: the deadline cut the search, or `enough` did."""
 
 
 class Violated(AssertionError):
@@ -58,7 +58,7 @@ class _Stop(BaseException):
 
 
 class _Deadline(_Stop):
-    """The time is up."""
+    """The time is up, or whoever asked has seen enough."""
 
 
 class _Enough(_Stop):
@@ -77,7 +77,12 @@ class _Hunt:
     """One search: what it looks for, what it found, and how much it did."""
 
     def __init__(
-        self, target: Target, ignore: frozenset[str], deadline: float | None, on_history: Callable[[History], object]
+        self,
+        target: Target,
+        ignore: frozenset[str],
+        deadline: float | None,
+        on_history: Callable[[History], object],
+        enough: Callable[[], bool],
     ) -> None:
         self.target = target
         self.result = SearchResult()
@@ -87,9 +92,11 @@ class _Hunt:
         self._ignore = ignore
         self._deadline = deadline
         self._on_history = on_history
+        self._enough = enough
 
     def check_time(self) -> None:
-        if self._deadline is not None and time.monotonic() > self._deadline:
+        late = self._deadline is not None and time.monotonic() > self._deadline
+        if late or self._enough():
             # Noted here too: Hypothesis may take an example left half-way for a flaky one, and say that instead.
             self.result.complete = False
             raise _Deadline
@@ -125,8 +132,7 @@ class _Hunt:
         entry = [entry for entry in INVARIANTS if entry.id == id_]
 
         def still_fails(trace: Trace) -> bool:
-            self.check_time()
-            return bool(judge(run_trace(self.target, trace), entry)[0])
+            return bool(judge(run_trace(self.target, trace, check=self.check_time), entry)[0])
 
         self.result.found[id_] = shrink(self.result.found[id_], still_fails, budget=POLISH_RUNS)
 
@@ -148,7 +154,6 @@ class SessionMachine(RuleBasedStateMachine):
         """Carry out one operation."""
         if self._run is None:
             raise RuntimeError("the world is made first")
-        self._hunt.check_time()
         try:
             event = self._run.step(operation)
         except Exception as error:
@@ -181,7 +186,7 @@ class SessionMachine(RuleBasedStateMachine):
     def start(self, seed: int, strict: int) -> None:
         """A fresh world."""
         try:
-            self._run = Run(self._hunt.target, seed=seed, strict=strict)
+            self._run = Run(self._hunt.target, seed=seed, strict=strict, check=self._hunt.check_time)
         except Exception as error:
             raise _Fault(error) from error
 
@@ -301,14 +306,16 @@ def search(
     ignore: frozenset[str] = frozenset(),
     deadline: float | None = None,
     on_history: Callable[[History], object] = lambda history: None,
+    enough: Callable[[], bool] = lambda: False,
 ) -> SearchResult:
     """Search for violations of every invariant that is not ignored.
 
     A round runs `examples` worlds, or ends with a finding and its shrinking; the last round finds nothing new.
     `deadline` is a time of `time.monotonic()`. The same seed gives the same search where the target's outcomes are the
-    same; `on_history` sees every history, those of shrinking included. Raises: HarnessBroken.
+    same; `on_history` sees every history, those of shrinking included, and `enough` may end the search before its
+    deadline. Raises: HarnessBroken.
     """
-    hunt = _Hunt(target, ignore, deadline, on_history)
+    hunt = _Hunt(target, ignore, deadline, on_history, enough)
     try:
         number = 0
         while _round(hunt, examples, seed * 1_000 + number):

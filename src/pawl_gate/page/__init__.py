@@ -29,7 +29,7 @@ from pawl_gate.expect import Expected
 from pawl_gate.explain import ID, Explanation, explain
 from pawl_gate.explain_text import LEVELS, needs
 from pawl_gate.page.picture import Picture, picture
-from pawl_gate.report_text import CHART_ROWS, FAMILIES, QUIETER, family, replay_command
+from pawl_gate.report_text import CHART_ROWS, FAMILIES, HANGS, QUIETER, family, replay_command
 from pawl_gate.targets.driver import REFUSALS
 from pawl_gate.targets.registry import CONTROL
 from pawl_gate.verify import BUDGETS, Exit, Found, Report, unsupported
@@ -214,7 +214,7 @@ def _todo(
     for gap in report.gaps:
         yield f"Incomplete: {gap}.", ""
     if report.cut:
-        yield f"{_sentence(QUIETER)}.", ""
+        yield f"{_sentence(HANGS if report.hung else QUIETER)}.", ""
     if code is Exit.HOLDS and (larger := _larger(report, expect)):
         known = (
             "Every violation is a known one; the reasons are below." if report.found else "Nothing needs to be mended."
