@@ -65,7 +65,7 @@ wheel: setup ## build the wheel, install it alone in an empty environment and ru
 
 lock: ## pin all dependencies with hashes again (ARGS=--upgrade for the newest releases)
 	@test -x .venv-lock/bin/pip-compile || { $(PYTHON) -m venv .venv-lock && \
-	  .venv-lock/bin/pip install --quiet --require-hashes -r requirements/lock-tool.txt; }
+	  .venv-lock/bin/pip install --quiet --no-deps --require-hashes -r requirements/lock-tool.txt; }
 	@.venv-lock/bin/python tools/lock.py $(ARGS)
 
 clean: ## remove whatever make made: environments, packages of the Node peers, builds, caches

@@ -34,7 +34,7 @@ def main() -> int:
         run([sys.executable, "-m", "venv", str(work / "venv")], at=work)
         python = str(work / "venv" / "bin" / "python")
         pip = [python, "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-        run([*pip, "--require-hashes", "-r", str(ROOT / "requirements" / "base.txt")], at=work)
+        run([*pip, "--no-deps", "--require-hashes", "-r", str(ROOT / "requirements" / "base.txt")], at=work)
         run([*pip, "--no-deps", str(wheel)], at=work)
         run([python, "-m", "pip", "check", "-qq", "--disable-pip-version-check"], at=work)
 

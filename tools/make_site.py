@@ -75,7 +75,9 @@ def set_up() -> bool:
         return True
     print("docs: making .venv-docs (requirements/docs.txt, hashes checked)", file=sys.stderr)
     pip = [str(VENV / "bin" / "python"), "-m", "pip", "install", "-qq", "--disable-pip-version-check"]
-    for command in ([sys.executable, "-m", "venv", "--clear", str(VENV)], [*pip, "--require-hashes", "-r", str(LOCK)]):
+    # The lock is complete; tools/set_up.py says why pip is not to follow requirements itself.
+    locked = [*pip, "--no-deps", "--require-hashes", "-r", str(LOCK)]
+    for command in ([sys.executable, "-m", "venv", "--clear", str(VENV)], locked):
         if subprocess.call(command, cwd=ROOT) != 0:
             return False
     stamp.write_text(mark)

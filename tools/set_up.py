@@ -56,9 +56,12 @@ def set_up_python() -> None:
             "Python cannot make a virtual environment (on Debian and Ubuntu: apt-get install python3-venv)"
         )
     say("installing the locked Python packages (requirements/dev.txt, hashes checked)")
-    pip("--require-hashes", "-r", "requirements/dev.txt", otherwise="the locked packages could not be installed")
+    # A lock is complete. Left to follow requirements itself, pip takes the newest release for one with an extra, which
+    # has no hash here.
+    locked = ("--no-deps", "--require-hashes", "-r")
+    pip(*locked, "requirements/dev.txt", otherwise="the locked packages could not be installed")
     try:
-        pip("--require-hashes", "-r", "requirements/fuzz.txt", otherwise="Atheris could not be installed")
+        pip(*locked, "requirements/fuzz.txt", otherwise="Atheris could not be installed")
     except SetupError as error:
         if STRICT:
             raise
