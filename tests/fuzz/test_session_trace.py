@@ -91,16 +91,34 @@ def runs(words: str) -> int:
 
 @pytest.mark.atheris
 def test_a_short_campaign_ends_well_and_finds_coverage(tmp_path: Path) -> None:
-    """Fuzzing from a copy of the corpus ends with exit code 0, and reaches more than its first input did."""
-    corpus = copied(tmp_path / "corpus", files(SESSION_TRACE))
+    """Fuzzing from one input ends with exit code 0 and reaches more than that input did.
+
+    The corpus has all that a few hundred inputs could find: from there a short campaign may well find nothing.
+    """
+    (tmp_path / "talk").write_bytes(encode(TALK))
+    corpus = copied(tmp_path / "corpus", [tmp_path / "talk"])
     ended = run(ENTRY, "-runs=250", "-seed=1", corpus, cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
     # It looks at the number between its batches of changes, so a few more are run.
     assert 250 <= runs(ended.stderr) < 265
-    edges = coverage(ended.stderr)
-    assert edges[-1] > edges[0] > 0
-    # New inputs lie beside the old ones; no finding was left.
-    assert {path.name for path in files(SESSION_TRACE)} <= {path.name for path in files(corpus)}
+    # "INITED" stands before what was there already, "DONE" before all.
+    (first,), (last,) = (coverage("\n".join(re.findall(f"{word} .*", ended.stderr))) for word in ("INITED", "DONE"))
+    assert last > first > 0
+    # New inputs lie beside the old one; no finding was left.
+    assert len(files(corpus)) > 1
+    assert (corpus / "talk").read_bytes() == encode(TALK)
+    assert list(tmp_path.glob("crash-*")) == []
+
+
+@pytest.mark.atheris
+def test_a_campaign_from_the_corpus_keeps_it(tmp_path: Path) -> None:
+    """Fuzzing from a part of the corpus runs all of it and more, ends with exit code 0, and takes nothing away."""
+    corpus = copied(tmp_path / "corpus", files(SESSION_TRACE)[:40])
+    before = {path.name: path.read_bytes() for path in files(corpus)}
+    ended = run(ENTRY, f"-runs={len(before) + 20}", "-seed=1", corpus, cwd=tmp_path)
+    assert ended.returncode == 0, ended.stderr
+    assert runs(ended.stderr) >= len(before) + 20
+    assert before.items() <= {path.name: path.read_bytes() for path in files(corpus)}.items()
     assert list(tmp_path.glob("crash-*")) == []
 
 

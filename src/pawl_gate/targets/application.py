@@ -9,15 +9,13 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import cast
+from types import SimpleNamespace
+from typing import Any, cast
 
-from pawl import Decision, Event, IdentityPolicy, PublicKey
+from pawl import Decision, Event, IdentityPolicy, PublicKey, identity
 from pawl.identity import CALLBACK_SECONDS, FirstUse, Mismatch
 from pawl_gate.targets.base import Told, WireMessage
 from pawl_spec.history import Question
-
-HANG_SECONDS = 0.25
-"""The limit of a trust question while one is to hang; an honest answer takes a millisecond."""
 
 MOST_SECONDS = 5.0
 """After this a hanging callback ends by itself, even if nobody releases it."""
@@ -38,8 +36,6 @@ class Application:
         self.heard: list[Event] = []
         """Events since somebody searched them for secrets."""
         self.logged: list[str] = []
-        self.hung = False
-        """A trust question has hung, and the policy is to be made anew."""
         self._now = Told()
         self._released = threading.Event()
 
@@ -56,13 +52,12 @@ class Application:
 
     def policy(self) -> IdentityPolicy:
         """The identity policy, with the callbacks that there are."""
-        hangs = "hang" in (self.armed.get("first-use"), self.armed.get("mismatch"))
         return IdentityPolicy(
             trust_on_first_use=not self.strict,
             # What they answer may be nonsense, which the types do not allow.
             on_first_use=cast(FirstUse, self._first_use) if "first-use" in self.asks else None,
             on_mismatch=cast(Mismatch, self._mismatch) if "mismatch" in self.asks else None,
-            callback_seconds=HANG_SECONDS if hangs else CALLBACK_SECONDS,
+            callback_seconds=CALLBACK_SECONDS,
         )
 
     @contextmanager
@@ -70,19 +65,20 @@ class Application:
         """While an operation runs: forget what was heard before, catch the log, let go of what hangs at the end."""
         self._now = Told()
         self._released.clear()
-        if "event" not in self.armed:
-            try:
-                yield
-            finally:
-                self._released.set()
-            return
-        log, handler = logging.getLogger("pawl"), _Kept(self.logged)
-        log.addHandler(handler)
+        log, handler = logging.getLogger("pawl"), _Kept(self.logged) if "event" in self.armed else None
+        if handler is not None:
+            log.addHandler(handler)
+        hangs = "hang" in self.armed.values()
+        if hangs:
+            vars(identity)["threading"] = THREADING
         try:
             yield
         finally:
             self._released.set()
-            log.removeHandler(handler)
+            if hangs:
+                vars(identity)["threading"] = threading
+            if handler is not None:
+                log.removeHandler(handler)
 
     def told(self) -> Told:
         """What was heard and done since it was last asked for."""
@@ -120,7 +116,7 @@ class Application:
         if how == "raise":
             raise ApplicationError("the application is broken")
         if how == "hang" and callback != "event":
-            self.hung = True
+            _limit_passes()
             self._released.wait(MOST_SECONDS)
         if how.startswith("call-"):
             sent = self.call(how, key)
@@ -147,6 +143,39 @@ def _answer(how: str, *, yes: object) -> object:
             return "yes"
         case _:
             return yes
+
+
+class _Asking(threading.Thread):
+    """The thread of a trust question that hangs: its time limit passes when the callback says so, not after seconds.
+
+    A busy machine then decides nothing: an honest callback has the whole limit, and one that hangs has hung at once.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.settled = threading.Event()
+
+    def run(self) -> None:
+        """See `threading.Thread`."""
+        try:
+            super().run()
+        finally:
+            self.settled.set()
+
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until it has ended or hangs, at most `timeout` seconds."""
+        self.settled.wait(timeout)
+
+
+def _limit_passes() -> None:
+    """Called by a callback that hangs: whoever waits for its answer waits no longer."""
+    asking = threading.current_thread()
+    if isinstance(asking, _Asking):
+        asking.settled.set()
+
+
+THREADING = SimpleNamespace(Thread=_Asking, TIMEOUT_MAX=threading.TIMEOUT_MAX)
+"""What `pawl.identity` takes from the module `threading`, while a question is to hang."""
 
 
 class _Kept(logging.Handler):

@@ -444,10 +444,6 @@ class InProcessWorld(Unable):
             raise Misbehaved(f"{type(error).__name__}: {error}") from error
         finally:
             one.work = work.count
-            if one.application.hung:
-                # The short time limit was for that one question.
-                one.application.hung = False
-                one.device = self._open(one.store, self._setup(one))
             one.durable = one.store.inner.revision != revision
         return result
 
