@@ -151,6 +151,31 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
+class Strike:
+    """What a callback did that was told to misbehave once."""
+
+    callback: str
+    """"first-use", "mismatch", "event" or "plaintext"."""
+    how: str
+    peer: int | None = None
+    """With whom it was to talk if it called back into the library."""
+    before: str | None = None
+    """Digest of everything that its party stored when it began; None: that cannot be seen."""
+    after: str | None = None
+    """The digest when it ended."""
+    sent: Header | None = None
+    """The message that it sent; the network lost it."""
+
+    def __str__(self) -> str:
+        return f"{self.callback}: {self.how}"
+
+    @property
+    def changed(self) -> bool:
+        """It changed what its party stores."""
+        return self.sent is not None or self.before != self.after
+
+
+@dataclass(frozen=True, slots=True)
 class Damaged:
     """What became of an operation that was first tried on a copy of the store in which one record was damaged."""
 
@@ -202,10 +227,10 @@ class Event:
     """Trust questions, in order."""
     claimed: str | None = None
     """Hex, 32 bytes: the identity in the bundle or message, where a trust question was asked."""
-    struck: str = ""
-    """The callback that misbehaved during this operation, and how: "first-use: raise"."""
-    inside: tuple[Header, ...] = ()
-    """Messages that the application sent from inside a callback; the network lost them."""
+    struck: tuple[Strike, ...] = ()
+    """The callbacks of the actor that misbehaved during this operation, in order."""
+    peer_struck: tuple[Strike, ...] = ()
+    """Those of the peer, while it made the bundle for this operation."""
     rotated: bool = False
     """Maintenance made a new signed prekey."""
     held: tuple[int, ...] | None = None
@@ -216,6 +241,33 @@ class Event:
     leaks: tuple[str, ...] | None = None
     """Where a secret was found in the texts that the target handed out since the last search; None: not searched."""
     damaged: Damaged | None = None
+
+    def around(self) -> tuple[tuple[Strike, ...], tuple[Strike, ...], bool]:
+        """What callbacks did before the operation's own change of state, what after it, and whether that change came.
+
+        Where it did not, all of it is said to be before.
+        """
+        # Seen or not: a trust question is asked before the step, an event is heard after it.
+        early = tuple(strike for strike in self.struck if strike.callback != "event")
+        if self.before is None or self.after is None:
+            return early, self.struck[len(early) :], False
+        now = self.before.digest
+        if any(strike.before is None for strike in self.struck):
+            own = now != self.after.digest and not any(strike.changed for strike in self.struck)
+            return early, self.struck[len(early) :], own
+        for place, strike in enumerate(self.struck):
+            # Somebody else changed the state since: the operation itself.
+            if strike.before != now:
+                return self.struck[:place], self.struck[place:], True
+            now = strike.after or now
+        return self.struck, (), now != self.after.digest
+
+    @property
+    def changed(self) -> bool:
+        """The operation itself changed the state; what a callback changed meanwhile does not count."""
+        if self.struck:
+            return self.around()[2]
+        return self.before is not None and self.after is not None and self.before.digest != self.after.digest
 
 
 @dataclass(slots=True)

@@ -21,11 +21,12 @@ from pawl_gate.targets.base import (
     Target,
     TargetCrashed,
     TargetHung,
+    Told,
     WireMessage,
 )
 from pawl_gate.thief import Intercepted, steal_and_read
 from pawl_gate.wire_view import claimed_identity, header, inner_data, is_canonical
-from pawl_spec.history import Event, Header, History, Observation, Observe, Outcome
+from pawl_spec.history import Event, Header, History, Observation, Observe, Outcome, Strike
 from pawl_spec.trace import (
     ANSWERS,
     CALLBACKS,
@@ -68,6 +69,10 @@ MEASURED = frozenset({Kind.INJECT, Kind.TAMPER})
 def plaintext_of(handle: int, size: int) -> bytes:
     """The text of message `handle`: its name, so that a plaintext says which message it came from, and filler."""
     return b"m%d" % handle + b"." * SIZES[size % len(SIZES)]
+
+
+def _strikes(told: Told) -> tuple[Strike, ...]:
+    return tuple(strike if sent is None else replace(strike, sent=header(sent)) for strike, sent in told.struck)
 
 
 class Run:
@@ -207,8 +212,7 @@ class Run:
     def _told(self, event: Event, actor: int) -> Event:
         """What the application heard and did meanwhile."""
         told = self._world.told(actor)
-        inside = tuple(header(message) for message in told.inside)
-        return replace(event, told=told.events, asked=told.asked, struck=told.struck, inside=inside)
+        return replace(event, told=told.events, asked=told.asked, struck=_strikes(told))
 
     def _observe(self, party: int) -> Observation | None:
         return self._world.observe(party) if self._hello.level >= Observe.COUNTS else None
@@ -238,10 +242,12 @@ class Run:
         one_time = forging or bool(event.op["one_time"])
         event = replace(event, actor=actor, peer=peer)
         # The peer's part is not the operation under judgement, but it may fail like any other.
-        made, bundle = self._bundle(event, peer, one_time=one_time)
+        event, bundle = self._bundle(event, peer, one_time=one_time)
         if bundle is None:
-            return made
+            return event
         event = replace(event, prekey_id=bundle.prekey_id)
+        if self._hears:
+            event = replace(event, peer_struck=_strikes(self._world.told(peer)))
         given = forge(bundle, FORGERIES[event.op["how"]]) if forging else bundle
         done, _ = self._attempt(event, actor, lambda: self._world.establish(actor, peer, given))
         return replace(done, claimed=given.identity_key[-32:].hex()) if done.asked else done

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pawl_spec.history import Outcome, Question
+from pawl_spec.history import Outcome, Question, Strike
 from tests.spec.histories import ABLE, ALICE, BOB, CAROL, Tale, breaks, holds, met, replaced
 
 REPLACED = ("identity-replaced",)
@@ -307,24 +307,24 @@ def asked(callback: str, name: str = "bob", key: str = KEY) -> dict[str, object]
 def test_a_question_is_about_the_peer() -> Tale:
     """Claim: "asked under one canonical name everywhere": for a bundle, and for a message of the new identity."""
     tale = Tale().callback(ALICE, "first-use", "approve").callback(ALICE, "mismatch", "replace")
-    tale.establish(ALICE, BOB, struck="first-use: approve", **asked("first-use"))
+    tale.establish(ALICE, BOB, struck=(Strike("first-use", "approve"),), **asked("first-use"))
     tale.reinstall(BOB).establish(BOB, ALICE)
     first = tale.send(BOB, ALICE)
-    return tale.deliver(first, struck="mismatch: replace", told=REPLACED, **asked("mismatch"))
+    return tale.deliver(first, struck=(Strike("mismatch", "replace"),), told=REPLACED, **asked("mismatch"))
 
 
 @breaks("IDC-07", says="asked under the name 'bob.1'")
 def test_a_question_under_another_name() -> Tale:
     """Claim: "one canonical name": a pin under one does not protect the other."""
     tale = Tale().callback(ALICE, "first-use", "approve")
-    return tale.establish(ALICE, BOB, struck="first-use: approve", **asked("first-use", name="bob.1"))
+    return tale.establish(ALICE, BOB, struck=(Strike("first-use", "approve"),), **asked("first-use", name="bob.1"))
 
 
 @breaks("IDC-07", says="about the key a11c")
 def test_a_question_about_another_key() -> Tale:
     """Claim: "and the key that claims to be its"."""
     tale = Tale().callback(ALICE, "first-use", "approve")
-    return tale.establish(ALICE, BOB, struck="first-use: approve", **asked("first-use", key="a11ce"))
+    return tale.establish(ALICE, BOB, struck=(Strike("first-use", "approve"),), **asked("first-use", key="a11ce"))
 
 
 @breaks("IDC-02", says="accepted without the question 'first-use'")
@@ -338,7 +338,7 @@ def test_a_question_about_junk() -> Tale:
     """Claim of IDC-06: "only after the message that carried it was authenticated": the user was asked about junk."""
     tale = met().callback(ALICE, "mismatch", "reject").reinstall(BOB).establish(BOB, ALICE)
     first = tale.send(BOB, ALICE)
-    return tale.tamper(first, "mac", code="bad-mac", struck="mismatch: reject", **asked("mismatch"))
+    return tale.tamper(first, "mac", code="bad-mac", struck=(Strike("mismatch", "reject"),), **asked("mismatch"))
 
 
 # -- IDC-09 -----------------------------------------------------------------------------------------------------------
@@ -403,7 +403,7 @@ def test_a_chosen_fallback_is_there() -> Tale:
 def test_a_callback_that_raises_refuses() -> Tale:
     """Claim: "what it had to decide is refused": a first use is not approved, and nothing changed."""
     tale = Tale().callback(ALICE, "first-use", "raise")
-    what = {"code": "untrusted-identity", "struck": "first-use: raise"}
+    what = {"code": "untrusted-identity", "struck": (Strike("first-use", "raise"),)}
     tale.establish(ALICE, BOB, **what, **asked("first-use"))
     # The next question is answered as the policy does without a callback.
     return tale.establish(ALICE, BOB, **asked("first-use"))
@@ -414,7 +414,7 @@ def test_a_hook_that_raises_rolls_back() -> Tale:
     """Claim: "leaves the state whole": the plaintext could not be stored, so the message was not read; then it is."""
     tale = met().callback(BOB, "plaintext", "raise")
     message = tale.send(ALICE, BOB)
-    tale.deliver(message, code="callback-failed", struck="plaintext: raise")
+    tale.deliver(message, code="callback-failed", struck=(Strike("plaintext", "raise"),))
     return tale.replay(message)
 
 
@@ -422,7 +422,7 @@ def test_a_hook_that_raises_rolls_back() -> Tale:
 def test_an_event_callback_that_raises_changes_nothing() -> Tale:
     """Claim: "everything else goes on"."""
     tale = Tale().callback(ALICE, "event", "raise")
-    return tale.establish(ALICE, BOB, struck="event: raise")
+    return tale.establish(ALICE, BOB, struck=(Strike("event", "raise"),))
 
 
 def sends_inside(counter: int) -> Tale:
@@ -431,10 +431,10 @@ def sends_inside(counter: int) -> Tale:
     tale.send(ALICE, BOB)
     first = tale.last.header
     assert first is not None
-    inside = (replace(first, counter=counter),)
+    strike = Strike("event", "call-encrypt", peer=BOB, sent=replace(first, counter=counter))
     tale.establish(BOB, ALICE)
     back = tale.send(BOB, ALICE)
-    tale.tamper(back, "mac", code="bad-mac", struck="event: call-encrypt", inside=inside)
+    tale.tamper(back, "mac", code="bad-mac", struck=(strike,))
     tale.send(ALICE, BOB)
     return tale
 
@@ -455,7 +455,7 @@ def test_a_callback_that_sends_with_a_used_key() -> Tale:
 def test_a_callbacks_exception_comes_out() -> Tale:
     """Claim: "a callback that raises": its exception is no refusal."""
     tale = Tale().callback(ALICE, "first-use", "raise")
-    return tale.establish(ALICE, BOB, died=Outcome.DIED, struck="first-use: raise")
+    return tale.establish(ALICE, BOB, died=Outcome.DIED, struck=(Strike("first-use", "raise"),))
 
 
 @breaks("IDC-10", "CTR-05", says="yet the state changed")
@@ -463,11 +463,11 @@ def test_a_callback_leaves_half_a_step() -> Tale:
     """Claim: "leaves the state whole": the session was stored before the hook ran."""
     tale = met().callback(BOB, "plaintext", "raise")
     message = tale.send(ALICE, BOB)
-    return tale.deliver(message, code="callback-failed", struck="plaintext: raise", changes=True)
+    return tale.deliver(message, code="callback-failed", struck=(Strike("plaintext", "raise"),), changes=True)
 
 
 @breaks("IDC-10", "IDC-02", says="accepted")
 def test_nonsense_is_taken_for_a_yes() -> Tale:
     """Claim: "answers nonsense": anything but a plain yes is a no."""
     tale = Tale().callback(ALICE, "first-use", "nonsense")
-    return tale.establish(ALICE, BOB, struck="first-use: nonsense", **asked("first-use"))
+    return tale.establish(ALICE, BOB, struck=(Strike("first-use", "nonsense"),), **asked("first-use"))

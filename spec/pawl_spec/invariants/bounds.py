@@ -97,7 +97,7 @@ def work_does_not_grow(story: Story) -> Iterator[Finding]:
     for event, expect in story.expected:
         one_message = event.message is not None or event.op.kind in (Kind.SEND, Kind.INJECT)
         seen = event.after
-        if seen is None or not one_message or event.inside or event.struck:
+        if seen is None or not one_message or event.struck:
             continue
         # What is kept for later, pushed out, or tried in vain costs its share; after a question the step is run anew.
         share = (1 + expect.extra) * (2 if event.asked else 1)

@@ -25,8 +25,8 @@ def as_expected(story: Story, rule: str) -> Iterator[Finding]:
             # Why a party refuses says nothing once a refusal has changed its state: that is CTR-05's finding.
             excused = event.outcome is Outcome.REFUSED and not expect.accept and event.actor in changed
             yield None if excused else disagreement(event, expect)
-        if event.outcome is Outcome.REFUSED and event.before and event.after:
-            changed |= {event.actor} if event.before.digest != event.after.digest else set()
+        if event.outcome is Outcome.REFUSED and event.changed:
+            changed.add(event.actor)
 
 
 def disagreement(event: Event, expect: Expect) -> Finding:

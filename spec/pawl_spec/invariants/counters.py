@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 
-from pawl_spec.history import Event, Observe, Outcome
+from pawl_spec.history import Event, Observe, Outcome, Strike
 from pawl_spec.invariants.common import RECEIVES, as_expected, who
 from pawl_spec.registry import Finding, Story, Violation, invariant
 from pawl_spec.trace import Kind
@@ -18,27 +18,51 @@ from pawl_spec.trace import Kind
 REPLAY = 'threat model, "Message Replay / Counter Reuse"'
 
 
-def _sent(event: Event) -> Iterator[tuple[str, int]]:
-    """Ratchet key and counter of each message that went out with an event."""
-    header = event.header
-    if header is not None:
-        yield from ((header.ratchet_key, counter) for counter in event.counters or (header.counter,))
-    yield from ((inside.ratchet_key, inside.counter) for inside in event.inside)
+Way = tuple[int, int]
+"""Who sends, and to whom."""
+
+
+def _sent(event: Event) -> Iterator[tuple[Way, str, int]]:
+    """Of each message that went out with an event, in order: its way, its ratchet key, its counter."""
+    actor, peer = who(event)
+    early, late, _ = event.around() if event.struck else ((), (), False)
+    yield from _sent_inside(peer, event.peer_struck)
+    yield from _sent_inside(actor, early)
+    if event.header is not None:
+        for counter in event.counters or (event.header.counter,):
+            yield (actor, peer), event.header.ratchet_key, counter
+    yield from _sent_inside(actor, late)
+
+
+def _sent_inside(party: int, strikes: tuple[Strike, ...]) -> Iterator[tuple[Way, str, int]]:
+    for strike in strikes:
+        if strike.sent is not None:
+            yield (party, -1 if strike.peer is None else strike.peer), strike.sent.ratchet_key, strike.sent.counter
+
+
+def _lost(event: Event) -> Iterator[Way]:
+    """The ways of messages that a crash may have lost between commit and hand-out."""
+    if event.outcome is Outcome.CRASHED:
+        if event.op.kind is Kind.SEND:
+            yield who(event)
+        for strike in event.struck:
+            if strike.how == "call-encrypt" and strike.sent is None and strike.peer is not None:
+                yield who(event)[0], strike.peer
 
 
 def _counters(story: Story, *, only_after_restart: bool) -> Iterator[Finding]:
     due: dict[str, int] = defaultdict(int)
     explained: dict[str, int] = defaultdict(int)
-    lost: dict[tuple[int, int], int] = defaultdict(int)
+    lost: dict[Way, int] = defaultdict(int)
     restarted: set[int | None] = set()
     for event in story.events:
         if event.op.kind is Kind.RESTART or event.outcome is Outcome.CRASHED:
             restarted.add(event.actor)
-        if event.outcome is Outcome.CRASHED and event.op.kind is Kind.SEND:
-            # The crash may have fallen between commit and hand-out: that explains one missing counter, no more.
-            lost[who(event)] += 1
-        for chain, counter in _sent(event):
-            explained[chain] += lost.pop(who(event), 0)
+        for way in _lost(event):
+            # Such a crash explains one missing counter, no more.
+            lost[way] += 1
+        for way, chain, counter in _sent(event):
+            explained[chain] += lost.pop(way, 0)
             # A repeated counter is a repeated message key: two ciphertexts under one key and IV.
             if counter < due[chain]:
                 problem = f"counter {counter} again, {due[chain]} was due"
@@ -108,12 +132,10 @@ def window_is_kept(story: Story) -> Iterator[Finding]:
 def refusals_change_nothing(story: Story) -> Iterator[Finding]:
     """A refused operation leaves the stored state as it was."""
     for event in story.events:
-        # What the application did itself, from inside a callback, is not the refused operation's doing.
-        inside = event.inside or "call-trust" in event.struck
-        if event.outcome is not Outcome.REFUSED or event.before is None or event.after is None or inside:
+        if event.outcome is not Outcome.REFUSED or event.before is None or event.after is None:
             continue
-        changed = event.before.digest != event.after.digest
-        yield Violation(event, f"refused ({event.code}), yet the state changed") if changed else None
+        # What the application did itself, from inside a callback, is not the refused operation's doing.
+        yield Violation(event, f"refused ({event.code}), yet the state changed") if event.changed else None
 
 
 @invariant(

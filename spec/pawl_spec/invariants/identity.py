@@ -176,11 +176,10 @@ def callbacks_leave_the_state_whole(story: Story) -> Iterator[Finding]:
     for event in story.events:
         if not event.struck:
             continue
+        struck = ", ".join(map(str, event.struck))
         if event.outcome in (Outcome.DIED, Outcome.HUNG):
-            yield Violation(event, f"the callback ({event.struck}) ended it: {event.outcome.value} {event.text}")
-            continue
-        changed = event.before is not None and event.after is not None and event.before.digest != event.after.digest
-        if event.outcome is Outcome.REFUSED and changed and not event.inside and "trust" not in event.struck:
-            yield Violation(event, f"refused ({event.code}) after the callback ({event.struck}), yet the state changed")
+            yield Violation(event, f"the callback ({struck}) ended it: {event.outcome.value} {event.text}")
+        elif event.outcome is Outcome.REFUSED and event.changed:
+            yield Violation(event, f"refused ({event.code}) after the callback ({struck}), yet the state changed")
         elif event.step in expected:
             yield disagreement(event, expected[event.step])

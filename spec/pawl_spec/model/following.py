@@ -12,7 +12,7 @@ from pawl_spec.model.knowledge import healing
 from pawl_spec.model.receiving import deliver, inject
 from pawl_spec.model.sending import burst, send
 from pawl_spec.model.state import Party, SignedPreKey
-from pawl_spec.model.world import World, ends, replace_session
+from pawl_spec.model.world import World, ends
 from pawl_spec.trace import ANSWERS, CALLBACKS, OPTIONS, PARTIES, Kind
 
 DAY_SECONDS = 24 * 60 * 60
@@ -159,35 +159,31 @@ class Model(World):
         follow = OPERATIONS.get(event.op.kind)
         if follow is None:
             return None
-        # A trust question is asked before the step, an event is heard after it.
-        early = event.struck.startswith(("first-use", "mismatch"))
-        if early:
-            self._sent_inside(event)
+        for strike in event.peer_struck:
+            self.struck(self.parties[ends(event)[1]], strike)
+        early, late, _ = event.around()
+        self.meanwhile = early
+        if event.actor is not None and not event.asked:
+            self.follow_callbacks(self.parties[event.actor])
         expect = follow(self, event)
-        if not early:
-            self._sent_inside(event)
-        self._struck(event)
+        if event.actor is not None:
+            self.follow_callbacks(self.parties[event.actor])
+            for strike in late:
+                self.struck(self.parties[event.actor], strike)
+        self._disarm(event)
         return expect
 
-    def _sent_inside(self, event: Event) -> None:
-        """The application sent something from inside a callback, and the network lost it."""
-        if event.inside:
-            actor, peer = ends(event)
-            party = self.parties[actor]
-            current = next(iter(self.usable(party, peer)), None)
-            if current is not None:
-                sent = replace(current, counter=current.counter + len(event.inside))
-                replace_session(party, peer, current, sent)
-
-    def _struck(self, event: Event) -> None:
+    def _disarm(self, event: Event) -> None:
         """What a callback was to do once, it has done; a crash makes the application forget it."""
+        for strike in event.peer_struck:
+            self.parties[ends(event)[1]].armed.pop(strike.callback, None)
         if event.actor is None or event.op.kind is Kind.CALLBACK:
             return
         armed = self.parties[event.actor].armed
         if event.outcome is Outcome.CRASHED:
             armed.clear()
-        elif event.struck:
-            armed.pop(event.struck.partition(":")[0], None)
+        for strike in event.struck:
+            armed.pop(strike.callback, None)
 
 
 def expectations(history: History) -> list[Expect | None]:

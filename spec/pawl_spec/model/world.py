@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from pawl_spec.history import Event, Hello, Limits, Outcome, Profile
+from pawl_spec.history import Event, Hello, Limits, Outcome, Profile, Strike
 from pawl_spec.model.knowledge import Knowledge
 from pawl_spec.model.ratchet import Ratchet
 from pawl_spec.model.state import Message, Party, Session, SignedPreKey
@@ -30,6 +30,8 @@ class World:
         """Seconds since the world began."""
         self.diverged = False
         """The target did what the model forbids: what comes after has no meaning."""
+        self.meanwhile: Sequence[Strike] = ()
+        """What callbacks of the actor did before the operation at hand takes effect, and is not followed yet."""
 
     def new_party(self, strict: bool) -> Party:
         """A party with a new store."""
@@ -45,7 +47,26 @@ class World:
         answer = actor.armed.get(kind) if question else None
         unasked = pinned is None and not actor.strict
         trusted = unasked if answer is None else answer in YES[kind]
+        # Only now, as the question came before what its callback did.
+        self.follow_callbacks(actor, identity)
         return question, [] if trusted else [Refusal("untrusted-identity", rule)]
+
+    def follow_callbacks(self, actor: Party, identity: Term | None = None) -> None:
+        """Do what callbacks did meanwhile; `identity` is the one that a trust question was about."""
+        for strike in self.meanwhile:
+            self.struck(actor, strike, identity)
+        self.meanwhile = ()
+
+    def struck(self, party: Party, strike: Strike, identity: Term | None = None) -> None:
+        """Do what a callback of `party` did when it called back into the library."""
+        if strike.peer is None or not strike.changed:
+            return
+        if strike.how == "call-trust" and identity is not None:
+            self.pin(party, strike.peer, identity)
+        if strike.how == "call-encrypt":
+            # The network lost it, and its counter is used up.
+            for current in self.usable(party, strike.peer)[:1]:
+                replace_session(party, strike.peer, current, replace(current, counter=current.counter + 1))
 
     def pin(self, actor: Party, peer: int, identity: Term) -> frozenset[str]:
         """Pin `identity`; what an operator is told of it."""
@@ -98,7 +119,7 @@ def replace_session(party: Party, peer: int, old: Session, new: Session, *, to_f
 def took_effect(event: Event) -> bool:
     """Whether the operation's change of state is there: it was done, or a crash came after the commit."""
     if event.outcome is Outcome.CRASHED:
-        return event.before is not None and event.after is not None and event.before.digest != event.after.digest
+        return event.changed
     return event.outcome is Outcome.DONE
 
 

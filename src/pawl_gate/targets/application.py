@@ -9,13 +9,14 @@ import logging
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 from pawl import Decision, Event, IdentityPolicy, PublicKey, identity
 from pawl.identity import CALLBACK_SECONDS, FirstUse, Mismatch
 from pawl_gate.targets.base import Told, WireMessage
-from pawl_spec.history import Question
+from pawl_spec.history import Question, Strike
 
 MOST_SECONDS = 5.0
 """After this a hanging callback ends by itself, even if nobody releases it."""
@@ -32,12 +33,22 @@ class Application:
         self.strict = strict
         self.armed: dict[str, str] = {}
         self.asks: set[str] = set()
-        self.call: Callable[[str, PublicKey | None], WireMessage | None] = lambda how, key: None
+        self.call: Callable[[str, PublicKey | None], WireMessage | None]
+        self.peer: int | None
+        """With whom `call` talks."""
+        self.hang_up()
+        self.digest: Callable[[], str] = lambda: ""
+        """Of what the device stores."""
+        self._calling = False
         self.heard: list[Event] = []
         """Events since somebody searched them for secrets."""
         self.logged: list[str] = []
         self._now = Told()
         self._released = threading.Event()
+
+    def hang_up(self) -> None:
+        """From now on a callback has nobody to talk with."""
+        self.call, self.peer = lambda how, key: None, None
 
     def copy(self) -> Application:
         """An application that will decide as this one would, for a trial beside the real thing; it calls nobody."""
@@ -109,24 +120,33 @@ class Application:
 
     def _strike(self, callback: str, key: PublicKey | None) -> str | None:
         """Do what the callback was told to do once, if it was."""
-        how = self.armed.pop(callback, None)
+        # While one misbehaves, the others behave: what each changed can be told apart.
+        how = None if self._calling else self.armed.pop(callback, None)
         if how is None:
             return None
-        self._note(struck=f"{callback}: {how}")
+        self._misbehave(Strike(callback, how, self.peer, self.digest()), key)
         if how == "raise":
             raise ApplicationError("the application is broken")
         if how == "hang" and callback != "event":
             _limit_passes()
             self._released.wait(MOST_SECONDS)
-        if how.startswith("call-"):
-            sent = self.call(how, key)
-            if sent is not None:
-                self._note(inside=(*self._now.inside, sent))
         return how
+
+    def _misbehave(self, strike: Strike, key: PublicKey | None) -> None:
+        """Call back into the library, if that is what the callback does, and note what came of it."""
+        sent: WireMessage | None = None
+        self._calling = True
+        try:
+            if strike.how.startswith("call-"):
+                sent = self.call(strike.how, key)
+        finally:
+            self._calling = False
+            strike = replace(strike, after=self.digest())
+            self._note(struck=(*self._now.struck, (strike, sent)))
 
     def _note(self, **more: object) -> None:
         now = self._now
-        fields = {"events": now.events, "asked": now.asked, "struck": now.struck, "inside": now.inside}
+        fields = {"events": now.events, "asked": now.asked, "struck": now.struck}
         self._now = Told(**{**fields, **more})  # type: ignore[arg-type]
 
 

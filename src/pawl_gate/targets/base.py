@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
-from pawl_spec.history import Damaged, Hello, Observation, Question
+from pawl_spec.history import Damaged, Hello, Observation, Question, Strike
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +103,8 @@ class Told:
     events: tuple[str, ...] = ()
     """Names of the events that were reported."""
     asked: tuple[Question, ...] = ()
-    struck: str = ""
-    """The callback that misbehaved, and how."""
-    inside: tuple[WireMessage, ...] = ()
-    """Messages that were sent from inside a callback."""
+    struck: tuple[tuple[Strike, WireMessage | None], ...] = ()
+    """The callbacks that misbehaved, in order, and the message that each sent."""
 
 
 class World(Protocol):

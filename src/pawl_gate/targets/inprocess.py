@@ -390,6 +390,7 @@ class InProcessWorld(Unable):
     def reinstall(self, party: int) -> bytes:
         old = self._parties[party]
         old.application.armed.clear()
+        old.application.hang_up()
         new = _Party(old.address, old.application, self._rng())
         new.compatibility = old.compatibility
         return self._start(party, new)
@@ -400,6 +401,7 @@ class InProcessWorld(Unable):
 
     def _start(self, party: int, new: _Party) -> bytes:
         self._parties[party] = new
+        new.application.digest = new.store.digest
         new.device = self._open(new.store, self._setup(new))
         return new.device.identity_key.serialize()
 
@@ -585,6 +587,7 @@ class InProcessWorld(Unable):
     def _talking(self, party: int, peer: int) -> ProtocolAddress:
         """The address of `peer`, to whom a callback of `party` would talk if it called the library now."""
         one, address = self._parties[party], self._address(peer)
+        one.application.peer = peer
         one.application.call = lambda how, key: self._from_inside(one, address, how, key)
         return address
 
