@@ -145,7 +145,7 @@ def test_unsupported_is_declared_and_said() -> None:
     text = verify_text(report, {}, None, report.exit)
     assert "KEY-01  unsupported: needs observation level L2, the target offers L0" in text
     assert "IDC-08  unsupported: needs approve, reinstall, which the target declares that it lacks" in text
-    lacking = "approve, callbacks, clock, compromise, crash, damage, reinstall, rotate, strict-identity"
+    lacking = "approve, callbacks, clock, compatibility, compromise, crash, damage, forget, reinstall, rotate"
     assert f"scenarios left out, as the target lacks {lacking}" in text
 
 
