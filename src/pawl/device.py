@@ -211,7 +211,8 @@ class Device:
     def forget_session(self, peer: ProtocolAddress) -> None:
         """Delete all sessions with `peer`, current and archived, with the keys kept for them; none is no refusal.
 
-        The pinned identity stays, and so does the memory that refuses replayed prekey messages (CTR-06).
+        The pinned identity stays, and so does the memory that refuses replayed prekey messages (CTR-06). Sessions whose
+        records are damaged are deleted too, unread.
         """
         _check_peer(peer)
         with self._store.transaction() as tx:

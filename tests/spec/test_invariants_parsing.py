@@ -189,6 +189,18 @@ def test_a_damaged_record_is_read() -> Tale:
     return tried(outcome=Outcome.DONE, code=None)
 
 
+@holds("PAR-05")
+def test_a_damaged_session_is_forgotten() -> Tale:
+    """What is forgotten is deleted unread: a damaged session can be got rid of."""
+    return met().forget(ALICE, BOB, damaged=Damaged(True, Outcome.DONE, None, False))
+
+
+@breaks("PAR-05", says="a damaged record was read: done")
+def test_a_damaged_session_is_forgotten_and_stays() -> Tale:
+    """It was not deleted, so it was taken for none."""
+    return met().forget(ALICE, BOB, damaged=Damaged(True, Outcome.DONE, None, True))
+
+
 @breaks("PAR-05", says="a damaged record was read: died ValueError")
 def test_a_damaged_record_ends_the_program() -> Tale:
     """Claim: "refused by name"."""

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pawl_spec.history import Outcome
 from pawl_spec.invariants.common import as_expected
 from pawl_spec.registry import Finding, Story, Violation, invariant
+from pawl_spec.trace import Kind
 
 PARSER = 'threat model, "Serialization / Parser Abuse"'
 CATALOGUE = 2 * 1024 * 1024
@@ -93,7 +94,10 @@ def records_and_bundles_are_strict(story: Story) -> Iterator[Finding]:
         trial = event.damaged
         if trial is None or not trial.read:
             continue
-        if trial.outcome is not Outcome.REFUSED:
+        if event.op.kind is Kind.FORGET and trial.outcome is Outcome.DONE and not trial.kept:
+            # A damaged session is no reason to keep it: what is forgotten is deleted unread.
+            yield None
+        elif trial.outcome is not Outcome.REFUSED:
             yield Violation(event, f"a damaged record was read: {trial.outcome.value} {trial.code or ''}".rstrip())
         elif trial.code not in ("corrupt-store", "unknown"):
             yield Violation(event, f"a damaged record was refused for the wrong reason: {trial.code}")
