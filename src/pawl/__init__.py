@@ -13,6 +13,7 @@ from pawl.crypto.keys import PublicKey
 from pawl.device import Device, Maintenance
 from pawl.errors import ProtocolError
 from pawl.events import Event
+from pawl.fingerprint import SafetyNumber, safety_number
 from pawl.identity import Decision, IdentityPolicy
 from pawl.session.bundle import PreKeyBundle, PublicPreKey, PublicSignedPreKey
 from pawl.storage.contract import Store
@@ -37,5 +38,7 @@ __all__ = [
     "PublicPreKey",
     "PublicSignedPreKey",
     "SQLiteStore",
+    "SafetyNumber",
     "Store",
+    "safety_number",
 ]

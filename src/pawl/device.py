@@ -14,7 +14,15 @@ from typing import Final, TypeVar
 from pawl.address import ProtocolAddress
 from pawl.compatibility import STRICT, Compatibility
 from pawl.crypto.keys import PublicKey
-from pawl.errors import InvalidArgument, InvalidKey, MessageTooLarge, NoSession, ProtocolError, UntrustedIdentity
+from pawl.errors import (
+    InvalidArgument,
+    InvalidKey,
+    MessageTooLarge,
+    NoSession,
+    ProtocolError,
+    UnknownIdentity,
+    UntrustedIdentity,
+)
 from pawl.events import (
     CallbackFailed,
     CompatibilityUsed,
@@ -25,6 +33,7 @@ from pawl.events import (
     SessionEstablished,
     tell,
 )
+from pawl.fingerprint import SafetyNumber, safety_number
 from pawl.identity import CallbackTrouble, IdentityPolicy
 from pawl.limits import MAX_DEVICE_ID, MAX_PLAINTEXT_BYTES, MAX_PREKEY_BATCH, SIGNED_PREKEY_ROTATION_SECONDS
 from pawl.session import cipher, double_ratchet, prekeys, x3dh
@@ -460,6 +469,25 @@ class Device:
         peer = _address_of(name)
         with self._store.transaction() as tx:
             return PeerRows(tx, peer, self._memos).pinned()
+
+    def safety_number(
+        self, name: str, *, local_identifier: bytes, remote_identifier: bytes, version: int = 2
+    ) -> SafetyNumber:
+        """The safety number of this device's identity and the one that is pinned for `name` (see `safety_number`).
+
+        Raises: UnknownIdentity.
+        """
+        remote_key = self.pinned_identity(name)
+        # Without a pinned identity there is nothing to compare.
+        if remote_key is None:
+            raise UnknownIdentity("no identity is pinned for this name")
+        return safety_number(
+            local_identifier=local_identifier,
+            local_key=self._identity.public,
+            remote_identifier=remote_identifier,
+            remote_key=remote_key,
+            version=version,
+        )
 
     def _admit(self, rows: PeerRows, key: PublicKey, decided: _Decided | None) -> None:
         """`key` is the pinned identity from now on, if it is not already. Raises: _Undecided."""

@@ -147,10 +147,37 @@ class UntrustedIdentity(ProtocolError):
     code = "untrusted-identity"
 
 
+class UnknownIdentity(ProtocolError):
+    """No identity is pinned for this name."""
+
+    code = "unknown-identity"
+
+
 class ApplicationCallbackFailed(ProtocolError):
     """The application's callback raised while the message was being stored; everything was rolled back."""
 
     code = "callback-failed"
+
+
+# -- safety numbers ---------------------------------------------------------------------------------------------------
+
+
+class MalformedFingerprint(ProtocolError):
+    """The scanned bytes are not the code of a safety number."""
+
+    code = "malformed-fingerprint"
+
+
+class FingerprintVersionMismatch(ProtocolError):
+    """The scanned code is of another version of safety numbers; it says nothing about the keys."""
+
+    code = "fingerprint-version-mismatch"
+
+
+class FingerprintMismatch(ProtocolError):
+    """The scanned code belongs to other keys or other identifiers: do not trust the identity."""
+
+    code = "fingerprint-mismatch"
 
 
 # -- storage ----------------------------------------------------------------------------------------------------------

@@ -55,6 +55,9 @@ MAX_RECORD_BYTES: Final = 64 * 1024
 MAX_NAME_BYTES: Final = 512
 """UTF-8 bytes of an address' name."""
 
+MAX_IDENTIFIER_BYTES: Final = 512
+"""Bytes of an identifier in a safety number. As for names; it is hashed once."""
+
 MAX_DEVICE_ID: Final = 127
 """Largest device id. 0 is common among node-libsignal's users, the official client uses 1 to 127."""
 
