@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pawl.crypto import kdf, xeddsa
@@ -393,9 +392,32 @@ def readable(secrets: Iterable[bytes], recorded: Sequence[Recorded]) -> tuple[in
         stepped = [kdf.step_chain(chain) for chain in chains]
         mac_keys += [kdf.message_keys(seed)[1] for seed, _ in stepped]
         chains = [chain for _, chain in stepped]
-    found = []
-    for entry in recorded:
-        body, mac = entry.sender + entry.receiver + entry.signal[:-8], entry.signal[-8:]
-        if any(hmac.digest(key, body, "sha256")[:8] == mac for key in mac_keys):
-            found.append(entry.handle)
-    return tuple(found)
+    wanted = [
+        (entry.handle, entry.sender + entry.receiver + entry.signal[:-8], entry.signal[-8:]) for entry in recorded
+    ]
+    found: set[int] = set()
+    for key in mac_keys:
+        mac_of = hmac_under(key)
+        found.update(handle for handle, body, mac in wanted if mac_of(body)[:8] == mac)
+    return tuple(entry.handle for entry in recorded if entry.handle in found)
+
+
+INNER_PAD, OUTER_PAD = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
+"""What HMAC makes of the bytes of a key. Source: RFC 2104, section 2."""
+
+BLOCK_BYTES = 64
+"""Of SHA-256."""
+
+
+def hmac_under(key: bytes) -> Callable[[bytes], bytes]:
+    """HMAC-SHA256 under a key of at most 64 bytes, for many messages: what the key alone decides is done once."""
+    block = key.ljust(BLOCK_BYTES, b"\0")
+    inner, outer = hashlib.sha256(block.translate(INNER_PAD)), hashlib.sha256(block.translate(OUTER_PAD))
+
+    def digest(message: bytes) -> bytes:
+        one, other = inner.copy(), outer.copy()
+        one.update(message)
+        other.update(one.digest())
+        return other.digest()
+
+    return digest

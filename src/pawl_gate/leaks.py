@@ -6,42 +6,87 @@ list of numbers. A text that holds none of these forms at all costs one look.
 
 from __future__ import annotations
 
+import ast
 import base64
 import re
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 
 HEX = re.compile(r"(?:[0-9A-Fa-f]{2}[:\s-]?){16,}")
 BASE64 = re.compile(r"[A-Za-z0-9+/_-]{22,}")
-BYTES = re.compile(r"""b(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")|bytearray\(b.*?\)""", re.DOTALL)
+BYTES = re.compile(r"""b(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""", re.DOTALL)
 NUMBERS = re.compile(r"(?:\d{1,3},\s*){15,}\d{1,3}")
 
 
 def leaked(texts: Iterable[tuple[str, str]], secrets: Sequence[bytes]) -> tuple[str, ...]:
     """Where a secret stands in a text, and in which form: "the text of a refusal: in hexadecimal"."""
+    known = _Secrets(secrets)
     found: list[str] = []
     for where, text in texts:
-        for form in _forms(text, secrets):
+        for form in known.forms(text):
             words = f"{where}: {form}"
             if words not in found:
                 found.append(words)
     return tuple(found)
 
 
-def _forms(text: str, secrets: Sequence[bytes]) -> list[str]:
-    forms: list[str] = []
-    runs = [re.sub(r"[:\s-]", "", run).lower() for run in HEX.findall(text)]
-    if runs and any(secret.hex() in run for secret in secrets for run in runs):
-        forms.append("in hexadecimal")
-    runs = [run.replace("-", "+").replace("_", "/") for run in BASE64.findall(text)]
-    if runs and any(core in run for secret in secrets for core in _base64(secret) for run in runs):
-        forms.append("in base64")
-    runs = BYTES.findall(text)
-    if runs and any(repr(secret)[2:-1] in run for secret in secrets for run in runs):
-        forms.append("as Python writes bytes")
-    runs = [re.sub(r"\s", "", run) for run in NUMBERS.findall(text)]
-    if runs and any(",".join(map(str, secret)) in run for secret in secrets for run in runs):
-        forms.append("as a list of numbers")
-    return forms
+class _Secrets:
+    """Secrets as they may be written. Each form is made when the first text comes that may hold it."""
+
+    def __init__(self, secrets: Sequence[bytes]) -> None:
+        self._secrets = secrets
+
+    def forms(self, text: str) -> list[str]:
+        """The forms in which secrets stand in `text`."""
+        forms: list[str] = []
+        runs = [re.sub(r"[:\s-]", "", run).lower() for run in HEX.findall(text)]
+        if runs and any(self._hex.within(run) for run in runs):
+            forms.append("in hexadecimal")
+        runs = [run.replace("-", "+").replace("_", "/") for run in BASE64.findall(text)]
+        if runs and any(self._base64.within(run) for run in runs):
+            forms.append("in base64")
+        if any(self._in_bytes(run) for run in BYTES.findall(text)):
+            forms.append("as Python writes bytes")
+        runs = [re.sub(r"\s", "", run) for run in NUMBERS.findall(text)]
+        if runs and any(",".join(map(str, secret)) in run for secret in self._secrets for run in runs):
+            forms.append("as a list of numbers")
+        return forms
+
+    def _in_bytes(self, run: str) -> bool:
+        try:
+            return self._bytes.within(ast.literal_eval(run).decode("latin-1"))
+        except (SyntaxError, ValueError):
+            # No literal after all: then as it stands.
+            return any(repr(secret)[2:-1] in run for secret in self._secrets)
+
+    @cached_property
+    def _hex(self) -> _Words:
+        return _Words(secret.hex() for secret in self._secrets)
+
+    @cached_property
+    def _base64(self) -> _Words:
+        return _Words(core for secret in self._secrets for core in _base64(secret))
+
+    @cached_property
+    def _bytes(self) -> _Words:
+        return _Words(secret.decode("latin-1") for secret in self._secrets)
+
+
+class _Words:
+    """Words to look for in a text, all at once: one look for each place in it and each length of a word."""
+
+    def __init__(self, words: Iterable[str]) -> None:
+        self._by_length: dict[int, set[str]] = {}
+        for word in words:
+            self._by_length.setdefault(len(word), set()).add(word)
+
+    def within(self, text: str) -> bool:
+        """One of the words stands somewhere in `text`."""
+        return any(
+            text[place : place + length] in words
+            for length, words in self._by_length.items()
+            for place in range(len(text) - length + 1)
+        )
 
 
 def _base64(secret: bytes) -> list[str]:

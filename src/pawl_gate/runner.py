@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pawl_gate.attacker import ATTACKER, Recorded, forge, junk, readable, tamper
 from pawl_gate.leaks import leaked
@@ -183,36 +183,30 @@ class Run:
         if armed is not None:
             self._world.arm_crash(actor, armed)
         result: T | None = None
-        complete = None
+        # An event has many fields: they are set together.
+        seen: dict[str, Any] = {"outcome": Outcome.DONE}
         try:
             result = call()
-            event = replace(event, outcome=Outcome.DONE)
         except Refused as refused:
-            event = replace(event, outcome=Outcome.REFUSED, code=refused.code, text=refused.text)
+            seen = {"outcome": Outcome.REFUSED, "code": refused.code, "text": refused.text}
         except SimulatedCrash:
-            event = replace(event, outcome=Outcome.CRASHED)
-            complete = self._world.complete_digest(actor)
+            seen = {"outcome": Outcome.CRASHED, "complete": self._world.complete_digest(actor)}
             self._world.restart(actor)
         except (Misbehaved, TargetCrashed) as died:
-            event = replace(event, outcome=Outcome.DIED, text=str(died))
+            seen = {"outcome": Outcome.DIED, "text": str(died)}
         except TargetHung as hung:
-            event = replace(event, outcome=Outcome.HUNG, text=str(hung))
+            seen = {"outcome": Outcome.HUNG, "text": str(hung)}
         if self._hears:
-            event = self._told(event, actor)
+            told = self._world.told(actor)
+            seen |= {"told": told.events, "asked": told.asked, "struck": _strikes(told)}
         if damage is not None:
-            event = replace(event, damaged=self._world.damaged(actor))
-        if event.outcome in (Outcome.DIED, Outcome.HUNG):
-            return event, None
+            seen["damaged"] = self._world.damaged(actor)
+        if seen["outcome"] in (Outcome.DIED, Outcome.HUNG):
+            return replace(event, **seen), None
         if armed is not None:
             self._world.disarm_crash(actor)
-        after = self._observe(actor)
-        event = replace(event, actor=actor, before=before, after=after, complete=complete)
-        return replace(event, crash_armed=armed is not None), result
-
-    def _told(self, event: Event, actor: int) -> Event:
-        """What the application heard and did meanwhile."""
-        told = self._world.told(actor)
-        return replace(event, told=told.events, asked=told.asked, struck=_strikes(told))
+        seen |= {"actor": actor, "before": before, "after": self._observe(actor), "crash_armed": armed is not None}
+        return replace(event, **seen), result
 
     def _observe(self, party: int) -> Observation | None:
         return self._world.observe(party) if self._hello.level >= Observe.COUNTS else None
