@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench import floor
+from bench import floor, gate
 from pawl import Device, MemoryStore, ProtocolAddress
 
 ALICE, BOB = ProtocolAddress("alice", 1), ProtocolAddress("bob", 1)
@@ -111,6 +111,11 @@ def prepare_out_of_order(count: int) -> Batch:
     return batch
 
 
+GATE = "gate"
+"""The gate itself is no operation of the API: how fast it runs and judges traces in this process."""
+
+GATE_ROUNDS = 3
+
 OPERATIONS = [
     Operation("encrypt", floor.encrypt, prepare_encrypt, 300),
     Operation("decrypt", floor.decrypt, prepare_decrypt, 300),
@@ -143,23 +148,23 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=31, metavar="N", help="batches of each (default 31)")
     parser.add_argument(
-        "--only", metavar="NAMES", help=f"a comma-separated part of {','.join(o.name for o in OPERATIONS)}"
+        "--only", metavar="NAMES", help=f"a comma-separated part of {','.join(o.name for o in OPERATIONS)},{GATE}"
     )
     parser.add_argument("--json", action="store_true", help="one JSON object per line")
     chosen = parser.parse_args(arguments)
-    names = chosen.only.split(",") if chosen.only else [operation.name for operation in OPERATIONS]
-    unknown = set(names) - {operation.name for operation in OPERATIONS}
+    names = chosen.only.split(",") if chosen.only else [*(operation.name for operation in OPERATIONS), GATE]
+    unknown = set(names) - {*(operation.name for operation in OPERATIONS), GATE}
     if unknown or chosen.rounds < 1:
         parser.error(f"no operation is called {', '.join(sorted(unknown))}" if unknown else "--rounds is at least 1")
     operations = [operation for operation in OPERATIONS if operation.name in names]
 
     results: dict[str, list[tuple[float, float]]] = {operation.name: [] for operation in operations}
-    for number in range(chosen.rounds):
+    for number in range(chosen.rounds if operations else 0):
         print(f"bench: round {number + 1} of {chosen.rounds}", file=sys.stderr, flush=True)
         for operation in operations:
             results[operation.name].append(measure(operation))
 
-    if not chosen.json:
+    if operations and not chosen.json:
         print(f"{'operation':<14}{'floor µs':>12}{'pawl µs':>12}{'ratio':>8}   quartiles (of {chosen.rounds} batches)")
     for name, samples in results.items():
         floor_us, pawl_us = (statistics.median(column) for column in zip(*samples, strict=True))
@@ -177,6 +182,12 @@ def main(arguments: list[str]) -> int:
             print(json.dumps({**result, "rounds": chosen.rounds}))
         else:
             print(f"{name:<14}{floor_us:>12,.1f}{pawl_us:>12,.1f}{ratio:>8.2f}   {low:.2f} to {high:.2f}")
+    if GATE in names:
+        steps, ceiling = gate.measure(GATE_ROUNDS)
+        if chosen.json:
+            print(json.dumps({"operation": GATE, "steps_per_second": round(steps), "ceiling": round(ceiling)}))
+        else:
+            print(f"{GATE:<14}{steps:,.0f} steps a second; the primitives alone would allow {ceiling:,.0f}")
     return 0
 
 
