@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from bench import floor, gate
 from pawl import Device, MemoryStore, ProtocolAddress
+from pawl.limits import LOW_PREKEYS
 
 ALICE, BOB = ProtocolAddress("alice", 1), ProtocolAddress("bob", 1)
 
@@ -83,8 +84,13 @@ def prepare_round_trip(count: int) -> Batch:
 
 
 def prepare_setup(count: int) -> Batch:
-    """Both sides with a one-time prekey, from the bundle to the first message decrypted; each with new devices."""
+    """Both sides with a one-time prekey, from the bundle to the first message decrypted; each with new devices.
+
+    The responder has prekeys in stock, so that nobody is warned.
+    """
     devices = [(Device(MemoryStore()), Device(MemoryStore())) for _ in range(count)]
+    for _, bob in devices:
+        bob.generate_prekeys(LOW_PREKEYS)
     pairs = [(alice, bob, bob.prekey_bundle()) for alice, bob in devices]
 
     def batch() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final, TypeVar
 
 from pawl.address import ProtocolAddress
@@ -351,9 +352,8 @@ class Device:
                 plaintext = self._decrypt_signal(peer, signal)
             else:
                 first, untyped = self._parse(decode_prekey_message, message.serialized)
-                plaintext = self._with_decision(
-                    peer.name, first.identity_key, lambda decided: self._decrypt_prekey(peer, first, decided)
-                )
+                step = partial(self._decrypt_prekey, peer, first)
+                plaintext = self._with_decision(peer.name, first.identity_key, step)
         except ProtocolError as refusal:
             self._tell([MessageRefused(peer, refusal.code)])
             raise
@@ -377,7 +377,7 @@ class Device:
             # Derive
             opened = cipher.open_message(rows.candidates(), message, rows.kept)
             # Commit
-            rows.apply(double_ratchet.advance(opened.session, opened.derived, rng=self._rng))
+            rows.apply(double_ratchet.advance(opened.session, opened.derived, rng=self._rng, count=rows.count_kept))
         rows.remember()
         self._tell(rows.events)
         return opened.plaintext
@@ -416,7 +416,7 @@ class Device:
         # Derive
         opened = cipher.open_message([session], message.message, rows.kept)
         # Commit
-        rows.apply(double_ratchet.advance(opened.session, opened.derived, rng=self._rng))
+        rows.apply(double_ratchet.advance(opened.session, opened.derived, rng=self._rng, count=rows.count_kept))
         return opened.plaintext
 
     def _decrypt_first(
@@ -441,7 +441,7 @@ class Device:
         # Check: only an identity that is authenticated by now is worth a question, and worth a pin (IDC-06).
         self._admit(rows, message.identity_key, decided)
         # Commit
-        advanced = double_ratchet.advance(opened.session, opened.derived, rng=self._rng)
+        advanced = double_ratchet.advance(opened.session, opened.derived, rng=self._rng, count=rows.count_kept)
         prekeys.spend(tx, rows.events, message)
         rows.keep(advanced)
         rows.add(advanced.session)

@@ -26,7 +26,7 @@ from pawl.crypto import kdf, xeddsa
 from pawl.crypto.keys import PublicKey
 from pawl.errors import BadMac, DuplicateMessage, UntrustedIdentity
 from pawl.session import double_ratchet
-from pawl.session.double_ratchet import Advanced, Derived
+from pawl.session.double_ratchet import Advanced, Count, Derived
 from pawl.session.state import Session
 from pawl.sources import Rng
 from pawl.storage.contract import Row, Store, Table, Transaction
@@ -47,7 +47,7 @@ class Control:
 
 
 RootStep = Callable[[bytes, bytes], tuple[bytes, bytes]]
-StartChain = Callable[[Session, Derived, Rng], Advanced]
+StartChain = Callable[[Session, Derived, Rng, Count], Advanced]
 
 CONTROLS: dict[str, Control] = {}
 
@@ -356,6 +356,9 @@ class _KeepsSkippedKeys(PassingTransaction):
     def delete(self, table: Table, key: bytes, *, version: int) -> None:
         if table is not Table.SKIPPED_KEY:
             super().delete(table, key, version=version)
+        elif (row := super().get(table, key)) is not None:
+            # Something is written, so that what is wrong is the key alone.
+            super().put(table, key, row.value, version=version)
 
 
 @control("message-key-kept", "KEY-01")
@@ -580,10 +583,10 @@ class RootNotMixed(Patched):
 
 
 def _from_the_old(
-    session: Session, derived: Derived, rng: Rng, start: StartChain = double_ratchet._start_chain
+    session: Session, derived: Derived, rng: Rng, count: Count, start: StartChain = double_ratchet._start_chain
 ) -> Advanced:
     old = session.sending.ratchet.private.data
-    return start(session, derived, lambda size: hashlib.sha256(b"next" + old).digest()[:size])
+    return start(session, derived, lambda size: hashlib.sha256(b"next" + old).digest()[:size], count)
 
 
 @control("ratchet-key-derived", "SEC-02")
@@ -594,10 +597,10 @@ class RatchetKeyDerived(Patched):
 
 
 def _constant(
-    session: Session, derived: Derived, rng: Rng, start: StartChain = double_ratchet._start_chain
+    session: Session, derived: Derived, rng: Rng, count: Count, start: StartChain = double_ratchet._start_chain
 ) -> Advanced:
     # Another one for each peer's key, so that the two sides still understand each other.
-    return start(session, derived, lambda size: hashlib.sha256(derived.ratchet_key.data).digest()[:size])
+    return start(session, derived, lambda size: hashlib.sha256(derived.ratchet_key.data).digest()[:size], count)
 
 
 @control("ratchet-key-guessable", "SEC-02")

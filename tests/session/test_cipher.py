@@ -212,4 +212,4 @@ def test_opened_does_not_show_the_plaintext() -> None:
     assert opened.derived.seed.hex() not in repr(opened)
     assert repr(opened.derived.seed) not in repr(opened)
     # The session and the randomness around it are as they were.
-    assert double_ratchet.advance(theirs, opened.derived, rng=Random("receiver")).starts_chain
+    assert double_ratchet.advance(theirs, opened.derived, rng=Random("receiver"), count=lambda *_: 0).starts_chain

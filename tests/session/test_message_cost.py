@@ -77,9 +77,9 @@ def test_a_message_costs_the_same_with_any_number_of_kept_keys(monkeypatch: pyte
     in_order = work(monkeypatch, lambda: bob.take(alice, following))
     from_kept = work(monkeypatch, lambda: bob.take(alice, late[skipped // 2]))
     for done in (in_order, from_kept):
-        assert done.pop("bytes") < 600
+        assert done.pop("bytes", 0) < 600
     assert in_order == {"get": 3, "put": 1, "step_chain": 1, "message_keys": 1}
-    assert from_kept == {"get": 4, "put": 1, "delete": 1, "message_keys": 1}
+    assert from_kept == {"get": 4, "delete": 1, "message_keys": 1}
 
 
 def test_equal_numbers_of_another_type_are_no_session() -> None:

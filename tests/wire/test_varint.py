@@ -27,14 +27,17 @@ from pawl.wire.varint import MAX_UINT32, MAX_UINT64, encode_varint, read_varint
 def test_known_values(value, encoded):
     """Protocol Buffers, "Encoding", Base 128 Varints: seven bits a byte, the lowest first."""
     assert encode_varint(value).hex() == encoded
-    assert read_varint(bytes.fromhex("ff" + encoded + "ff"), 1, MAX_UINT64) == (value, 1 + len(encoded) // 2)
+    assert read_varint(bytes.fromhex("ff" + encoded + "ff"), 1, 2 + len(encoded) // 2, MAX_UINT64) == (
+        value,
+        1 + len(encoded) // 2,
+    )
 
 
 @given(st.integers(0, MAX_UINT64), st.binary(max_size=3))
 def test_round_trip(value, rest):
     """PAR-02, what we write parses back to the same value, and nothing after it is touched."""
     encoded = encode_varint(value)
-    assert read_varint(encoded + rest, 0, MAX_UINT64) == (value, len(encoded))
+    assert read_varint(encoded + rest, 0, len(encoded + rest), MAX_UINT64) == (value, len(encoded))
 
 
 @given(st.integers(0, MAX_UINT64))
@@ -43,7 +46,10 @@ def test_cut_off(value):
     encoded = encode_varint(value)
     for length in range(len(encoded)):
         with pytest.raises(MalformedMessage, match="ends"):
-            read_varint(encoded[:length], 0, MAX_UINT64)
+            read_varint(encoded[:length], 0, length, MAX_UINT64)
+        # The end of the message is not that of the bytes.
+        with pytest.raises(MalformedMessage, match="ends"):
+            read_varint(encoded, 0, length, MAX_UINT64)
 
 
 @given(st.integers(0, MAX_UINT64), st.integers(1, 9))
@@ -52,7 +58,7 @@ def test_overlong(value, extra):
     encoded = bytearray(encode_varint(value))
     encoded[-1] |= 0x80
     with pytest.raises(MalformedMessage):
-        read_varint(bytes(encoded) + b"\x80" * (extra - 1) + b"\x00", 0, MAX_UINT64)
+        read_varint(longer := bytes(encoded) + b"\x80" * (extra - 1) + b"\x00", 0, len(longer), MAX_UINT64)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +73,7 @@ def test_overlong(value, extra):
 def test_out_of_range(encoded, maximum):
     """PAR-02: an integer over its type's range is refused, not cut down; a long run of bytes is not read to its end."""
     with pytest.raises(MalformedMessage, match="range"):
-        read_varint(encoded, 0, maximum)
+        read_varint(encoded, 0, len(encoded), maximum)
 
 
 @pytest.mark.parametrize("value", [-1, MAX_UINT64 + 1, 1.0, "1", None, True])

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hmac
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, NoReturn
 
 import nacl.bindings as sodium
@@ -34,6 +35,9 @@ FIELD_PRIME: Final = 2**255 - 19
 
 _TYPE_BYTE: Final = bytes([KEY_TYPE_DJB])
 
+_MAX_KNOWN_KEYS: Final = 256
+"""Public keys, 32 bytes each, that are remembered: a ratchet key and two identities for each of some peers."""
+
 
 @dataclass(frozen=True, slots=True)
 class PublicKey:
@@ -50,8 +54,8 @@ class PublicKey:
         # Anything but 32 bytes is not a key.
         if type(self.data) is not bytes or len(self.data) != KEY_BYTES:
             raise InvalidKey(f"a PublicKey is exactly {KEY_BYTES} bytes")
-        # One key has one spelling: the coordinate is below the field prime.
-        if int.from_bytes(self.data, "little") >= FIELD_PRIME:
+        # One key has one spelling: the coordinate is below the field prime, as every number is whose top byte is less.
+        if self.data[31] >= 0x7F and int.from_bytes(self.data, "little") >= FIELD_PRIME:
             raise InvalidKey("the public key is not in canonical form")
 
     def serialize(self) -> bytes:
@@ -64,7 +68,11 @@ class PublicKey:
         # The length and the type byte are fixed; nothing is guessed (IDC-05, IDC-09).
         if type(data) is not bytes or len(data) != SERIALIZED_KEY_BYTES or data[0] != KEY_TYPE_DJB:
             raise InvalidKey("a serialized public key is 0x05 and 32 bytes")
-        return cls(data[1:])
+        return _known(data[1:])
+
+
+_known: Final = lru_cache(maxsize=_MAX_KNOWN_KEYS)(PublicKey)
+"""A public key comes with every message of its chain; the last ones are remembered. It holds nothing secret."""
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)

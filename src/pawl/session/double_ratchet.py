@@ -32,11 +32,14 @@ Skipped: TypeAlias = tuple[tuple[int, bytes], ...]
 
 Chains: TypeAlias = tuple[ReceivingChain, ...]
 
-Dropped: TypeAlias = tuple[tuple[PublicKey, int], ...]
-"""Chains, by ratchet key, and how many of their oldest kept seeds go."""
+Dropped: TypeAlias = tuple[tuple[PublicKey, int | None], ...]
+"""Chains, by ratchet key, and how many of their oldest kept seeds go; None: all."""
 
 Lookup: TypeAlias = Callable[[Session, PublicKey, int], bytes | None]
 """The kept 32-byte seed of a counter on a session's chain of a ratchet key, if it is (still) there."""
+
+Count: TypeAlias = Callable[[Session, PublicKey], int]
+"""How many seeds of a session's chain of a ratchet key are kept."""
 
 
 class Derived(NamedTuple):
@@ -158,29 +161,33 @@ def derive(
     return Derived(chain, ratchet_key, counter, seed, chain_key, tuple(skipped), root_key)
 
 
-def advance(session: Session, derived: Derived, *, rng: Rng) -> Advanced:
+def advance(session: Session, derived: Derived, *, rng: Rng, count: Count) -> Advanced:
     """The session after an authenticated message. Calls `rng(32)` once if the message starts a new chain.
 
-    The peer has answered, so a pending prekey is no longer repeated.
+    The peer has answered, so a pending prekey is no longer repeated. `count` is asked only where the bounds of what is
+    kept are over a limit, and what is kept may not be. A session that does not change is the one that was given.
     """
     chain = derived.chain
     if chain is None:
-        return _start_chain(session, derived, rng)
-    # A kept key is used up (KEY-01).
+        return _start_chain(session, derived, rng, count)
+    # A kept key is used up (KEY-01). Its row goes; the chain stays as it is.
     if not derived.chain_key:
-        stepped = ReceivingChain(chain.ratchet_key, chain.chain_key, chain.counter, chain.kept - 1)
-        chains = tuple([stepped if each is chain else each for each in session.receiving])
-        return Advanced(_with_receiving(session, chains), chain.ratchet_key, False, used=derived.counter)
+        answered = session if session.pending is None else _with_receiving(session, session.receiving)
+        return Advanced(answered, chain.ratchet_key, False, used=derived.counter)
     stepped = ReceivingChain(chain.ratchet_key, ChainKey(derived.chain_key), derived.counter + 1, chain.kept)
-    chains = tuple([stepped if each is chain else each for each in session.receiving])
+    former = session.receiving
+    # The newest chain is the common case.
+    chains = (
+        (stepped, *former[1:]) if former[0] is chain else tuple([stepped if each is chain else each for each in former])
+    )
     # The common case.
     if not derived.skipped:
         return Advanced(_with_receiving(session, chains), chain.ratchet_key, False)
-    chains, skipped, dropped = _keep(chains, stepped, derived.skipped)
+    chains, skipped, dropped = _keep(session, chains, stepped, derived.skipped, count)
     return Advanced(_with_receiving(session, chains), chain.ratchet_key, False, skipped=skipped, dropped=dropped)
 
 
-def _start_chain(session: Session, derived: Derived, rng: Rng) -> Advanced:
+def _start_chain(session: Session, derived: Derived, rng: Rng, count: Count) -> Advanced:
     """The receiving chain of a new ratchet key, then a new ratchet key and sending chain of one's own."""
     # Derive: the new key is fresh and the root key is mixed in, so that whoever took the state before is left behind,
     # and whoever takes it later cannot go back (SEC-01, SEC-02).
@@ -189,8 +196,8 @@ def _start_chain(session: Session, derived: Derived, rng: Rng) -> Advanced:
     chain = ReceivingChain(derived.ratchet_key, ChainKey(derived.chain_key), derived.counter + 1, 0)
     # Over the limit the oldest chain goes, and its kept seeds with it (BND-02, KEY-04).
     chains = (chain, *session.receiving[: MAX_RECEIVING_CHAINS - 1])
-    closed = tuple((old.ratchet_key, old.kept) for old in session.receiving[MAX_RECEIVING_CHAINS - 1 :] if old.kept)
-    chains, skipped, dropped = _keep(chains, chain, derived.skipped)
+    closed = tuple((old.ratchet_key, None) for old in session.receiving[MAX_RECEIVING_CHAINS - 1 :] if old.kept)
+    chains, skipped, dropped = _keep(session, chains, chain, derived.skipped, count)
     # Commit
     stepped = Session(
         session.version,
@@ -208,13 +215,23 @@ def _start_chain(session: Session, derived: Derived, rng: Rng) -> Advanced:
     return Advanced(stepped, derived.ratchet_key, True, skipped=skipped, dropped=dropped + closed)
 
 
-def _keep(chains: Chains, chain: ReceivingChain, skipped: Skipped) -> tuple[Chains, Skipped, Dropped]:
+def _keep(
+    session: Session, chains: Chains, chain: ReceivingChain, skipped: Skipped, count: Count
+) -> tuple[Chains, Skipped, Dropped]:
     """Keep `skipped` on `chain`, one of `chains`, within the limits: the oldest seeds go.
 
-    Returns the chains with their new counts, what of `skipped` is kept, and which seeds kept before go.
+    Returns the chains with their new bounds, what of `skipped` is kept, and which seeds kept before go.
     """
     if not skipped:
         return chains, skipped, ()
+    if (
+        chain.kept + len(skipped) > MAX_SKIPPED_KEYS_PER_CHAIN
+        or sum(each.kept for each in chains) + len(skipped) > MAX_SKIPPED_KEYS_PER_SESSION
+    ):
+        # Used seeds are in the bounds still: nothing goes before it is counted what is there.
+        at = chains.index(chain)
+        chains = tuple([_counted(session, each, count) for each in chains])
+        chain = chains[at]
     over_chain = max(chain.kept + len(skipped) - MAX_SKIPPED_KEYS_PER_CHAIN, 0)
     over_session = sum(each.kept for each in chains) + len(skipped) - over_chain - MAX_SKIPPED_KEYS_PER_SESSION
     bounded: list[ReceivingChain] = []
@@ -232,6 +249,13 @@ def _keep(chains: Chains, chain: ReceivingChain, skipped: Skipped) -> tuple[Chai
             dropped.append((each.ratchet_key, old_gone))
         bounded.append(ReceivingChain(each.ratchet_key, each.chain_key, each.counter, each.kept + added - gone))
     return tuple(reversed(bounded)), skipped, tuple(dropped)
+
+
+def _counted(session: Session, chain: ReceivingChain, count: Count) -> ReceivingChain:
+    """`chain` with what is kept of it as its bound."""
+    if not chain.kept:
+        return chain
+    return ReceivingChain(chain.ratchet_key, chain.chain_key, chain.counter, count(session, chain.ratchet_key))
 
 
 # -- values -----------------------------------------------------------------------------------------------------------

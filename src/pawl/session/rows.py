@@ -6,6 +6,7 @@ Everything here happens inside one transaction of the caller's and is gone if th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from typing import Final, Generic, TypeVar
 
 from pawl.address import ProtocolAddress
@@ -38,8 +39,14 @@ def address_key(peer: ProtocolAddress) -> bytes:
 
     Keys of a session's and of kept seeds' rows begin with it.
     """
-    name = peer.name.encode()
-    return b"%c%c%b%c" % (len(name) >> 8, len(name) & 0xFF, name, peer.device_id)
+    return _keys_of(peer.name, peer.device_id)[1]
+
+
+@lru_cache(maxsize=MAX_MEMO)
+def _keys_of(name: str, device_id: int) -> tuple[bytes, bytes]:
+    """The keys of a name's and of an address' rows."""
+    encoded = name.encode()
+    return encoded, b"%c%c%b%c" % (len(encoded) >> 8, len(encoded) & 0xFF, encoded, device_id)
 
 
 class Memo(Generic[T]):
@@ -93,6 +100,7 @@ class PeerRows:
         "_memos",
         "_name",
         "_peer",
+        "_read",
         "_tx",
         "_versions",
         "_written",
@@ -105,12 +113,12 @@ class PeerRows:
         self._tx = tx
         self._peer = peer
         self._memos = memos
-        self._name = peer.name.encode()
-        self._address = address_key(peer)
+        self._name, self._address = _keys_of(peer.name, peer.device_id)
         row = tx.get(Table.SESSION_INDEX, self._address)
         self._index_version = 0 if row is None else row.version
         self._base_keys = () if row is None else memos.indexes.read(self._address, row.value)
         self._versions: dict[bytes, int] = {}
+        self._read: dict[bytes, Session] = {}
         self._written: list[tuple[bytes, bytes, Session]] = []
         self._dropped: list[bytes] = []
 
@@ -135,6 +143,7 @@ class PeerRows:
         if session.base_key.data != base_key:
             raise CorruptStore("a session is in another one's place")
         self._versions[key] = row.version
+        self._read[key] = session
         return session
 
     def candidates(self) -> Iterator[Session]:
@@ -144,13 +153,12 @@ class PeerRows:
 
         Raises: CorruptStore.
         """
-        if not self._base_keys:
-            return
-        pinned = self.pinned()
-        for base_key in self._base_keys:
-            session = self.session(base_key)
-            if session.remote_identity == pinned:
-                yield session
+        pinned = self.pinned() if self._base_keys else None
+        if pinned is None:
+            return iter(())
+        identity = pinned.data
+        # Not a generator: one that is left half-way costs more than all that it does.
+        return filter(lambda session: session.remote_identity.data == identity, map(self.session, self._base_keys))
 
     def kept(self, session: Session, ratchet_key: PublicKey, counter: int) -> bytes | None:
         """The kept seed, 32 bytes, if it is there. Raises: CorruptStore."""
@@ -160,6 +168,10 @@ class PeerRows:
             return None
         self._versions[key] = row.version
         return records.decode_message_seed(row.value).data
+
+    def count_kept(self, session: Session, ratchet_key: PublicKey) -> int:
+        """How many seeds of a chain are kept."""
+        return self._tx.count(Table.SKIPPED_KEY, self._address + session.base_key.data + ratchet_key.data)
 
     # -- writing ------------------------------------------------------------------------------------------------------
 
@@ -219,23 +231,26 @@ class PeerRows:
         from us in it and uses it now. A late message says nothing about what the peer uses (CTR-07).
         """
         self.keep(advanced)
-        self.save(advanced.session)
         base_key = advanced.session.base_key.data
+        # Where only a kept seed was used, the session is as it was.
+        if advanced.session is not self._read.get(self._address + base_key):
+            self.save(advanced.session)
         if advanced.starts_chain and self._base_keys[0] != base_key:
             self._write_index((base_key, *(each for each in self._base_keys if each != base_key)))
             self.events.append(SessionPromoted(self._peer))
 
     def keep(self, advanced: Advanced) -> None:
         """Write the kept seeds that an authenticated message adds, and delete those that it uses or pushes out."""
-        session, ratchet_key = advanced.session, advanced.ratchet_key
-        if advanced.used is not None:
-            key = self._kept_key(session, ratchet_key, advanced.used)
+        session, ratchet_key, _, used, skipped, to_drop = advanced
+        if used is not None:
+            key = self._kept_key(session, ratchet_key, used)
             self._tx.delete(Table.SKIPPED_KEY, key, version=self._versions[key])
-        for closed, count in advanced.dropped:
-            self._delete_kept(self._address + session.base_key.data + closed.data, count)
-        if advanced.dropped:
-            self.events.append(KeysDropped(self._peer, sum(count for _, count in advanced.dropped)))
-        for counter, seed in advanced.skipped:
+        dropped = 0
+        for closed, count in to_drop:
+            dropped += self._delete_kept(self._address + session.base_key.data + closed.data, count)
+        if dropped:
+            self.events.append(KeysDropped(self._peer, dropped))
+        for counter, seed in skipped:
             value = records.encode_message_seed(MessageSeed(seed))
             self._tx.put(Table.SKIPPED_KEY, self._kept_key(session, ratchet_key, counter), value, version=0)
 
@@ -265,10 +280,9 @@ class PeerRows:
         self._dropped.append(key)
         self._delete_kept(key, None)
 
-    def _delete_kept(self, prefix: bytes, count: int | None) -> None:
-        """Delete the oldest `count` kept seeds (None: all) whose key starts with `prefix`."""
+    def _delete_kept(self, prefix: bytes, count: int | None) -> int:
+        """Delete the oldest `count` kept seeds (None: all) whose key starts with `prefix`; how many there were."""
         found = self._tx.scan(Table.SKIPPED_KEY, prefix, limit=count)
-        if count is not None and len(found) < count:
-            raise CorruptStore("a session counts more kept keys than there are")
         for key, row in found:
             self._tx.delete(Table.SKIPPED_KEY, key, version=row.version)
+        return len(found)

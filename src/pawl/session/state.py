@@ -23,7 +23,10 @@ class SendingChain(NamedTuple):
 
 
 class ReceivingChain(NamedTuple):
-    """A chain on which the peer sends: its ratchet key, chain key, next expected counter, kept keys (a count)."""
+    """A chain on which the peer sends: its ratchet key, chain key and next expected counter.
+
+    `kept` is a bound: at most so many of its seeds are kept. It is not written again whenever one of them is used.
+    """
 
     ratchet_key: PublicKey
     chain_key: ChainKey

@@ -59,6 +59,23 @@ def check_version(version: int) -> None:
         raise InvalidArgument(f"a version is 0 to {MAX_VERSION - 1}")
 
 
+def check_write(table: Table, key: bytes, value: bytes, version: int) -> None:
+    """What `put` is given: `check_key`, `check_value` and `check_version`. Raises: InvalidArgument."""
+    # All is well with nearly all; who finds the fault names it.
+    if (
+        type(table) is not Table
+        or type(key) is not bytes
+        or type(value) is not bytes
+        or type(version) is not int
+        or len(key) > MAX_KEY_BYTES
+        or len(value) > MAX_RECORD_BYTES
+        or not 0 <= version < MAX_VERSION
+    ):
+        check_key(table, key)
+        check_value(value)
+        check_version(version)
+
+
 def check_limit(limit: int | None) -> None:
     """A limit counts rows; None is no limit. Raises: InvalidArgument."""
     if limit is not None and (type(limit) is not int or limit < 0):
@@ -116,7 +133,8 @@ class Turns:
         # Only this thread writes its own number there, so reading it without the lock is safe.
         if self._owner == me:
             raise StorageError("this thread has a transaction open on this store")
-        if not self._lock.acquire(timeout=self.timeout):
+        # The first try, without a clock, is the common case.
+        if not self._lock.acquire(False) and not self._lock.acquire(timeout=self.timeout):
             raise StoreBusy(f"another thread held the store for more than {self.timeout:g} s")
         if self._closed:
             self._lock.release()

@@ -192,8 +192,7 @@ def decode_signal_message(data: bytes, *, untyped_keys: bool = False) -> SignalM
     # A message has room for its MAC.
     if len(data) <= MAC_BYTES:
         raise MalformedMessage("the message has no room for its MAC")
-    body = data[1:-MAC_BYTES]
-    values = scan(body, UNTYPED_SIGNAL_SCHEMA if untyped_keys else SIGNAL_SCHEMA)
+    values = scan(data, UNTYPED_SIGNAL_SCHEMA if untyped_keys else SIGNAL_SCHEMA, 1, len(data) - MAC_BYTES)
     # Derive
     return SignalMessage(
         version_byte,
@@ -217,8 +216,7 @@ def decode_prekey_message(data: bytes, *, untyped_keys: bool = False) -> PreKeyS
     """
     # Check
     version_byte = _check_frame(data)
-    body = data[1:]
-    values = scan(body, UNTYPED_PREKEY_SCHEMA if untyped_keys else PREKEY_SCHEMA)
+    values = scan(data, UNTYPED_PREKEY_SCHEMA if untyped_keys else PREKEY_SCHEMA, 1)
     key = read_key if untyped_keys else PublicKey.deserialize
     # Derive
     return PreKeySignalMessage(

@@ -31,7 +31,7 @@ from pawl.limits import (
 from pawl.session.state import PendingPreKey, ReceivingChain, SendingChain, Session
 from pawl.wire import records_pb2
 from pawl.wire.messages import MESSAGE_VERSION
-from pawl.wire.varint import MAX_UINT32, encode_varint
+from pawl.wire.varint import MAX_UINT32, ONE_BYTE, encode_varint
 
 MAX_SECONDS: Final = 2**63 - 1
 """Largest Unix time in a record, in seconds: what a signed 64-bit integer holds."""
@@ -120,8 +120,8 @@ def encode_session(session: Session) -> bytes:
         b"\x3a\x20",
         session.root_key.data,
         b"\x42",
-        # Tag and length of the three keys, and the tag of the counter, are 103 bytes with the keys.
-        encode_varint(103 + len(sending_counter)),
+        # Tag and length of the three keys, and the tag of the counter, are 103 bytes with the keys: one byte says it.
+        ONE_BYTE[103 + len(sending_counter)],
         b"\x0a\x20",
         sending.ratchet.public.data,
         b"\x12\x20",
@@ -132,15 +132,16 @@ def encode_session(session: Session) -> bytes:
         sending_counter,
     ]
     for receiving in session.receiving:
-        counter, kept = encode_varint(receiving.counter), encode_varint(receiving.kept)
+        ratchet_key, chain_key, next_counter, kept_keys = receiving
+        counter, kept = encode_varint(next_counter), encode_varint(kept_keys)
         # Tag and length of the two keys, and the tags of the two numbers, are 70 bytes with the keys.
         parts += (
             b"\x4a",
-            encode_varint(70 + len(counter) + len(kept)),
+            ONE_BYTE[70 + len(counter) + len(kept)],
             b"\x0a\x20",
-            receiving.ratchet_key.data,
+            ratchet_key.data,
             b"\x12\x20",
-            receiving.chain_key.data,
+            chain_key.data,
             b"\x18",
             counter,
             b"\x20",
@@ -369,12 +370,12 @@ def _check_limits(session: Session) -> None:
         raise InvalidArgument("a counter has at most 32 bits")
     if len(session.receiving) > MAX_RECEIVING_CHAINS:
         raise InvalidArgument(f"a session has at most {MAX_RECEIVING_CHAINS} receiving chains")
-    kept = 0
-    for chain in session.receiving:
-        kept += chain.kept
-        if chain.counter > MAX_COUNTER + 1 or chain.kept > MAX_SKIPPED_KEYS_PER_CHAIN:
+    all_kept = 0
+    for _, _, counter, kept in session.receiving:
+        all_kept += kept
+        if counter > MAX_COUNTER + 1 or kept > MAX_SKIPPED_KEYS_PER_CHAIN:
             raise InvalidArgument("a receiving chain is over its limits")
-    if kept > MAX_SKIPPED_KEYS_PER_SESSION:
+    if all_kept > MAX_SKIPPED_KEYS_PER_SESSION:
         raise InvalidArgument(f"a session keeps at most {MAX_SKIPPED_KEYS_PER_SESSION} message keys")
     pending = session.pending
     if pending is not None:

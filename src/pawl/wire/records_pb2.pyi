@@ -79,7 +79,7 @@ class ReceivingChainRecord(_message.Message):
     counter: _builtins.int
     """The next expected counter."""
     kept: _builtins.int
-    """Message keys kept in rows of their own."""
+    """At most so many message keys are kept, in rows of their own."""
     def __init__(
         self,
         *,

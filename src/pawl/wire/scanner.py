@@ -68,22 +68,22 @@ class Schema:
         self.required: Final = frozenset(each.number for each in fields if each.required)
 
 
-def scan(data: bytes, schema: Schema) -> Values:
-    """The known fields in `data`, in any order; unknown ones are passed over, at most MAX_UNKNOWN_FIELDS of them.
+def scan(data: bytes, schema: Schema, start: int = 0, end: int | None = None) -> Values:
+    """The known fields in `data[start:end]`, in any order; at most MAX_UNKNOWN_FIELDS unknown ones are passed over.
 
     Raises: MalformedMessage; InvalidKey for a key that is not 33 bytes; MessageTooLarge for a field over its limit.
     """
     values: dict[int, Any] = {}
     by_tag = schema.by_tag
-    unknown = at = 0
-    end = len(data)
+    unknown = 0
+    at, end = start, len(data) if end is None else end
     while at < end:
         tag = data[at]
         # One byte is the common case, here and below; it cannot be too long.
         if tag < 0x80:
             at += 1
         else:
-            tag, at = read_varint(data, at, MAX_UINT32)
+            tag, at = read_varint(data, at, end, MAX_UINT32)
         known = by_tag.get(tag)
         if known is None:
             _refuse_tag(tag, schema)
@@ -91,7 +91,7 @@ def scan(data: bytes, schema: Schema) -> Values:
             # Peers may add fields, but a flood of them is no message.
             if unknown > MAX_UNKNOWN_FIELDS:
                 raise MalformedMessage(f"the message has more than {MAX_UNKNOWN_FIELDS} unknown fields")
-            at = _skip(data, at, tag & 7)
+            at = _skip(data, at, end, tag & 7)
             continue
         # A field comes once: of two, readers would disagree on which one counts (PAR-02).
         if known.number in values:
@@ -100,20 +100,20 @@ def scan(data: bytes, schema: Schema) -> Values:
             value = data[at]
             at += 1
         else:
-            value, at = read_varint(data, at, MAX_UINT32)
+            value, at = read_varint(data, at, end, MAX_UINT32)
         if tag & 7 == VARINT:
             values[known.number] = value
             continue
         # The length is one that the field may have, before anything of that length is touched (PAR-03).
         if not known.least <= value <= known.most:
             raise _length_refusal(known)
-        start, at = at, at + value
+        begin, at = at, at + value
         # A field ends inside the message (PAR-01).
         if at > end:
             raise MalformedMessage(f"the message ends inside the field {known.name}")
-        values[known.number] = data[start:at]
-    # A required field that is missing has no default (PAR-03).
-    if not values.keys() >= schema.required:
+        values[known.number] = data[begin:at]
+    # A required field that is missing has no default (PAR-03). Where all fields are there, none is missing.
+    if len(values) < len(schema.fields) and not values.keys() >= schema.required:
         missing = next(each.name for each in schema.fields if each.required and each.number not in values)
         raise MalformedMessage(f"the field {missing} is missing")
     return values
@@ -136,12 +136,12 @@ def _length_refusal(known: Field) -> InvalidKey | MessageTooLarge:
     return MessageTooLarge(f"the field {known.name} is over {known.most} bytes")
 
 
-def _skip(data: bytes, at: int, wire_type: int) -> int:
-    """The index after the unknown field whose value starts at `at`."""
+def _skip(data: bytes, at: int, end: int, wire_type: int) -> int:
+    """The index after the unknown field whose value starts at `at`, in a message that ends at `end`."""
     if wire_type == VARINT:
-        return read_varint(data, at, MAX_UINT64)[1]
+        return read_varint(data, at, end, MAX_UINT64)[1]
     if wire_type == LENGTH_DELIMITED:
-        length, at = read_varint(data, at, MAX_UINT32)
+        length, at = read_varint(data, at, end, MAX_UINT32)
     elif wire_type == FIXED64:
         length = 8
     elif wire_type == FIXED32:
@@ -150,6 +150,6 @@ def _skip(data: bytes, at: int, wire_type: int) -> int:
         # Groups nest without a length, and 6 and 7 are nothing.
         raise MalformedMessage(f"a field has the wire type {wire_type}")
     # A field ends inside the message.
-    if at + length > len(data):
+    if at + length > end:
         raise MalformedMessage("the message ends inside an unknown field")
     return at + length

@@ -15,7 +15,8 @@ MAX_UINT32: Final = 2**32 - 1
 MAX_UINT64: Final = 2**64 - 1
 """Largest value of any varint."""
 
-_ONE_BYTE: Final = tuple(bytes([value]) for value in range(0x80))
+ONE_BYTE: Final = tuple(bytes([value]) for value in range(0x80))
+"""The encodings of 0 to 127."""
 
 
 def encode_varint(value: int) -> bytes:
@@ -23,7 +24,7 @@ def encode_varint(value: int) -> bytes:
     if type(value) is not int or not 0 <= value <= MAX_UINT64:
         raise InvalidArgument("an integer on the wire is 0 to 2^64 - 1")
     if value < 0x80:
-        return _ONE_BYTE[value]
+        return ONE_BYTE[value]
     # Two bytes: most counters.
     if value < 0x4000:
         return bytes((value & 0x7F | 0x80, value >> 7))
@@ -35,13 +36,16 @@ def encode_varint(value: int) -> bytes:
     return bytes(out)
 
 
-def read_varint(data: bytes, at: int, maximum: int) -> tuple[int, int]:
-    """The value that starts at index `at` of `data`, and the index after it.
+def read_varint(data: bytes, at: int, end: int, maximum: int) -> tuple[int, int]:
+    """The value that starts at index `at` of `data[:end]`, and the index after it.
 
     Raises: MalformedMessage if it is cut off, above `maximum`, or longer than it need be.
     """
+    # Two bytes are the common case. The second one is not zero, and two cannot be above any maximum (PAR-02).
+    if at + 2 <= end and data[at] >= 0x80 and 0 < data[at + 1] < 0x80:
+        return data[at] & 0x7F | data[at + 1] << 7, at + 2
     value = shift = 0
-    for index in range(at, len(data)):
+    for index in range(at, end):
         byte = data[index]
         value |= (byte & 0x7F) << shift
         # A value above the maximum is refused at once, so that at most 10 bytes are read.
