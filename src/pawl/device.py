@@ -346,12 +346,19 @@ class Device:
         _check_peer(peer)
         if type(message) is not EncryptedMessage:
             raise InvalidArgument("a message is an EncryptedMessage")
+        untyped = False
         try:
             if message.type is MessageType.SIGNAL:
-                signal, untyped = self._parse(decode_signal_message, message.serialized)
+                try:
+                    signal = decode_signal_message(message.serialized)
+                except InvalidKey as refusal:
+                    signal, untyped = self._parse_untyped(decode_signal_message, message.serialized, refusal), True
                 plaintext = self._decrypt_signal(peer, signal)
             else:
-                first, untyped = self._parse(decode_prekey_message, message.serialized)
+                try:
+                    first = decode_prekey_message(message.serialized)
+                except InvalidKey as refusal:
+                    first, untyped = self._parse_untyped(decode_prekey_message, message.serialized, refusal), True
                 step = partial(self._decrypt_prekey, peer, first)
                 plaintext = self._with_decision(peer.name, first.identity_key, step)
         except ProtocolError as refusal:
@@ -361,15 +368,12 @@ class Device:
             self._tell([CompatibilityUsed("untyped_public_keys", peer)])
         return plaintext
 
-    def _parse(self, decode: Callable[..., T], data: bytes) -> tuple[T, bool]:
-        """The message, and whether only an option let it be read."""
-        try:
-            return decode(data), False
-        except InvalidKey:
-            # The strict reading comes first, and is the only one where no option allows another (IDC-09).
-            if not self._compatibility.untyped_public_keys:
-                raise
-        return decode(data, untyped_keys=True), True
+    def _parse_untyped(self, decode: Callable[..., T], data: bytes, refusal: InvalidKey) -> T:
+        """The message, where an option allows what the strict reading answered with `refusal`. Raises: InvalidKey."""
+        # The strict reading comes first, and is the only one where no option allows another (IDC-09).
+        if not self._compatibility.untyped_public_keys:
+            raise refusal
+        return decode(data, untyped_keys=True)
 
     def _decrypt_signal(self, peer: ProtocolAddress, message: SignalMessage) -> bytes:
         with self._store.transaction() as tx:
@@ -379,7 +383,8 @@ class Device:
             # Commit
             rows.apply(double_ratchet.advance(opened.session, opened.derived, rng=self._rng, count=rows.count_kept))
         rows.remember()
-        self._tell(rows.events)
+        if rows.events:
+            self._tell(rows.events)
         return opened.plaintext
 
     def _decrypt_prekey(self, peer: ProtocolAddress, message: PreKeySignalMessage, decided: _Decided | None) -> bytes:

@@ -19,6 +19,8 @@ BLOCK_BYTES: Final = 16
 CIPHER_KEY_BYTES: Final = 32
 """Bytes of the key: AES-256 only."""
 
+_WRONG_LENGTH: Final = "AES-256-CBC takes a key of 32 and an IV of 16 bytes"
+
 _PADDING: Final = tuple(bytes([count]) * count for count in range(BLOCK_BYTES + 1))
 
 
@@ -27,8 +29,11 @@ def encrypt(key: bytes, iv: bytes, plaintext: bytes) -> bytes:
 
     Raises: InvalidArgument for a key or IV of another length.
     """
+    # A shorter key would silently select a weaker cipher.
+    if len(key) != CIPHER_KEY_BYTES or len(iv) != BLOCK_BYTES:
+        raise InvalidArgument(_WRONG_LENGTH)
     padded = plaintext + _PADDING[BLOCK_BYTES - len(plaintext) % BLOCK_BYTES]
-    return _cipher(key, iv).encryptor().update(padded)
+    return Cipher(AES(key), CBC(iv)).encryptor().update(padded)
 
 
 def decrypt(key: bytes, iv: bytes, ciphertext: bytes) -> bytes:
@@ -39,16 +44,12 @@ def decrypt(key: bytes, iv: bytes, ciphertext: bytes) -> bytes:
     # A body is at least one block and whole blocks.
     if not ciphertext or len(ciphertext) % BLOCK_BYTES:
         raise InvalidCiphertext("the body is not a positive multiple of 16 bytes")
-    padded = _cipher(key, iv).decryptor().update(ciphertext)
+    # A shorter key would silently select a weaker cipher.
+    if len(key) != CIPHER_KEY_BYTES or len(iv) != BLOCK_BYTES:
+        raise InvalidArgument(_WRONG_LENGTH)
+    padded = Cipher(AES(key), CBC(iv)).decryptor().update(ciphertext)
     count = padded[-1]
     # The last byte says how many bytes of padding there are, 1 to 16, and each of them says the same.
     if not 1 <= count <= BLOCK_BYTES or not padded.endswith(_PADDING[count]):
         raise InvalidCiphertext("the padding of the body is wrong")
     return padded[:-count]
-
-
-def _cipher(key: bytes, iv: bytes) -> Cipher[CBC]:
-    # A shorter key would silently select a weaker cipher.
-    if len(key) != CIPHER_KEY_BYTES or len(iv) != BLOCK_BYTES:
-        raise InvalidArgument("AES-256-CBC takes a key of 32 and an IV of 16 bytes")
-    return Cipher(AES(key), CBC(iv))

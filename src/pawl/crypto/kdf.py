@@ -7,7 +7,7 @@ Source: RFC 5869 (HKDF), RFC 2104 (HMAC), both over SHA-256; Double Ratchet, sec
 
 from __future__ import annotations
 
-import hmac
+from hmac import digest
 from typing import Final
 
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -37,7 +37,7 @@ def step_chain(chain_key: bytes) -> tuple[bytes, bytes]:
 
     Source: Double Ratchet, section 7.2 (KDF_CK).
     """
-    return hmac.digest(chain_key, b"\x01", "sha256"), hmac.digest(chain_key, b"\x02", "sha256")
+    return digest(chain_key, b"\x01", "sha256"), digest(chain_key, b"\x02", "sha256")
 
 
 def message_keys(seed: bytes) -> tuple[bytes, bytes, bytes]:
@@ -69,4 +69,4 @@ def message_mac(mac_key: bytes, sender: bytes, receiver: bytes, data: bytes) -> 
 
     Compare it with `hmac.compare_digest` only. Source: Double Ratchet, section 7.2 (ENCRYPT); X3DH, section 3.3 (AD).
     """
-    return hmac.digest(mac_key, sender + receiver + data, "sha256")[:MAC_BYTES]
+    return digest(mac_key, sender + receiver + data, "sha256")[:MAC_BYTES]

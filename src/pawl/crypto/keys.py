@@ -33,7 +33,12 @@ KEY_TYPE_DJB: Final = 0x05
 FIELD_PRIME: Final = 2**255 - 19
 """The prime of Curve25519's field. Source: RFC 7748, section 4.1."""
 
+_set: Final = object.__setattr__
+"""How a frozen object is made."""
+
 _TYPE_BYTE: Final = bytes([KEY_TYPE_DJB])
+
+_NO_SERIALIZED_KEY: Final = "a serialized public key is 0x05 and 32 bytes"
 
 _MAX_KNOWN_KEYS: Final = 256
 """Public keys, 32 bytes each, that are remembered: a ratchet key and two identities for each of some peers."""
@@ -65,26 +70,31 @@ class PublicKey:
     @classmethod
     def deserialize(cls, data: bytes) -> PublicKey:
         """The key in the 33 bytes `data`. Raises: InvalidKey for another length, type byte, or a non-canonical key."""
-        # The length and the type byte are fixed; nothing is guessed (IDC-05, IDC-09).
-        if type(data) is not bytes or len(data) != SERIALIZED_KEY_BYTES or data[0] != KEY_TYPE_DJB:
-            raise InvalidKey("a serialized public key is 0x05 and 32 bytes")
-        return _known(data[1:])
+        if type(data) is not bytes:
+            raise InvalidKey(_NO_SERIALIZED_KEY)
+        return _known(data)
 
 
-_known: Final = lru_cache(maxsize=_MAX_KNOWN_KEYS)(PublicKey)
-"""A public key comes with every message of its chain; the last ones are remembered. It holds nothing secret."""
+@lru_cache(maxsize=_MAX_KNOWN_KEYS)
+def _known(data: bytes) -> PublicKey:
+    """The key in `data`. One comes with every message of its chain, so the last ones are remembered: none is secret."""
+    # The length and the type byte are fixed; nothing is guessed (IDC-05, IDC-09).
+    if len(data) != SERIALIZED_KEY_BYTES or data[0] != KEY_TYPE_DJB:
+        raise InvalidKey(_NO_SERIALIZED_KEY)
+    return PublicKey(data[1:])
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(frozen=True, slots=True, init=False, eq=False, repr=False)
 class _Secret:
     """32 secret bytes."""
 
     data: bytes
 
-    def __post_init__(self) -> None:
+    def __init__(self, data: bytes) -> None:
         # Anything but 32 bytes is not a key.
-        if type(self.data) is not bytes or len(self.data) != KEY_BYTES:
+        if type(data) is not bytes or len(data) != KEY_BYTES:
             raise InvalidKey(f"a {type(self).__name__} is exactly {KEY_BYTES} bytes")
+        _set(self, "data", data)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(<redacted>)"

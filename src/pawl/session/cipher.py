@@ -18,7 +18,7 @@ from pawl.errors import BadMac, DuplicateMessage, NoSession, ProtocolError, Stal
 from pawl.limits import MAX_DERIVATIONS_PER_MESSAGE, MAX_UNACKNOWLEDGED_SECONDS
 from pawl.session import double_ratchet
 from pawl.session.double_ratchet import Derived, Lookup
-from pawl.session.state import ReceivingChain, Session
+from pawl.session.state import Session
 from pawl.sources import Clock
 from pawl.wire.messages import (
     EncryptedMessage,
@@ -84,55 +84,35 @@ def open_message(sessions: Iterable[Session], message: SignalMessage, kept: Look
 
     Raises: NoSession, BadMac, DuplicateMessage, TooFarAhead, WorkLimitExceeded, InvalidKey, InvalidCiphertext.
     """
-    tries = _Tries(message, kept)
+    refusals: list[ProtocolError] = []
     others: list[Session] = []
-    for session in sessions:
-        chain = double_ratchet.find_chain(session, message.ratchet_key)
-        if chain is None:
-            others.append(session)
-        elif (opened := tries.open(session, chain)) is not None:
-            return opened
-    # A session that knows the ratchet key has refused: then the message belongs to no other.
-    for session in others if not tries.refusals else ():
-        if (opened := tries.open(session, None)) is not None:
-            return opened
-    raise tries.refusal()
-
-
-class _Tries:
-    """One message on one session after another: the work so far, and why each of them refused."""
-
-    __slots__ = ("kept", "message", "refusals", "work")
-
-    def __init__(self, message: SignalMessage, kept: Lookup) -> None:
-        self.message = message
-        self.kept = kept
-        self.work = 0
-        self.refusals: list[ProtocolError] = []
-
-    def open(self, session: Session, chain: ReceivingChain | None) -> Opened | None:
-        """The message, if it is one of `session`. Raises: WorkLimitExceeded, InvalidKey, InvalidCiphertext."""
-        message = self.message
-        try:
-            # Check: the work is bounded before it is done (BND-01).
-            self.work += double_ratchet.cost(chain, message.counter)
-            if self.work > MAX_DERIVATIONS_PER_MESSAGE:
-                raise WorkLimitExceeded("too many sessions would have to be tried so far ahead")
-            # Derive
-            derived = double_ratchet.derive(session, chain, message.ratchet_key, message.counter, self.kept)
-            return Opened(session, derived, _decrypt(session, derived.seed, message))
-        except (BadMac, DuplicateMessage, TooFarAhead) as refusal:
-            self.refusals.append(refusal)
-            return None
-
-    def refusal(self) -> ProtocolError:
-        """What to say when no session would have it."""
-        if not self.refusals:
-            return NoSession("there is no session with this address")
-        # One reason is told as it is; of different ones only that the message belongs to no session.
-        if len({refusal.code for refusal in self.refusals}) == 1:
-            return self.refusals[0]
-        return BadMac("the message authenticates under no session")
+    work = 0
+    for only_known in (True, False):
+        for session in sessions:
+            chain = double_ratchet.find_chain(session, message.ratchet_key)
+            if chain is None and only_known:
+                others.append(session)
+                continue
+            try:
+                # Check: the work is bounded before it is done (BND-01).
+                work += double_ratchet.cost(chain, message.counter)
+                if work > MAX_DERIVATIONS_PER_MESSAGE:
+                    raise WorkLimitExceeded("too many sessions would have to be tried so far ahead")
+                # Derive
+                derived = double_ratchet.derive(session, chain, message.ratchet_key, message.counter, kept)
+                return Opened(session, derived, _decrypt(session, derived.seed, message))
+            except (BadMac, DuplicateMessage, TooFarAhead) as refusal:
+                refusals.append(refusal)
+        # Where a session knows the ratchet key, the message belongs to no other.
+        if refusals:
+            break
+        sessions = others
+    if not refusals:
+        raise NoSession("there is no session with this address")
+    # One reason is told as it is; of different ones only that the message belongs to no session.
+    if len({refusal.code for refusal in refusals}) == 1:
+        raise refusals[0]
+    raise BadMac("the message authenticates under no session")
 
 
 def _decrypt(session: Session, seed: bytes, message: SignalMessage) -> bytes:

@@ -73,6 +73,8 @@ class Advanced(NamedTuple):
     skipped: Skipped = ()
     """Seeds to keep on the chain of `ratchet_key`."""
     dropped: Dropped = ()
+    unchanged: bool = False
+    """The session is the one before: only a kept seed was used."""
 
     def __repr__(self) -> str:
         # The seeds to keep are secret.
@@ -165,14 +167,16 @@ def advance(session: Session, derived: Derived, *, rng: Rng, count: Count) -> Ad
     """The session after an authenticated message. Calls `rng(32)` once if the message starts a new chain.
 
     The peer has answered, so a pending prekey is no longer repeated. `count` is asked only where the bounds of what is
-    kept are over a limit, and what is kept may not be. A session that does not change is the one that was given.
+    kept are over a limit, and what is kept may not be.
     """
     chain = derived.chain
     if chain is None:
         return _start_chain(session, derived, rng, count)
     # A kept key is used up (KEY-01). Its row goes; the chain stays as it is.
     if not derived.chain_key:
-        answered = session if session.pending is None else _with_receiving(session, session.receiving)
+        if session.pending is None:
+            return Advanced(session, chain.ratchet_key, False, used=derived.counter, unchanged=True)
+        answered = _with_receiving(session, session.receiving)
         return Advanced(answered, chain.ratchet_key, False, used=derived.counter)
     stepped = ReceivingChain(chain.ratchet_key, ChainKey(derived.chain_key), derived.counter + 1, chain.kept)
     former = session.receiving

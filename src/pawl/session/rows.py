@@ -100,7 +100,6 @@ class PeerRows:
         "_memos",
         "_name",
         "_peer",
-        "_read",
         "_tx",
         "_versions",
         "_written",
@@ -118,7 +117,6 @@ class PeerRows:
         self._index_version = 0 if row is None else row.version
         self._base_keys = () if row is None else memos.indexes.read(self._address, row.value)
         self._versions: dict[bytes, int] = {}
-        self._read: dict[bytes, Session] = {}
         self._written: list[tuple[bytes, bytes, Session]] = []
         self._dropped: list[bytes] = []
 
@@ -143,7 +141,6 @@ class PeerRows:
         if session.base_key.data != base_key:
             raise CorruptStore("a session is in another one's place")
         self._versions[key] = row.version
-        self._read[key] = session
         return session
 
     def candidates(self) -> Iterator[Session]:
@@ -232,8 +229,7 @@ class PeerRows:
         """
         self.keep(advanced)
         base_key = advanced.session.base_key.data
-        # Where only a kept seed was used, the session is as it was.
-        if advanced.session is not self._read.get(self._address + base_key):
+        if not advanced.unchanged:
             self.save(advanced.session)
         if advanced.starts_chain and self._base_keys[0] != base_key:
             self._write_index((base_key, *(each for each in self._base_keys if each != base_key)))
@@ -241,7 +237,7 @@ class PeerRows:
 
     def keep(self, advanced: Advanced) -> None:
         """Write the kept seeds that an authenticated message adds, and delete those that it uses or pushes out."""
-        session, ratchet_key, _, used, skipped, to_drop = advanced
+        session, ratchet_key, _, used, skipped, to_drop, _ = advanced
         if used is not None:
             key = self._kept_key(session, ratchet_key, used)
             self._tx.delete(Table.SKIPPED_KEY, key, version=self._versions[key])

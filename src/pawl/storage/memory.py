@@ -106,9 +106,10 @@ class _MemoryTransaction:
     def __enter__(self) -> Transaction:
         if self._used:
             raise StorageError("a transaction is used once")
-        self._store._turns.take()
+        store = self._store
+        store._turns.take()
         self._used = True
-        self._shelves = self._store._shelves
+        self._shelves = store._shelves
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
