@@ -6,6 +6,7 @@ It plays the network, the disk and the attacker; it judges nothing. Whatever the
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -13,6 +14,7 @@ from pawl_gate.attacker import ATTACKER, Recorded, forge, junk, readable, tamper
 from pawl_gate.leaks import leaked
 from pawl_gate.targets.base import (
     Bundle,
+    Forkable,
     HarnessBroken,
     Misbehaved,
     Refused,
@@ -102,6 +104,22 @@ class Run:
         self._intercepted: list[Intercepted] = []
         self._hears = bool(self._can & {"events", "callbacks"})
         self._over = False
+
+    def fork(self) -> Run:
+        """The same world once more, which goes its own way from here. Raises: HarnessBroken (the target cannot)."""
+        if not isinstance(self._world, Forkable):
+            raise HarnessBroken(f"the worlds of {self._hello.name} cannot be forked")
+        twin = copy(self)
+        twin._world = self._world.fork()
+        twin.history = replace(self.history, events=list(self.history.events))
+        twin._ops, twin._flight = list(self._ops), list(self._flight)
+        twin._messages, twin._routes = list(self._messages), list(self._routes)
+        twin._recorded, twin._intercepted = list(self._recorded), list(self._intercepted)
+        twin._texts, twin._secrets = dict(self._texts), dict(self._secrets)
+        twin._identities, twin._stolen = dict(self._identities), list(self._stolen)
+        twin._armed, twin._damage = dict(self._armed), dict(self._damage)
+        twin._names = {party: list(names) for party, names in self._names.items()}
+        return twin
 
     # -- one operation ------------------------------------------------------------------------------------------------
 

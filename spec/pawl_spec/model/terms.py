@@ -29,6 +29,12 @@ class Terms:
             self._parts.append(parts)
         return term
 
+    def fork(self) -> Terms:
+        """An independent copy, in which every term keeps its number."""
+        twin = Terms.__new__(Terms)
+        twin._table, twin._parts = self._table.copy(), self._parts.copy()
+        return twin
+
     def parts(self, term: Term) -> tuple[object, ...]:
         """What a term was made of, for whoever follows derivations; no computation of the protocol does this."""
         return self._parts[term]

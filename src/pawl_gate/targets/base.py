@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import NoReturn, Protocol
+from typing import NoReturn, Protocol, Self, runtime_checkable
 
 from pawl_spec.history import Damaged, Hello, Observation, Question, Strike
 
@@ -195,6 +195,14 @@ class World(Protocol):
 
     def close(self) -> None:
         """End the world."""
+
+
+@runtime_checkable
+class Forkable(Protocol):
+    """A world that can be copied, with all that is in it."""
+
+    def fork(self) -> Self:
+        """The same world once more; what is done to one of them changes nothing in the other."""
 
 
 class Unable:

@@ -7,6 +7,7 @@ import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from copy import copy
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Protocol, TypeVar
@@ -163,6 +164,16 @@ class ObservedStore:
         for table, rows in inner.snapshot().items():
             for key, row in rows.items():
                 self._note(table, key, row)
+
+    def fork(self) -> ObservedStore:
+        """The same rows, counts and secrets in a store of its own."""
+        twin = copy(self)
+        twin.inner = self.inner.fork()
+        twin.chains, twin.secrets, twin.ever = dict(self.chains), dict(self.secrets), dict(self.ever)
+        twin.kept_chain, twin.kept_session = self.kept_chain.copy(), self.kept_session.copy()
+        twin.sessions, twin._rows = self.sessions.copy(), dict(self._rows)
+        twin.prekeys, twin.signed_prekeys = set(self.prekeys), set(self.signed_prekeys)
+        return twin
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         return self._transaction()
@@ -380,6 +391,17 @@ class InProcessWorld(Unable):
         self._parties: dict[int, _Party] = {}
         self._made = 0
         self._now = NOW
+
+    def fork(self) -> InProcessWorld:
+        """The same world once more. Its devices are opened anew, over a copy of their stores, as after a restart."""
+        twin = InProcessWorld(self._variant, self._seed)
+        twin._made, twin._now = self._made, self._now
+        for party, one in self._parties.items():
+            other = twin._parties[party] = copy(one)
+            other.store, other.rng = one.store.fork(), one.rng.copy()
+            other.application, other.texts = one.application.copy(), list(one.texts)
+            other.device = twin._open(other.store, twin._setup(other))
+        return twin
 
     # -- parties ------------------------------------------------------------------------------------------------------
 

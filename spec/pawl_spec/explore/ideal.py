@@ -1,0 +1,154 @@
+"""The ideal target: the model itself, carrying out operations.
+
+Where a target is followed by the model, here the model leads: each operation ends as the model says that it must. The
+world holds the parties, the network and what became of each message, all of it in terms, and can be copied. Network and
+handles work as in the gate's runner, so that a trace means the same in both.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import replace
+
+from pawl_spec.history import Event, Header, Hello, Observe, Outcome
+from pawl_spec.model import Expect, Model
+from pawl_spec.model.ratchet import Ratchet
+from pawl_spec.model.state import Party
+from pawl_spec.trace import PARTIES, Kind, Op
+
+HELLO = Hello(name="the model", version="1", level=Observe.WIRE, capabilities=frozenset({"restart", "approve"}))
+"""Who carries the operations out. Its limits are those of the catalogue."""
+
+
+class Ideal:
+    """A world in which everything happens as the model says."""
+
+    __slots__ = ("flight", "made", "model", "prekeys_of", "readings", "routes", "sent", "taken")
+
+    def __init__(self, hello: Hello = HELLO) -> None:
+        self.model = Model(hello, [False] * len(PARTIES))
+        self.flight: tuple[int, ...] = ()
+        """Handles of the messages on their way, in the order in which the network would deliver them."""
+        self.routes: tuple[tuple[int, int], ...] = ()
+        """Sender and receiver of each message."""
+        self.sent: tuple[tuple[int, int], ...] = ()
+        """Each message's name that does not depend on what others sent meanwhile: sender, and its how-manieth."""
+        self.made = 0
+        """Operations carried out."""
+        self.prekeys_of: tuple[int, ...] = (0,) * len(PARTIES)
+        """One-time prekeys that each party has handed out."""
+        self.taken: tuple[int, frozenset[int]] | None = None
+        """The party whose state was taken, and the messages delivered until then."""
+        self.readings: dict[object, object] = {}
+        """What a reader made of the parties as they are; empty again when one acts."""
+
+    def fork(self) -> Ideal:
+        """An independent copy. A party is copied when it acts."""
+        other = Ideal.__new__(Ideal)
+        model = other.model = Model.__new__(Model)
+        model.__dict__.update(self.model.__dict__)
+        model.terms = self.model.terms.fork()
+        model.ratchet = Ratchet(model.terms, model.limits, model.profile)
+        model.parties = list(model.parties)
+        model.messages = list(model.messages)
+        model.delivered = set(model.delivered)
+        other.flight, other.routes, other.sent, other.taken = self.flight, self.routes, self.sent, self.taken
+        other.made, other.prekeys_of, other.readings = self.made, self.prekeys_of, self.readings
+        return other
+
+    def step(self, op: Op) -> tuple[Event, Expect | None]:
+        """Carry out one operation; what happened, and what the model said of it."""
+        event = Event(self.made, op, Outcome.DONE)
+        self.made += 1
+        kind = op.kind
+        if kind is Kind.DELIVER and self.flight:
+            handle = self._take(op)
+            return self._hand_over(event, handle)
+        if kind is Kind.SEND:
+            return self._send(event)
+        if kind is Kind.DROP and self.flight:
+            return replace(event, message=self._take(op)), None
+        if kind is Kind.DUPLICATE and self.flight:
+            handle = self.flight[op["index"] % len(self.flight)]
+            self.flight = (*self.flight, handle)
+            return replace(event, message=handle), None
+        if kind is Kind.ESTABLISH:
+            return self._establish(event)
+        if kind is Kind.REPLAY and self.routes:
+            return self._hand_over(event, op["message"] % len(self.routes))
+        if kind is Kind.RESTART:
+            return self._as_expected(replace(event, actor=op["actor"]))
+        if kind is Kind.COMPROMISE:
+            self.taken = op["actor"], frozenset(self.model.delivered)
+            return self._searched(replace(event, actor=op["actor"]))
+        if kind is Kind.ATTACK and self.taken is not None:
+            return self._searched(event)
+        return replace(event, outcome=Outcome.SKIPPED), None
+
+    def _take(self, op: Op) -> int:
+        """Take a message off the network."""
+        at = op["index"] % len(self.flight)
+        handle = self.flight[at]
+        self.flight = self.flight[:at] + self.flight[at + 1 :]
+        return handle
+
+    def _establish(self, event: Event) -> tuple[Event, Expect | None]:
+        actor, peer = event.op["actor"], event.op["peer"]
+        prekey_id = None
+        if event.op["one_time"]:
+            made = list(self.prekeys_of)
+            made[peer] += 1
+            prekey_id = made[peer]
+            self.prekeys_of = tuple(made)
+        return self._as_expected(replace(event, actor=actor, peer=peer, prekey_id=prekey_id))
+
+    def _send(self, event: Event) -> tuple[Event, Expect | None]:
+        actor, peer = event.op["actor"], event.op["peer"]
+        handle = len(self.routes)
+        event, expect = self._as_expected(replace(event, actor=actor, peer=peer, message=handle))
+        if event.outcome is not Outcome.DONE or expect is None or expect.header is None:
+            return replace(event, message=None), expect
+        count = sum(sender == actor for sender, _ in self.routes)
+        self.routes = (*self.routes, (actor, peer))
+        self.sent = (*self.sent, (actor, count))
+        self.flight = (*self.flight, handle)
+        due = expect.header
+        base = f"{due.session}" if due.kind == "prekey" else None
+        seen = Header(due.kind, 0x33, f"{due.chain}", due.counter, due.previous_counter, base, due.prekey_id)
+        return replace(event, header=seen, canonical=True), expect
+
+    def _hand_over(self, event: Event, handle: int) -> tuple[Event, Expect | None]:
+        sender, receiver = self.routes[handle]
+        event, expect = self._as_expected(replace(event, actor=receiver, peer=sender, message=handle))
+        if event.outcome is Outcome.DONE and expect is not None:
+            event = replace(event, plaintext=expect.plaintext)
+        return event, expect
+
+    def _searched(self, event: Event) -> tuple[Event, Expect | None]:
+        """The attacker reads what the model says that it can."""
+        event, expect = self._as_expected(event)
+        reads = None if expect is None or expect.reads is None else tuple(sorted(expect.reads))
+        return replace(event, reads=reads), expect
+
+    def _as_expected(self, event: Event) -> tuple[Event, Expect | None]:
+        """Let the operation end as the model says: it is told that the operation was done, and may object."""
+        model = self.model
+        self.readings = {}
+        for party in (event.actor, event.peer):
+            if party is not None:
+                model.parties[party] = copied(model.parties[party])
+        expect = model.feed(event)
+        if not model.diverged:
+            return event, expect
+        model.diverged = False
+        codes = frozenset() if expect is None else expect.codes
+        return replace(event, outcome=Outcome.REFUSED, code=min(codes, default="unknown")), expect
+
+
+def copied(party: Party) -> Party:
+    """A copy of a party; what it holds is immutable."""
+    twin = copy(party)
+    twin.signed_prekeys = list(party.signed_prekeys)
+    twin.pins, twin.sessions = dict(party.pins), dict(party.sessions)
+    twin.prekeys, twin.seen = dict(party.prekeys), set(party.seen)
+    return twin
