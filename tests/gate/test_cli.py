@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from pawl_gate import cli, verify
+from pawl_gate.cli import common
 from pawl_gate.scenarios import scenarios
 from pawl_gate.targets.base import HarnessBroken, Target, TargetCrashed, TargetHung
 from pawl_gate.targets.registry import find_target
@@ -132,7 +133,7 @@ def test_findings_that_cannot_be_saved_are_still_reported(capsys: Output) -> Non
 
 def test_commands_of_drivers_are_shown_and_not_saved(capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
     """The printed command names the driver; the file does not, or a trace from elsewhere could start programs."""
-    monkeypatch.setattr(cli, "_target", lambda args: find_target("control:signature-unchecked"))
+    monkeypatch.setattr("pawl_gate.cli.verify.find_target", lambda args: find_target("control:signature-unchecked"))
     assert run("verify", "--driver", "./mine --fast") == 1
     assert "pawl replay build/findings/IDC-03.json --driver './mine --fast'" in capsys.readouterr().out
     assert "mine" not in Path("build/findings/IDC-03.json").read_text()
@@ -257,7 +258,7 @@ def test_replay_of_nothing_is_incomplete(capsys: Output) -> None:
         (b'{"format": "pawl-trace", "version": 1, "ops": [], "target": 4}', '"target" must be text'),
         (b'{"format": "pawl-trace", "version": 1, "ops": [], "target": "./driver"}', '"target" must be the name'),
         (b"[" * 100_000, "not JSON"),
-        (b" " * (cli.MAX_TRACE_BYTES + 1), "longer than"),
+        (b" " * (common.MAX_TRACE_BYTES + 1), "longer than"),
     ],
 )
 def test_broken_traces_are_2(capsys: Output, content: bytes, words: str) -> None:
