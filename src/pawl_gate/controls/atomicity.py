@@ -1,0 +1,136 @@
+"""Atomicity: controls that break ATM."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+
+from pawl.storage.contract import Row, Store, Table, Transaction
+from pawl_gate.controls.catalogue import control
+from pawl_gate.controls.variants import PassingTransaction
+from pawl_gate.targets.inprocess import Variant
+
+
+class LateStore:
+    """Commits a transaction only when the next one begins: results are handed out before they are durable."""
+
+    def __init__(self, durable: Store) -> None:
+        self._durable = durable
+        self._late: list[tuple[Table, bytes, Row | None]] = []
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """See `Store`."""
+        return self._transaction()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Transaction]:
+        late, self._late = self._late, []
+        if late:
+            with self._durable.transaction() as rows:
+                _write(rows, late)
+        try:
+            with self._durable.transaction() as rows:
+                noting = _Noting(rows)
+                yield noting
+                # Only now, and only in memory: the durable transaction is rolled back.
+                self._late = noting.written
+                raise _Undo
+        except _Undo:
+            pass
+
+    def close(self) -> None:
+        """See `Store`."""
+        self._durable.close()
+
+
+class _Undo(Exception):
+    """Rolls a transaction back."""
+
+
+class _Noting(PassingTransaction):
+    def __init__(self, inner: Transaction) -> None:
+        super().__init__(inner)
+        self.written: list[tuple[Table, bytes, Row | None]] = []
+
+    def put(self, table: Table, key: bytes, value: bytes, *, version: int) -> int:
+        new = super().put(table, key, value, version=version)
+        self.written.append((table, key, Row(value, version)))
+        return new
+
+    def delete(self, table: Table, key: bytes, *, version: int) -> None:
+        super().delete(table, key, version=version)
+        self.written.append((table, key, None))
+
+
+def _write(rows: Transaction, writes: Sequence[tuple[Table, bytes, Row | None]]) -> None:
+    for table, key, row in writes:
+        old = rows.get(table, key)
+        version = 0 if old is None else old.version
+        if row is None:
+            rows.delete(table, key, version=version)
+        else:
+            rows.put(table, key, row.value, version=version)
+
+
+@control("committed-late", "ATM-02")
+class CommittedLate(Variant):
+    """Ciphertexts and plaintexts are handed out before the state that spent their keys is durable."""
+
+    def store(self, durable: Store) -> Store:
+        """A store that commits when the next transaction begins."""
+        return LateStore(durable)
+
+
+class _Piecemeal:
+    """A transaction in which every write is committed at once, by itself."""
+
+    def __init__(self, durable: Store) -> None:
+        self._durable = durable
+
+    def get(self, table: Table, key: bytes) -> Row | None:
+        with self._durable.transaction() as rows:
+            return rows.get(table, key)
+
+    def put(self, table: Table, key: bytes, value: bytes, *, version: int) -> int:
+        with self._durable.transaction() as rows:
+            return rows.put(table, key, value, version=version)
+
+    def delete(self, table: Table, key: bytes, *, version: int) -> None:
+        with self._durable.transaction() as rows:
+            rows.delete(table, key, version=version)
+
+    def scan(self, table: Table, prefix: bytes, *, limit: int | None = None) -> Sequence[tuple[bytes, Row]]:
+        with self._durable.transaction() as rows:
+            return rows.scan(table, prefix, limit=limit)
+
+    def count(self, table: Table, prefix: bytes) -> int:
+        with self._durable.transaction() as rows:
+            return rows.count(table, prefix)
+
+
+class PiecemealStore:
+    """A store without transactions: each write stands for itself."""
+
+    def __init__(self, durable: Store) -> None:
+        self._durable = durable
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """See `Store`; nothing is rolled back."""
+        return self._transaction()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Transaction]:
+        yield _Piecemeal(self._durable)
+
+    def close(self) -> None:
+        """See `Store`."""
+        self._durable.close()
+
+
+@control("half-written", "ATM-01")
+class HalfWritten(Variant):
+    """Session and prekey are written one after the other, not in one transaction."""
+
+    def store(self, durable: Store) -> Store:
+        """A store without transactions."""
+        return PiecemealStore(durable)

@@ -1,0 +1,35 @@
+"""The catalogue of controls: what each is called, what it breaks, and how it is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pawl_gate.targets.inprocess import InProcessTarget, Variant
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A broken variant and the invariant that must catch it."""
+
+    name: str
+    breaks: str
+    """Id of the invariant that names the fault."""
+    what: str
+    """The fault, in one sentence."""
+    make: Callable[[], InProcessTarget]
+
+
+CONTROLS: dict[str, Control] = {}
+
+
+def control(name: str, breaks: str) -> Callable[[type[Variant]], type[Variant]]:
+    """Register a broken variant; its docstring says what is wrong with it."""
+
+    def register(variant: type[Variant]) -> type[Variant]:
+        variant.name = f"control:{name}"
+        what = " ".join((variant.__doc__ or "").split())
+        CONTROLS[name] = Control(name, breaks, what, lambda: InProcessTarget(variant()))
+        return variant
+
+    return register

@@ -1,0 +1,136 @@
+"""What broken variants are made of: devices and stores that pass everything on, and functions that are replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from unittest import mock
+
+from pawl import EncryptedMessage, Maintenance, PreKeyBundle, ProtocolAddress, PublicSignedPreKey
+from pawl.crypto.keys import PublicKey
+from pawl.storage.contract import Row, Store, Table, Transaction
+from pawl_gate.targets.inprocess import DeviceLike, Setup, Variant, open_device
+
+
+class Wrapped:
+    """A device that passes everything on; a control overrides what it does wrong."""
+
+    def __init__(self, store: Store, setup: Setup) -> None:
+        self.store = store
+        self.inner = open_device(store, setup)
+
+    @property
+    def identity_key(self) -> PublicKey:
+        """See `Device`."""
+        return self.inner.identity_key
+
+    def prekey_bundle(self, *, one_time: bool = True, device_id: int = 1) -> PreKeyBundle:
+        """See `Device`."""
+        return self.inner.prekey_bundle(one_time=one_time, device_id=device_id)
+
+    def parse_public_key(self, peer: ProtocolAddress, data: bytes) -> PublicKey:
+        """See `Device`."""
+        return self.inner.parse_public_key(peer, data)
+
+    def establish(self, peer: ProtocolAddress, bundle: PreKeyBundle) -> None:
+        """See `Device`."""
+        self.inner.establish(peer, bundle)
+
+    def encrypt(self, peer: ProtocolAddress, plaintext: bytes) -> EncryptedMessage:
+        """See `Device`."""
+        return self.inner.encrypt(peer, plaintext)
+
+    def decrypt(self, peer: ProtocolAddress, message: EncryptedMessage) -> bytes:
+        """See `Device`."""
+        return self.inner.decrypt(peer, message)
+
+    def trust_identity(self, name: str, key: PublicKey) -> None:
+        """See `Device`."""
+        self.inner.trust_identity(name, key)
+
+    def rotate_signed_prekey(self) -> PublicSignedPreKey:
+        """See `Device`."""
+        return self.inner.rotate_signed_prekey()
+
+    def maintain(self) -> Maintenance:
+        """See `Device`."""
+        return self.inner.maintain()
+
+    def forget_session(self, peer: ProtocolAddress) -> None:
+        """See `Device`."""
+        self.inner.forget_session(peer)
+
+
+class WrappedVariant(Variant):
+    """A variant with another device."""
+
+    wrapper: type[Wrapped] = Wrapped
+
+    def device(self, store: Store, setup: Setup) -> DeviceLike:
+        """The broken device."""
+        return self.wrapper(store, setup)
+
+
+class Patched(Variant):
+    """A variant in which functions of the library are replaced while it runs."""
+
+    patches: tuple[tuple[str, object], ...] = ()
+
+    def patched(self) -> AbstractContextManager[object]:
+        """Replace them."""
+        stack = ExitStack()
+        for place, other in self.patches:
+            stack.enter_context(mock.patch(place, other))
+        return stack
+
+
+def anything(*_: object, **__: object) -> None:
+    """A check that checks nothing."""
+
+
+class PassingTransaction:
+    """A transaction that passes everything on."""
+
+    def __init__(self, inner: Transaction) -> None:
+        self.inner = inner
+
+    def get(self, table: Table, key: bytes) -> Row | None:
+        """See `Transaction`."""
+        return self.inner.get(table, key)
+
+    def put(self, table: Table, key: bytes, value: bytes, *, version: int) -> int:
+        """See `Transaction`."""
+        return self.inner.put(table, key, value, version=version)
+
+    def delete(self, table: Table, key: bytes, *, version: int) -> None:
+        """See `Transaction`."""
+        self.inner.delete(table, key, version=version)
+
+    def scan(self, table: Table, prefix: bytes, *, limit: int | None = None) -> Sequence[tuple[bytes, Row]]:
+        """See `Transaction`."""
+        return self.inner.scan(table, prefix, limit=limit)
+
+    def count(self, table: Table, prefix: bytes) -> int:
+        """See `Transaction`."""
+        return self.inner.count(table, prefix)
+
+
+class PassingStore:
+    """A store that passes everything on, with another transaction."""
+
+    def __init__(self, durable: Store, transaction: Callable[[Transaction], Transaction]) -> None:
+        self._durable = durable
+        self._make = transaction
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """See `Store`."""
+        return self._transaction()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Transaction]:
+        with self._durable.transaction() as inner:
+            yield self._make(inner)
+
+    def close(self) -> None:
+        """See `Store`."""
+        self._durable.close()
