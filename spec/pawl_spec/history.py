@@ -152,10 +152,10 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Strike:
-    """What a callback did that was told to misbehave once."""
+    """What a callback did that was told to misbehave once, or another process with the same store."""
 
     callback: str
-    """"first-use", "mismatch", "event" or "plaintext"."""
+    """"first-use", "mismatch", "event" or "plaintext"; "rival": another process, before the party's own commit."""
     how: str
     peer: int | None = None
     """With whom it was to talk if it called back into the library."""
@@ -241,6 +241,18 @@ class Event:
     leaks: tuple[str, ...] | None = None
     """Where a secret was found in the texts that the target handed out since the last search; None: not searched."""
     damaged: Damaged | None = None
+    fault: str | None = None
+    """How the store refused one of the operation's calls, as the trace asked; None: it did not."""
+
+    @property
+    def contended(self) -> bool:
+        """The store refused a call, or another process wrote meanwhile: the step may have been tried more than once."""
+        return self.fault is not None or self.rival is not None
+
+    @property
+    def rival(self) -> Strike | None:
+        """What another process did with the store between the operation's reading and its commit."""
+        return next((strike for strike in self.struck if strike.callback == "rival"), None)
 
     def around(self) -> tuple[tuple[Strike, ...], tuple[Strike, ...], bool]:
         """What callbacks did before the operation's own change of state, what after it, and whether that change came.

@@ -147,6 +147,13 @@ DAMAGES: Final = (
 )
 """What is done to a stored record."""
 
+STORE_FAULTS: Final = ("fails", "busy", "conflict")
+"""How a store refuses a call: it cannot, somebody else holds it for too long, or a row changed since it was read."""
+
+RIVALS: Final = ("send", "receive")
+"""What another process with the same store does between a party's reading and its commit: it sends a message to the
+same peer, which the network loses, or it reads the very message that the party is reading."""
+
 COUNTER_DELTAS: Final = (1, 2, 300, 25_001, 2**31)
 """What "counter" and "previous-counter" add (modulo 2**32), chosen by `how`."""
 
@@ -183,6 +190,8 @@ class Kind(Enum):
     DAMAGE = (23, (("actor", 3), ("table", len(TABLES)), ("how", len(DAMAGES))))
     COMPROMISE = (24, (("actor", 3),))
     ATTACK = (25, ())
+    STORE_FAULT = (26, (("actor", 3), ("at", 16), ("how", len(STORE_FAULTS))))
+    RIVAL = (27, (("actor", 3), ("how", len(RIVALS))))
 
     def __init__(self, opcode: int, operands: tuple[tuple[str, int], ...]) -> None:
         self.opcode = opcode
@@ -225,6 +234,8 @@ CHOICES: Final[dict[tuple[Kind, str], tuple[str, ...]]] = {
     (Kind.COMPATIBILITY, "option"): OPTIONS,
     (Kind.DAMAGE, "table"): TABLES,
     (Kind.DAMAGE, "how"): DAMAGES,
+    (Kind.STORE_FAULT, "how"): STORE_FAULTS,
+    (Kind.RIVAL, "how"): RIVALS,
 }
 """Operands that choose by name, beside the parties."""
 

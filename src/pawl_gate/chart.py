@@ -14,7 +14,7 @@ from typing import Final
 from pawl_gate.visible import visible
 from pawl_spec.history import Event, History, Outcome
 from pawl_spec.registry import Violation
-from pawl_spec.trace import DAMAGES, FORGERIES, JUNK, PARTIES, TAMPERS, Kind, describe
+from pawl_spec.trace import DAMAGES, FORGERIES, JUNK, PARTIES, RIVALS, STORE_FAULTS, TAMPERS, Kind, describe
 
 LANE: Final = 15
 """Columns from one lane to the next: room for an arrow with a word on it."""
@@ -88,6 +88,13 @@ CHANGED: Final = {
     "untyped-identity-key": "an identity key without its type byte",
     "untyped-ratchet-key": "a ratchet key without its type byte",
 }
+
+STORE_FAULT_WORDS: Final = {
+    "fails": "it cannot",
+    "busy": "somebody else holds it for too long",
+    "conflict": "a row changed since it was read",
+}
+"""How a store refuses a call, by its name in a trace."""
 
 MADE_UP: Final = {
     "empty": "an empty message",
@@ -340,6 +347,12 @@ def sentence(event: Event) -> str:
         case Kind.DAMAGE:
             named = describe(op.kind, "table", op["table"])
             return f"what {actor} does next is tried on {named} records that are damaged ({DAMAGES[op['how']]})"
+        case Kind.STORE_FAULT:
+            named = STORE_FAULT_WORDS[STORE_FAULTS[op["how"]]]
+            return f"{actor}'s store is to refuse call {op['at']} of what {actor} does next: {named}"
+        case Kind.RIVAL:
+            named = "send to the same peer" if RIVALS[op["how"]] == "send" else "read the same message"
+            return f"another process with {actor}'s store is to {named} before what {actor} does next is committed"
         case _:
             return str(op)
 

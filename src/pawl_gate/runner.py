@@ -37,6 +37,8 @@ from pawl_spec.trace import (
     JUNK,
     OPTIONS,
     PARTIES,
+    RIVALS,
+    STORE_FAULTS,
     TABLES,
     TAMPERS,
     Kind,
@@ -98,6 +100,8 @@ class Run:
         self._flight: list[int] = []
         self._armed: dict[int, int] = {}
         self._damage: dict[int, tuple[str, str]] = {}
+        self._faults: dict[int, tuple[int, str]] = {}
+        self._rivals: dict[int, str] = {}
         self._secrets: dict[bytes, int] = {}
         self._names: dict[int, list[bytes]] = {}
         self._stolen: list[Stolen] = []
@@ -118,6 +122,7 @@ class Run:
         twin._texts, twin._secrets = dict(self._texts), dict(self._secrets)
         twin._identities, twin._stolen = dict(self._identities), list(self._stolen)
         twin._armed, twin._damage = dict(self._armed), dict(self._damage)
+        twin._faults, twin._rivals = dict(self._faults), dict(self._rivals)
         twin._names = {party: list(names) for party, names in self._names.items()}
         return twin
 
@@ -154,7 +159,8 @@ class Run:
         return self.history
 
     def _close(self) -> None:
-        self._armed.clear()
+        for armed in (self._armed, self._faults, self._rivals):
+            armed.clear()
         self.history.closing = len(self.history.events)
         pairs = sorted({(min(route), max(route)) for route in self._routes if route[0] != route[1]})
         while self._flight and not self._over:
@@ -197,9 +203,17 @@ class Run:
         if event.op.kind in MEASURED and "memory" in self._can:
             self._world.measure_memory(actor)
         before = self._observe(actor)
-        armed = self._armed.pop(actor, None) if event.op.kind in CRASHABLE else None
+        # One trouble at a time: what else is armed waits for the next operation.
+        strikes = event.op.kind in CRASHABLE
+        armed = self._armed.pop(actor, None) if strikes else None
+        fault = self._faults.pop(actor, None) if strikes and armed is None else None
+        rival = self._rivals.pop(actor, None) if strikes and armed is None and fault is None else None
         if armed is not None:
             self._world.arm_crash(actor, armed)
+        if fault is not None:
+            self._world.arm_fault(actor, *fault)
+        if rival is not None:
+            self._world.arm_rival(actor, rival)
         result: T | None = None
         # An event has many fields: they are set together.
         seen: dict[str, Any] = {"outcome": Outcome.DONE}
@@ -223,6 +237,8 @@ class Run:
             return replace(event, **seen), None
         if armed is not None:
             self._world.disarm_crash(actor)
+        if fault is not None and not self._world.disarm_fault(actor):
+            seen["fault"] = fault[1]
         seen |= {"actor": actor, "before": before, "after": self._observe(actor), "crash_armed": armed is not None}
         return replace(event, **seen), result
 
@@ -543,6 +559,22 @@ class Run:
         self._damage[actor] = (TABLES[event.op["table"]], DAMAGES[event.op["how"]])
         return replace(event, outcome=Outcome.DONE, actor=actor)
 
+    def _store_fault(self, event: Event) -> Event:
+        actor = event.op["actor"]
+        if "store-faults" not in self._can:
+            return event
+        self._party(actor)
+        self._faults[actor] = (event.op["at"], STORE_FAULTS[event.op["how"]])
+        return replace(event, outcome=Outcome.DONE, actor=actor)
+
+    def _rival(self, event: Event) -> Event:
+        actor = event.op["actor"]
+        if "rival" not in self._can:
+            return event
+        self._party(actor)
+        self._rivals[actor] = RIVALS[event.op["how"]]
+        return replace(event, outcome=Outcome.DONE, actor=actor)
+
     def _nop(self, event: Event) -> Event:
         return event
 
@@ -574,6 +606,8 @@ HANDLERS: dict[Kind, Callable[[Run, Event], Event]] = {
     Kind.DAMAGE: Run._damage_next,
     Kind.COMPROMISE: Run._compromise,
     Kind.ATTACK: Run._attack,
+    Kind.STORE_FAULT: Run._store_fault,
+    Kind.RIVAL: Run._rival,
 }
 
 

@@ -63,6 +63,8 @@ TRACES = {
     "ratchet-key-derived": Trace((*TALKED, STEAL, SEND, DELIVER, ANSWER, DELIVER, SEND, ATTACK)),
     "ratchet-key-guessable": Trace((*TALKED, STEAL, SEND, DELIVER, ANSWER, DELIVER, SEND, ATTACK)),
     "half-written": Trace((MEET, SEND, op(Kind.CRASH, actor=BOB, at=8), DELIVER)),
+    "conflict-overwritten": Trace((*TALKED, op(Kind.RIVAL, actor=ALICE), SEND)),
+    "rollback-forgotten": Trace((MEET, SEND, op(Kind.STORE_FAULT, actor=BOB, at=8), DELIVER)),
 }
 """For each control the shortest trace that shows its fault, closing part left out."""
 
@@ -126,6 +128,10 @@ def test_a_control_without_a_fault_is_the_reference(reference: InProcessTarget) 
 
 
 ALSO = {
+    # Two messages have one counter, whoever sent them.
+    "conflict-overwritten": {"CTR-01"},
+    # A message that the store failed to be read is refused too.
+    "rollback-forgotten": {"CTR-05"},
     # More chains than may be there.
     "chains-kept": {"BND-02"},
     # The exception is one that no refusal is.

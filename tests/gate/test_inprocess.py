@@ -10,8 +10,8 @@ import pytest
 
 from pawl import ProtocolAddress
 from pawl.crypto import kdf
-from pawl.errors import BadMac
-from pawl.storage.contract import Store, Table
+from pawl.errors import BadMac, Conflict
+from pawl.storage.contract import Row, Store, Table
 from pawl.storage.memory import MemoryStore
 from pawl_gate.engines.walk import traces
 from pawl_gate.runner import run_trace
@@ -31,9 +31,10 @@ from pawl_gate.targets.inprocess import (
     Work,
     counted,
 )
+from pawl_gate.targets.rival import OpenTransaction
 from pawl_spec.history import History, Observe, Outcome
 from pawl_spec.judge import judge
-from pawl_spec.trace import ANSWERS, FORGERIES, JUNK, PARTIES, TABLES, TAMPERS, Kind, Op, Trace, op
+from pawl_spec.trace import ANSWERS, FORGERIES, JUNK, PARTIES, STORE_FAULTS, TABLES, TAMPERS, Kind, Op, Trace, op
 
 ALICE, BOB, CAROL = range(len(PARTIES))
 MEET = op(Kind.ESTABLISH, actor=ALICE, peer=BOB, one_time=1)
@@ -88,6 +89,7 @@ def everything() -> Trace:
     ops += [op(Kind.FORGET, actor=ALICE, peer=BOB), op(Kind.COMPATIBILITY, actor=BOB, option=3)]
     ops += [step for table in range(len(TABLES)) for step in (op(Kind.DAMAGE, actor=ALICE, table=table), SEND)]
     ops += [op(Kind.COMPROMISE, actor=ALICE), Op(Kind.ATTACK)]
+    ops += [op(Kind.STORE_FAULT, actor=ALICE), SEND, op(Kind.RIVAL, actor=ALICE), SEND]
     assert {operation.kind for operation in ops} == set(Kind)
     return Trace(tuple(ops), seed=11)
 
@@ -431,3 +433,104 @@ def test_strict_parties() -> None:
     """ "Without trust on first use, only identities that were handed to `approve` are accepted"."""
     history = run(MEET, op(Kind.APPROVE, actor=ALICE, peer=BOB), MEET, strict=0b001)
     assert [event.code for event in history.events] == ["untrusted-identity", None, None]
+
+
+# -- a store that refuses, or that another process has open -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("how", range(len(STORE_FAULTS)), ids=STORE_FAULTS)
+def test_a_fault_strikes_at_every_call(how: int) -> None:
+    """The call is refused where it was armed, and the step with it; a fault that was not reached is no fault."""
+    struck = []
+    for at in range(16):
+        event = run(MEET, SEND, op(Kind.STORE_FAULT, actor=BOB, at=at, how=how), DELIVER).events[-1]
+        if event.fault is None:
+            assert event.outcome is Outcome.DONE
+            continue
+        struck.append(at)
+        assert (event.fault, event.outcome, event.changed) == (STORE_FAULTS[how], Outcome.REFUSED, False)
+    # Each call of the operation, without a gap, and its commit, which there is no behind.
+    assert struck == [*range(len(struck) - 2), BEFORE_COMMIT, AFTER_COMMIT]
+    assert len(struck) > 5
+
+
+def test_a_fault_waits_for_an_operation_that_it_can_strike() -> None:
+    """Where a crash is armed too, the crash comes first; what only looks at a party uses up neither."""
+    fault, crash = op(Kind.STORE_FAULT, actor=BOB), op(Kind.CRASH, actor=BOB)
+    history = run(MEET, SEND, fault, crash, op(Kind.INSPECT, actor=BOB), DELIVER, op(Kind.REPLAY), op(Kind.REPLAY))
+    assert [event.outcome.value for event in history.events[-3:]] == ["crashed", "refused", "done"]
+    assert history.events[-2].fault == "fails"
+
+
+def test_another_process_sends_first() -> None:
+    """What the other process sent has the counter that was due; whoever is told of it takes the next one."""
+    history = run(*TALKED, op(Kind.RIVAL, actor=ALICE), SEND, SEND, DELIVER)
+    first, second = history.events[6:8]
+    assert first.rival is not None
+    assert first.rival.sent is not None
+    assert first.outcome is Outcome.REFUSED
+    assert first.code == "conflict"
+    assert second.header is not None
+    assert second.header.counter == first.rival.sent.counter + 1
+    assert judge(history)[0] == []
+
+
+def test_another_process_reads_first() -> None:
+    """The message is read once, by whoever was faster, and its one-time prekey serves once."""
+    history = run(MEET, SEND, op(Kind.RIVAL, actor=BOB, how=1), DELIVER, op(Kind.REPLAY), ANSWER, DELIVER)
+    read, again = history.events[3:5]
+    assert read.rival is not None
+    assert read.rival.changed
+    assert (read.outcome, again.outcome) == (Outcome.REFUSED, Outcome.REFUSED)
+    assert again.code == "duplicate-message"
+    assert again.after is not None
+    assert again.after.prekeys == ()
+    assert judge(history)[0] == []
+
+
+def test_another_process_needs_something_to_come_between() -> None:
+    """A step that writes nothing, and one in which there is no message to be read, are not contended."""
+    refused = run(*TALKED, op(Kind.RIVAL, actor=BOB), op(Kind.REPLAY)).events[-1]
+    assert (refused.code, refused.rival) == ("duplicate-message", None)
+    sent = run(*TALKED, op(Kind.RIVAL, actor=ALICE, how=1), SEND).events[-1]
+    assert (sent.outcome, sent.rival) == (Outcome.DONE, None)
+
+
+def test_an_open_transaction_sees_its_own_writes_and_notices_others() -> None:
+    """ "Sees this transaction's own writes"; at the commit, whatever it read must still be so."""
+    store = MemoryStore()
+    with store.transaction() as rows:
+        rows.put(Table.PREKEY, b"1", b"one", version=0)
+        rows.put(Table.PREKEY, b"2", b"two", version=0)
+    mine = OpenTransaction(store)
+    mine.delete(Table.PREKEY, b"1", version=1)
+    assert mine.put(Table.PREKEY, b"3", b"three", version=0) == 1
+    assert [key for key, _ in mine.scan(Table.PREKEY, b"")] == [b"2", b"3"]
+    assert [key for key, _ in mine.scan(Table.PREKEY, b"", limit=1)] == [b"2"]
+    assert (mine.count(Table.PREKEY, b""), mine.get(Table.PREKEY, b"1")) == (2, None)
+    for stale in (
+        lambda: mine.put(Table.PREKEY, b"2", b"", version=2),
+        lambda: mine.delete(Table.PREKEY, b"1", version=1),
+    ):
+        with pytest.raises(Conflict):
+            stale()
+    with store.transaction() as rows:
+        rows.put(Table.PREKEY, b"4", b"four", version=0)
+    # It had counted the rows, and there is one more.
+    with pytest.raises(Conflict):
+        mine.commit()
+    assert set(store.snapshot()[Table.PREKEY]) == {b"1", b"2", b"4"}
+
+
+def test_an_open_transaction_is_committed_whole() -> None:
+    """Where nobody came between, its writes are there, at their versions."""
+    store = MemoryStore()
+    mine = OpenTransaction(store)
+    assert not mine.writes
+    mine.put(Table.PREKEY, b"1", b"one", version=0)
+    mine.put(Table.PREKEY, b"1", b"two", version=1)
+    mine.put(Table.PREKEY, b"2", b"", version=0)
+    mine.delete(Table.PREKEY, b"2", version=1)
+    assert mine.writes
+    mine.commit()
+    assert dict(store.snapshot()[Table.PREKEY]) == {b"1": Row(b"two", 2)}

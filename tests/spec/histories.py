@@ -12,7 +12,7 @@ import functools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from pawl_spec.history import Event, Header, Hello, History, Limits, Observation, Observe, Outcome, Profile
+from pawl_spec.history import Event, Header, Hello, History, Limits, Observation, Observe, Outcome, Profile, Strike
 from pawl_spec.invariants import INVARIANTS
 from pawl_spec.judge import judge
 from pawl_spec.model import Expect, Model, SentHeader
@@ -42,6 +42,7 @@ ABLE = frozenset(
     {
         *("reinstall", "approve", "strict-identity", "restart", "crash", "work", "deterministic", "rows", "memory"),
         *("clock", "rotate", "forget", "callbacks", "compatibility", "damage", "events", "texts", "compromise"),
+        *("store-faults", "rival"),
     }
 )
 
@@ -194,6 +195,11 @@ class Tale:
         """`actor` is opened with these compatibility options."""
         choice = op(Kind.COMPATIBILITY, actor=actor, option=OPTIONS.index(option))
         return self._add(self._event(choice, actor), changes=False)
+
+    def rival(self, actor: int, peer: int, how: str, *, sent: Header | None = None, changes: bool = True) -> Strike:
+        """What another process does with the store of `actor` before the next operation is committed."""
+        before = f"{actor}.{self._versions[actor]}"
+        return Strike("rival", how, peer, before, f"{before}, rival" if changes else before, sent)
 
     def close(self) -> Tale:
         """From here on the network delivers everything."""

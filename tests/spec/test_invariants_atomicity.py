@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tests.spec.histories import ALICE, BOB, Tale, breaks, holds, met
+from dataclasses import replace
+
+from pawl_spec.history import Header, Strike
+from tests.spec.histories import ALICE, BOB, Tale, breaks, holds, met, wire
 
 # -- ATM-01 -----------------------------------------------------------------------------------------------------------
 
@@ -63,3 +66,144 @@ def test_a_refusal_hands_nothing_out() -> Tale:
     """A refused message hands nothing out and need not store anything."""
     tale = met()
     return tale.tamper(tale.send(ALICE, BOB), "mac", code="bad-mac", seen={"durable": False})
+
+
+# -- ATM-04 -----------------------------------------------------------------------------------------------------------
+
+
+def left(strike: Strike) -> dict[str, object]:
+    """What is observed where the other writer's state is all that there is."""
+    return {"digest": strike.after}
+
+
+def due(tale: Tale) -> Header:
+    """What the next message from Alice to Bob must say, found by sending it in a twin of the tale."""
+    twin = met()
+    twin.send(ALICE, BOB)
+    return wire(twin.due)
+
+
+@holds("ATM-04")
+def test_the_slower_writer_is_told() -> Tale:
+    """Claim: "one wins and the other is told": the counter that was used is not used again."""
+    tale = met()
+    first = due(tale)
+    rival = tale.rival(ALICE, BOB, "send", sent=first)
+    tale.send(ALICE, BOB, code="conflict", struck=(rival,), seen=left(rival))
+    tale.deliver(tale.send(ALICE, BOB))
+    assert tale.history.events[-2].header == replace(first, counter=first.counter + 1)
+    return tale
+
+
+@holds("ATM-04")
+def test_the_slower_writer_goes_second() -> Tale:
+    """Claim: "... or takes its step after the first"."""
+    tale = met()
+    tale.deliver(tale.send(ALICE, BOB, struck=(tale.rival(ALICE, BOB, "send", sent=due(tale)),)))
+    return tale
+
+
+@breaks("ATM-04", "CTR-01", says="one of each writer")
+def test_two_writers_use_one_counter() -> Tale:
+    """Claim: "no counter is used twice": both wrote what they had made of the same state."""
+    tale = met()
+    first = due(tale)
+    rival = tale.rival(ALICE, BOB, "send", sent=first)
+    tale.send(ALICE, BOB, header={"counter": first.counter}, struck=(rival,))
+    return tale
+
+
+@breaks("ATM-04", says="holds only the other writer's")
+def test_an_acknowledged_step_is_lost() -> Tale:
+    """Claim: "no acknowledged write is lost": what the store holds is the other writer's state alone."""
+    tale = met()
+    rival = tale.rival(ALICE, BOB, "send", sent=due(tale))
+    tale.send(ALICE, BOB, struck=(rival,), seen=left(rival))
+    return tale
+
+
+@breaks("ATM-04", "CNF-01", says="for another reason")
+def test_the_slower_writer_is_told_something_else() -> Tale:
+    """Claim: "the other is told": there was a session."""
+    tale = met()
+    rival = tale.rival(ALICE, BOB, "send", sent=due(tale))
+    tale.send(ALICE, BOB, code="storage-error", struck=(rival,), seen=left(rival))
+    return tale
+
+
+@breaks("ATM-04", "CTR-05", says="what the other writer left was changed")
+def test_a_conflict_leaves_half_a_step() -> Tale:
+    """Claim: "no acknowledged write is lost": a refusal took something of it away."""
+    tale = met()
+    rival = tale.rival(ALICE, BOB, "send", sent=due(tale))
+    tale.send(ALICE, BOB, code="conflict", struck=(rival,), changes=True)
+    return tale
+
+
+@holds("ATM-04")
+def test_one_of_two_readers_reads() -> Tale:
+    """Claim: "a message is read by one of them"; for the other it is a repeat."""
+    tale = met()
+    message = tale.send(ALICE, BOB)
+    rival = tale.rival(BOB, ALICE, "receive")
+    tale.deliver(message, code="duplicate-message", struck=(rival,), seen=left(rival))
+    return tale.replay(message, code="duplicate-message")
+
+
+@breaks("ATM-04", says="accepted; expected a refusal")
+def test_both_readers_read() -> Tale:
+    """Claim: "a message is read by one of them": both did."""
+    tale = met()
+    message = tale.send(ALICE, BOB)
+    return tale.deliver(message, struck=(tale.rival(BOB, ALICE, "receive"),))
+
+
+@holds("ATM-04", reached=False)
+def test_a_rival_that_is_refused_is_none() -> Tale:
+    """Where the other process changed nothing there is no conflict."""
+    tale = met()
+    tale.deliver(tale.send(ALICE, BOB, struck=(tale.rival(ALICE, BOB, "send", changes=False),)))
+    return tale
+
+
+# -- ATM-05 -----------------------------------------------------------------------------------------------------------
+
+
+@holds("ATM-05")
+def test_a_step_whose_store_fails_has_not_happened() -> Tale:
+    """Claim: "is refused by that name and leaves the store as it was": the same counter is due."""
+    tale = met()
+    tale.send(ALICE, BOB, code="storage-error", fault="fails")
+    return tale.deliver(tale.send(ALICE, BOB))
+
+
+@holds("ATM-05")
+def test_a_step_whose_store_fails_is_tried_again() -> Tale:
+    """Claim: "or it is tried again, and then happens whole"."""
+    tale = met()
+    return tale.deliver(tale.send(ALICE, BOB, fault="conflict"))
+
+
+@breaks("ATM-05", "CTR-05", says="half of the step is left")
+def test_a_rollback_leaves_something() -> Tale:
+    """Claim: "leaves the store as it was": it did not."""
+    tale = met()
+    message = tale.send(ALICE, BOB)
+    return tale.deliver(message, code="storage-error", fault="fails", changes=True)
+
+
+@breaks("ATM-05", says="refused as no-session; expected store-busy")
+def test_a_store_that_fails_is_taken_for_an_empty_one() -> Tale:
+    """Claim: "is refused by that name": what could not be read was read as nothing."""
+    tale = met()
+    tale.send(ALICE, BOB, code="no-session", fault="busy")
+    return tale
+
+
+@breaks("ATM-05", "CTR-04", "AUT-01", says="gave the plaintext of m-1")
+def test_a_step_that_was_tried_again_happens_half() -> Tale:
+    """Claim: "and then happens whole": the next try was made on what the first had left."""
+    tale = met()
+    message = tale.send(ALICE, BOB)
+    tale.deliver(message, fault="conflict", plaintext=-1)
+    return tale

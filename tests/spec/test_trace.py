@@ -26,6 +26,8 @@ from pawl_spec.trace import (
     MAX_OPS,
     OPTIONS,
     PARTIES,
+    RIVALS,
+    STORE_FAULTS,
     TABLES,
     TAMPERS,
     VERSION,
@@ -72,6 +74,8 @@ OPCODES_1 = {
     "damage": (23, {"actor": 1, "table": 1, "how": 1}),
     "compromise": (24, {"actor": 1}),
     "attack": (25, {}),
+    "store-fault": (26, {"actor": 1, "at": 1, "how": 1}),
+    "rival": (27, {"actor": 1, "how": 1}),
 }
 """Format 1: opcode, and the width in bytes of each operand, in order. Nothing here may ever change; new ones follow."""
 
@@ -152,6 +156,8 @@ DAMAGES_1 = [
     "wrong-wire-type",
     "noise",
 ]
+FAULTS_1 = ["fails", "busy", "conflict"]
+RIVALS_1 = ["send", "receive"]
 DELTAS_1 = (1, 2, 300, 25_001, 2_147_483_648)
 VERSION_BYTES_1 = (0x34, 0x32, 0x43, 0x23, 0x53, 0x35, 0x00, 0xFF)
 
@@ -159,7 +165,7 @@ BYTES_1 = (
     "01 05 0102"  # version 1, alice and carol strict, seed 258
     " 01 00 01 01  02 01 02 07  03 ff  04 02  05 03  06 04  07 05 02 09  08 06 02 01  09 01 00 04 ff"
     " 0a 02 00 09  0b 02  0c 00 02  0d 01  0e 01 0f  0f 00  10 02 01 01 2c  00"
-    " 11 1f  12 01  13 01  14 00 01  15 00 01 03  16 01 02  17 00 03 01  18 02  19"
+    " 11 1f  12 01  13 01  14 00 01  15 00 01 03  16 01 02  17 00 03 01  18 02  19  1a 01 0e 02  1b 00 01"
 )
 """A trace with every operation, by hand."""
 
@@ -190,7 +196,9 @@ JSON_1 = """
   {"op": "compatibility", "actor": "bob", "option": "untyped-keys"},
   {"op": "damage", "actor": "alice", "table": "session", "how": "truncate"},
   {"op": "compromise", "actor": "carol"},
-  {"op": "attack"}
+  {"op": "attack"},
+  {"op": "store-fault", "actor": "bob", "at": 14, "how": "conflict"},
+  {"op": "rival", "actor": "alice", "how": "receive"}
 ]}
 """
 """The same trace in the archive form."""
@@ -220,6 +228,8 @@ def test_opcodes_are_append_only() -> None:
         (OPTIONS, OPTIONS_1),
         (TABLES, TABLES_1),
         (DAMAGES, DAMAGES_1),
+        (STORE_FAULTS, FAULTS_1),
+        (RIVALS, RIVALS_1),
         (COUNTER_DELTAS, DELTAS_1),
         (VERSION_BYTES, VERSION_BYTES_1),
     ],
@@ -232,6 +242,8 @@ def test_opcodes_are_append_only() -> None:
         "options",
         "tables",
         "damages",
+        "store-faults",
+        "rivals",
         "counter-deltas",
         "version-bytes",
     ],
@@ -533,6 +545,8 @@ def test_operations_for_people() -> None:
         "damage(alice, session, truncate)",
         "compromise(carol)",
         "attack()",
+        "store-fault(bob, at=14, conflict)",
+        "rival(alice, receive)",
     ]
 
 

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pawl_spec.history import Observe, Outcome
+from pawl_spec.history import Header, Observe, Outcome
+from pawl_spec.invariants.common import as_expected, disagreement
+from pawl_spec.model import CONFLICTS
 from pawl_spec.registry import Finding, Story, Violation, invariant
 from pawl_spec.trace import Kind
 
@@ -37,3 +39,73 @@ def results_are_durable_first(story: Story) -> Iterator[Finding]:
         if not gives or event.outcome is not Outcome.DONE or event.after is None or event.after.durable is None:
             continue
         yield None if event.after.durable else Violation(event, "handed out before its state was durable")
+
+
+@invariant(
+    id="ATM-04",
+    threat="T-DESYNC",
+    source=WRITES,
+    level=Observe.COUNTS,
+    refusals=("conflict", "store-busy", "duplicate-message"),
+    needs=("rival",),
+    not_covered="writers of a third party's adapter that do not keep to the store's contract",
+)
+def one_of_two_writers_wins(story: Story) -> Iterator[Finding]:
+    """Of two writers of one session one wins and the other is told, or takes its step after the first: no acknowledged
+    write is lost, no counter is used twice, and a message is read by one of them.
+    """
+    for event in story.events:
+        rival = event.rival
+        if rival is None or not rival.changed:
+            continue
+        sent = event.header
+        if event.outcome is Outcome.REFUSED:
+            told = event.code in (*CONFLICTS, "unknown") or rival.how == "receive"
+            if event.changed:
+                yield Violation(event, f"refused ({event.code}), yet what the other writer left was changed")
+            else:
+                yield None if told else Violation(event, f"refused ({event.code}) for another reason than the conflict")
+        elif sent is not None and rival.sent is not None and _place(sent) == _place(rival.sent):
+            yield Violation(event, f"two messages with counter {sent.counter} on one chain, one of each writer")
+        elif event.outcome is Outcome.DONE and not event.changed:
+            yield Violation(event, "the step was acknowledged, yet the store holds only the other writer's")
+        elif event.outcome is Outcome.DONE:
+            yield None
+    yield from as_expected(story, "ATM-04")
+
+
+def _place(sent: Header) -> tuple[str, int]:
+    return sent.ratchet_key, sent.counter
+
+
+@invariant(
+    id="ATM-05",
+    threat="T-DESYNC",
+    source=WRITES,
+    level=Observe.COUNTS,
+    refusals=("storage-error", "store-busy", "conflict"),
+    needs=("store-faults",),
+    not_covered="a commit that fails and is durable nevertheless",
+)
+def rollbacks_leave_the_store_as_it_was(story: Story) -> Iterator[Finding]:
+    """A step whose store refuses a call, at any of its calls or at the commit, is refused by that name and leaves the
+    store as it was; or it is tried again, and then happens whole.
+    """
+    expected = {event.step: expect for event, expect in story.expected}
+    for event in story.events:
+        if event.fault is None:
+            continue
+        if event.outcome is Outcome.REFUSED:
+            due = FAULT_TO_CODE[event.fault]
+            if event.changed:
+                yield Violation(event, f"the store failed ({event.fault}), and half of the step is left in it")
+            elif event.code not in (due, "unknown") and not event.struck:
+                yield Violation(event, f"the store failed ({event.fault}), refused as {event.code}; expected {due}")
+            else:
+                yield None
+        elif event.step in expected:
+            yield disagreement(event, expected[event.step])
+
+
+FAULT_TO_CODE = {"fails": "storage-error", "busy": "store-busy", "conflict": "conflict"}
+"""The refusal that a fault of the store becomes."""

@@ -46,7 +46,7 @@ def work_per_message_is_bounded(story: Story) -> Iterator[Finding]:
     most = CATALOGUE.derivations_per_message if declared is None else declared
     for event in story.events:
         one_message = event.message is not None or event.op.kind is Kind.INJECT
-        if most is None or event.after is None or event.after.work is None or not one_message:
+        if most is None or event.after is None or event.after.work is None or not one_message or event.contended:
             continue
         work = event.after.work
         stated = f"{most} are stated" if declared is not None else _allowed(most, None)
@@ -97,7 +97,7 @@ def work_does_not_grow(story: Story) -> Iterator[Finding]:
     for event, expect in story.expected:
         one_message = event.message is not None or event.op.kind in (Kind.SEND, Kind.INJECT)
         seen = event.after
-        if seen is None or not one_message or event.struck:
+        if seen is None or not one_message or event.struck or event.contended:
             continue
         # What is kept for later, pushed out, or tried in vain costs its share; after a question the step is run anew.
         share = (1 + expect.extra) * (2 if event.asked else 1)

@@ -174,9 +174,11 @@ def callbacks_leave_the_state_whole(story: Story) -> Iterator[Finding]:
     """
     expected = {event.step: expect for event, expect in story.expected}
     for event in story.events:
-        if not event.struck:
+        callbacks = [strike for strike in event.struck if strike.callback != "rival"]
+        # A store that fails refuses the step, whatever a callback does.
+        if not callbacks or event.contended:
             continue
-        struck = ", ".join(map(str, event.struck))
+        struck = ", ".join(map(str, callbacks))
         if event.outcome in (Outcome.DIED, Outcome.HUNG):
             yield Violation(event, f"the callback ({struck}) ended it: {event.outcome.value} {event.text}")
         elif event.outcome is Outcome.REFUSED and event.changed:

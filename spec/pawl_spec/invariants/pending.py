@@ -11,8 +11,6 @@ WORKERS = "the worker pool is not built yet"
 for id_, threat, claim, why in (
     ("KEY-05", "T-KEYS", "A deleted secret is not in the store's bytes after a checkpoint.", STORES),
     ("ATM-03", "T-DESYNC", "An adapter without transactions is refused by default.", STORES),
-    ("ATM-04", "T-DESYNC", "Of two writers of one session one wins and the other is told.", STORES),
-    ("ATM-05", "T-DESYNC", "A rollback leaves the store as it was.", STORES),
     ("ATM-06", "T-DESYNC", "A corrupt store is refused, never read as empty, never overwritten.", STORES),
     ("ATM-07", "T-DESYNC", "A record of any released schema version is read, or refused by name.", STORES),
     ("ATM-08", "T-DESYNC", "A record read back under another key, store or version is refused.", STORES),

@@ -9,8 +9,19 @@ What an attacker can derive who took a state: `knowledge`.
 """
 
 from pawl_spec.model.expect import Expect, SentHeader
-from pawl_spec.model.following import Model, expectations
+from pawl_spec.model.following import CONFLICTS, Model, expectations
 from pawl_spec.model.knowledge import Healed, Knowledge
 from pawl_spec.model.terms import LOW, Refusal, Terms
 
-__all__ = ["LOW", "Expect", "Healed", "Knowledge", "Model", "Refusal", "SentHeader", "Terms", "expectations"]
+__all__ = [
+    "CONFLICTS",
+    "LOW",
+    "Expect",
+    "Healed",
+    "Knowledge",
+    "Model",
+    "Refusal",
+    "SentHeader",
+    "Terms",
+    "expectations",
+]

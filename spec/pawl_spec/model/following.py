@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from pawl_spec.history import Event, History, Limits, Outcome
+from pawl_spec.history import Event, History, Limits, Outcome, Strike
 from pawl_spec.model.bundles import establish
 from pawl_spec.model.expect import Expect
 from pawl_spec.model.knowledge import healing
@@ -16,6 +16,10 @@ from pawl_spec.model.world import World, ends
 from pawl_spec.trace import ANSWERS, CALLBACKS, OPTIONS, PARTIES, Kind
 
 DAY_SECONDS = 24 * 60 * 60
+
+CONFLICTS = frozenset({"conflict", "store-busy"})
+"""How a writer is told that another one was faster."""
+REPEATED = CONFLICTS | {"duplicate-message"}
 
 Follow = Callable[[World, Event], Expect | None]
 
@@ -165,13 +169,35 @@ class Model(World):
         self.meanwhile = early
         if event.actor is not None and not event.asked:
             self.follow_callbacks(self.parties[event.actor])
-        expect = follow(self, event)
+        if event.fault is not None and event.outcome is Outcome.REFUSED:
+            # Nothing has happened, whatever it was to be (ATM-05). What a callback did before is not undone with it,
+            # and the answer to a question belongs to what did not happen.
+            self.diverged |= any(strike.changed for strike in event.struck)
+            expect = None
+        elif event.rival is not None and event.rival.changed:
+            expect = self._contended(event, event.rival, follow)
+        else:
+            expect = follow(self, event)
         if event.actor is not None:
             self.follow_callbacks(self.parties[event.actor])
             for strike in late:
                 self.struck(self.parties[event.actor], strike)
         self._disarm(event)
         return expect
+
+    def _contended(self, event: Event, rival: Strike, follow: Follow) -> Expect | None:
+        """Another process wrote before this one could: this one is told, or takes its step after the other's."""
+        if event.asked:
+            # What was asked, and in which of two tries, cannot be told apart.
+            self.diverged = True
+            return None
+        if rival.how == "receive":
+            # The other one has read the message; for this one it is a repeat.
+            follow(self, replace(event, outcome=Outcome.DONE, code=None, plaintext=event.message))
+            return Expect(False, REPEATED, "ATM-04")
+        if event.outcome is Outcome.REFUSED and event.code in CONFLICTS:
+            return Expect(None)
+        return follow(self, event)
 
     def _disarm(self, event: Event) -> None:
         """What a callback was to do once, it has done; a crash makes the application forget it."""

@@ -63,7 +63,7 @@ class World:
             return
         if strike.how == "call-trust" and identity is not None:
             self.pin(party, strike.peer, identity)
-        if strike.how == "call-encrypt":
+        if strike.how in ("call-encrypt", "send"):
             # The network lost it, and its counter is used up.
             for current in self.usable(party, strike.peer)[:1]:
                 replace_session(party, strike.peer, current, replace(current, counter=current.counter + 1))

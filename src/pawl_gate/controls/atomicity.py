@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 
+from pawl.errors import Conflict, StorageError
 from pawl.storage.contract import Row, Store, Table, Transaction
 from pawl_gate.controls.catalogue import control
 from pawl_gate.controls.variants import PassingTransaction
@@ -134,3 +135,81 @@ class HalfWritten(Variant):
     def store(self, durable: Store) -> Store:
         """A store without transactions."""
         return PiecemealStore(durable)
+
+
+class OverwritingStore:
+    """Answers a conflict by writing the same rows once more, over what is there by now."""
+
+    def __init__(self, durable: Store) -> None:
+        self._durable = durable
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """See `Store`."""
+        return self._transaction()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Transaction]:
+        written: list[tuple[Table, bytes, Row | None]] = []
+        try:
+            with self._durable.transaction() as rows:
+                noting = _Noting(rows)
+                yield noting
+                written = noting.written
+                raise _Undo
+        except _Undo:
+            pass
+        while written:
+            try:
+                with self._durable.transaction() as rows:
+                    _write(rows, written)
+                return
+            except Conflict:
+                continue
+
+    def close(self) -> None:
+        """See `Store`."""
+        self._durable.close()
+
+
+@control("conflict-overwritten", "ATM-04")
+class ConflictOverwritten(Variant):
+    """A conflict is answered by writing the same rows again, over those of the other writer."""
+
+    def store(self, durable: Store) -> Store:
+        """A store in which the last writer wins."""
+        return OverwritingStore(durable)
+
+
+class KeepingStore:
+    """Commits what was written before a call failed."""
+
+    def __init__(self, durable: Store) -> None:
+        self._durable = durable
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """See `Store`; where a call fails, nothing is rolled back."""
+        return self._transaction()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Transaction]:
+        failure: StorageError | None = None
+        with self._durable.transaction() as rows:
+            try:
+                yield rows
+            except StorageError as error:
+                failure = error
+        if failure is not None:
+            raise failure
+
+    def close(self) -> None:
+        """See `Store`."""
+        self._durable.close()
+
+
+@control("rollback-forgotten", "ATM-05")
+class RollbackForgotten(Variant):
+    """What was written before the store failed is committed with the failure."""
+
+    def store(self, durable: Store) -> Store:
+        """A store that does not roll back."""
+        return KeepingStore(durable)

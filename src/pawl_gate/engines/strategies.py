@@ -17,6 +17,8 @@ from pawl_spec.trace import (
     JUNK,
     OPTIONS,
     PARTIES,
+    RIVALS,
+    STORE_FAULTS,
     TABLES,
     TAMPERS,
     Kind,
@@ -104,6 +106,13 @@ OPERATIONS: dict[Kind, SearchStrategy[Op]] = {
         Kind.DAMAGE, actor=parties(), table=st.integers(0, len(TABLES) - 1), how=st.integers(0, len(DAMAGES) - 1)
     ),
     Kind.COMPROMISE: _other(Kind.COMPROMISE, actor=parties()),
+    Kind.STORE_FAULT: _other(
+        Kind.STORE_FAULT,
+        actor=parties(),
+        at=st.sampled_from((*range(8), 14, 14)),
+        how=st.integers(0, len(STORE_FAULTS) - 1),
+    ),
+    Kind.RIVAL: _other(Kind.RIVAL, actor=parties(), how=st.integers(0, len(RIVALS) - 1)),
     Kind.ATTACK: st.just(Op(Kind.ATTACK)),
 }
 """A strategy for each kind of operation that does something."""

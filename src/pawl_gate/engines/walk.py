@@ -21,6 +21,8 @@ from pawl_spec.trace import (
     JUNK,
     OPTIONS,
     PARTIES,
+    RIVALS,
+    STORE_FAULTS,
     TABLES,
     TAMPERS,
     Kind,
@@ -278,6 +280,25 @@ class Walk:
         else:
             self.add(Kind.CRASH, one, at)
 
+    def store_trouble(self) -> None:
+        """A store refuses one call of what a party does next, or another process writes to it meanwhile."""
+        one, other = self.pair()
+        receiving = self.chance(0.6)
+        if receiving:
+            # A first message is the step with the most writes.
+            if self.chance(0.6):
+                self.establish(one, other)
+            self.send(one, other)
+        party = other if receiving else one
+        if self.chance(0.5):
+            self.add(Kind.STORE_FAULT, party, self.rng.choice(CRASH_POINTS[:-2]), self.rng.randrange(len(STORE_FAULTS)))
+        else:
+            self.add(Kind.RIVAL, party, self.rng.randrange(len(RIVALS)))
+        if receiving:
+            self.deliver(max(len(self.waiting) - 1, 0))
+        else:
+            self.send(one, other)
+
     def inspect(self) -> None:
         """The attacker takes a copy of a party's state."""
         self.add(Kind.INSPECT, self.pair()[0])
@@ -389,6 +410,7 @@ SCENES: dict[Callable[[Walk], None], tuple[int, int, int, int]] = {
     Walk.disturb: (1, 2, 2, 1),
     Walk.adapt: (0, 2, 0, 0),
     Walk.damage: (1, 1, 1, 1),
+    Walk.store_trouble: (1, 1, 2, 5),
 }
 MOODS = tuple(zip(*SCENES.values(), strict=True))
 MOOD_WEIGHTS = (4, 4, 3, 3)

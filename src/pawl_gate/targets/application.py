@@ -142,7 +142,11 @@ class Application:
         finally:
             self._calling = False
             strike = replace(strike, after=self.digest())
-            self._note(struck=(*self._now.struck, (strike, sent)))
+            self.saw(strike, sent)
+
+    def saw(self, strike: Strike, sent: WireMessage | None) -> None:
+        """Note what somebody else did while the operation ran, and the message that it sent."""
+        self._note(struck=(*self._now.struck, (strike, sent)))
 
     def _note(self, **more: object) -> None:
         now = self._now

@@ -178,6 +178,21 @@ class World(Protocol):
     def damaged(self, party: int) -> Damaged | None:
         """What became of that trial; None if there was no such record."""
 
+    def arm_fault(self, party: int, at: int, how: str) -> None:
+        """Let the store refuse the `at`-th call of the party's next operation, from 14 on its commit.
+
+        `how` is one of `STORE_FAULTS`. Needs "store-faults".
+        """
+
+    def disarm_fault(self, party: int) -> bool:
+        """Take the fault back; says whether it was still armed (the operation had fewer calls)."""
+
+    def arm_rival(self, party: int, how: str) -> None:
+        """Let another process use the party's store before the party's next operation is committed.
+
+        `how` is one of `RIVALS`. Needs "rival".
+        """
+
     def measure_memory(self, party: int) -> None:
         """Measure the memory that the party's next operation takes. Needs "memory"."""
 
@@ -242,6 +257,18 @@ class Unable:
     def damaged(self, party: int) -> Damaged | None:
         """See `World`."""
         return None
+
+    def arm_fault(self, party: int, at: int, how: str) -> None:
+        """See `World`."""
+        self._unable("store-faults")
+
+    def disarm_fault(self, party: int) -> bool:
+        """See `World`."""
+        return False
+
+    def arm_rival(self, party: int, how: str) -> None:
+        """See `World`."""
+        self._unable("rival")
 
     def measure_memory(self, party: int) -> None:
         """See `World`."""

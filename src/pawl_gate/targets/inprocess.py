@@ -27,7 +27,7 @@ from pawl import (
 from pawl.compatibility import STRICT
 from pawl.crypto import kdf
 from pawl.crypto.keys import PublicKey
-from pawl.errors import CorruptStore
+from pawl.errors import Conflict, CorruptStore, StorageError, StoreBusy
 from pawl.events import OnEvent
 from pawl.limits import (
     MAX_ARCHIVED_SESSIONS,
@@ -59,8 +59,9 @@ from pawl_gate.targets.base import (
     WireMessage,
 )
 from pawl_gate.targets.damage import attempt, damaged_copy
+from pawl_gate.targets.rival import OpenTransaction
 from pawl_gate.wire_view import read_fields
-from pawl_spec.history import Damaged, Hello, Limits, Observation, Observe, Profile
+from pawl_spec.history import Damaged, Hello, Limits, Observation, Observe, Profile, Strike
 from pawl_spec.trace import PARTIES
 
 T = TypeVar("T")
@@ -92,12 +93,19 @@ HELLO = Hello(
         {
             *("reinstall", "approve", "strict-identity", "restart", "crash", "work", "deterministic"),
             *("rows", "memory", "clock", "damage", "texts", "events", "callbacks", "rotate", "forget", "compromise"),
-            "compatibility",
+            *("compatibility", "store-faults", "rival"),
         }
     ),
     limits=LIMITS,
     profile=Profile(promotes="on-new-chain", closes_chains=False),
 )
+
+STORE_FAULTS: dict[str, Callable[[], StorageError]] = {
+    "fails": lambda: StorageError("the store cannot, as was asked for"),
+    "busy": lambda: StoreBusy("the store is held by another, as was asked for"),
+    "conflict": lambda: Conflict("a row changed, as was asked for"),
+}
+"""What the store's refusal of a call is called in the library."""
 
 OPTION_TO_COMPATIBILITY = {
     "none": Compatibility(),
@@ -143,6 +151,10 @@ class ObservedStore:
     def __init__(self, inner: MemoryStore) -> None:
         self.inner = inner
         self.crash_at: int | None = None
+        self.fault_at: tuple[int, str] | None = None
+        """A call that is to be refused, and how."""
+        self.rival: Callable[[], None] | None = None
+        """What another process does before the next transaction that writes is committed."""
         self.chains: dict[bytes, int] = {}
         """Receiving chains per session row."""
         self.kept_chain: Counter[bytes] = Counter()
@@ -181,13 +193,25 @@ class ObservedStore:
     @contextmanager
     def _transaction(self) -> Iterator[Transaction]:
         writes: dict[tuple[Table, bytes], Row | None] = {}
-        with self.inner.transaction() as inner:
+        if self.rival is None:
+            with self.inner.transaction() as inner:
+                yield _ObservedTransaction(self, inner, writes)
+                self._strike_point(BEFORE_COMMIT)
+        else:
+            inner = OpenTransaction(self.inner)
             yield _ObservedTransaction(self, inner, writes)
-            self._crash_point(BEFORE_COMMIT)
+            if inner.writes:
+                self._let_rival_in()
+            inner.commit()
         for (table, key), row in writes.items():
             self._note(table, key, row)
         if writes:
-            self._crash_point(AFTER_COMMIT)
+            self._strike_point(AFTER_COMMIT)
+
+    def _let_rival_in(self) -> None:
+        rival, self.rival = self.rival, None
+        if rival is not None:
+            rival()
 
     def close(self) -> None:
         self.inner.close()
@@ -197,17 +221,25 @@ class ObservedStore:
         self.touched += rows
         self.written += size
         self._calls += 1
-        self._crash_point(self._calls - 1)
+        self._strike_point(self._calls - 1)
 
     def arm(self, at: int | None) -> None:
         """Set the crash point, counted from now."""
         self.crash_at = at
         self._calls = 0
 
-    def _crash_point(self, here: int) -> None:
+    def arm_fault(self, fault: tuple[int, str] | None) -> None:
+        """Set the call that is refused, counted from now."""
+        self.fault_at = fault
+        self._calls = 0
+
+    def _strike_point(self, here: int) -> None:
         if self.crash_at == here:
             self.crash_at = None
             raise SimulatedCrash(here)
+        if self.fault_at is not None and self.fault_at[0] == here:
+            (_, how), self.fault_at = self.fault_at, None
+            raise STORE_FAULTS[how]()
 
     def _note(self, table: Table, key: bytes, row: Row | None) -> None:
         """Keep digest and counts in step with one committed row."""
@@ -380,6 +412,12 @@ class _Party:
         self.damaged: Damaged | None = None
         self.texts: list[tuple[str, str]] = []
         """What was said since somebody searched it."""
+        self.rival: str | None = None
+        """What another process is to do during the next operation."""
+        self.reading: EncryptedMessage | None = None
+        """The message that is being read."""
+        self.raced = 0
+        """Transactions that another process committed during the last operation."""
 
 
 class InProcessWorld(Unable):
@@ -452,7 +490,10 @@ class InProcessWorld(Unable):
             raise HarnessBroken(f"party {party} was not opened")
         one.damaged = self._damaged(one, call)
         revision = one.store.inner.revision
-        one.store.touched = one.store.written = 0
+        one.store.touched = one.store.written = one.raced = 0
+        # One trouble at a time: where a callback misbehaves, nobody else comes in between.
+        if (how := one.rival) is not None and not one.application.armed:
+            one.store.rival = lambda: self._race(one, how)
         work = Work()
         try:
             with one.application.listening(), self._variant.patched(), counted(work), self._measured(one):
@@ -468,7 +509,8 @@ class InProcessWorld(Unable):
             raise Misbehaved(f"{type(error).__name__}: {error}") from error
         finally:
             one.work = work.count
-            one.durable = one.store.inner.revision != revision
+            one.durable = one.store.inner.revision != revision + one.raced
+            one.store.rival = one.rival = None
         return result
 
     def _completed(self, one: _Party, call: Callable[[DeviceLike], object]) -> str | None:
@@ -567,8 +609,12 @@ class InProcessWorld(Unable):
 
     def decrypt(self, party: int, peer: int, message: WireMessage) -> bytes:
         address = self._talking(party, peer)
-        given = EncryptedMessage(NAME_TO_TYPE[message.kind], message.data)
-        return self._do(party, lambda device: device.decrypt(address, given))
+        one = self._parties[party]
+        given = one.reading = EncryptedMessage(NAME_TO_TYPE[message.kind], message.data)
+        try:
+            return self._do(party, lambda device: device.decrypt(address, given))
+        finally:
+            one.reading = None
 
     def approve(self, party: int, peer: int, identity_key: bytes) -> None:
         name = self._talking(party, peer).name
@@ -646,6 +692,42 @@ class InProcessWorld(Unable):
 
     def complete_digest(self, party: int) -> str | None:
         return self._parties[party].complete
+
+    # -- a store that refuses, or that another process has open -------------------------------------------------------
+
+    def arm_fault(self, party: int, at: int, how: str) -> None:
+        # A commit is refused before it is made; after it there is nothing left to refuse.
+        self._parties[party].store.arm_fault((min(at, BEFORE_COMMIT), how))
+
+    def disarm_fault(self, party: int) -> bool:
+        store = self._parties[party].store
+        armed = store.fault_at is not None
+        store.arm_fault(None)
+        return armed
+
+    def arm_rival(self, party: int, how: str) -> None:
+        self._parties[party].rival = how
+
+    def _race(self, one: _Party, how: str) -> None:
+        """Another process opens the store of `one`, does one thing and commits it, and is gone."""
+        peer = one.application.peer
+        if peer is None or (how == "receive" and one.reading is None):
+            return
+        before, revision = one.store.digest(), one.store.inner.revision
+        application = one.application.copy()
+        application.armed.clear()
+        sent = None
+        try:
+            device = self._open(one.store, self._setup(one, trial=(self._rng(), application)))
+            if how == "receive" and one.reading is not None:
+                device.decrypt(self._address(peer), one.reading)
+            else:
+                message = device.encrypt(self._address(peer), b"from another process")
+                sent = WireMessage(TYPE_TO_NAME[message.type], message.serialized)
+        except ProtocolError as error:
+            one.texts += _words(error)
+        one.raced = one.store.inner.revision - revision
+        one.application.saw(Strike("rival", how, peer, before, one.store.digest()), sent)
 
     # -- observation --------------------------------------------------------------------------------------------------
 
