@@ -241,6 +241,9 @@ class Event:
     leaks: tuple[str, ...] | None = None
     """Where a secret was found in the texts that the target handed out since the last search; None: not searched."""
     damaged: Damaged | None = None
+    stored: tuple[int, ...] | None = None
+    """Handles of the messages whose plaintexts the actor's application finds in its store afterwards, one for each
+    row; -1 for a plaintext that nobody sent. None: it stores none there, or that cannot be seen."""
     fault: str | None = None
     """How the store refused one of the operation's calls, as the trace asked; None: it did not."""
 

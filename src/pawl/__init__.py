@@ -8,6 +8,7 @@ Everything that is refused raises a subclass of `ProtocolError` (see `pawl.error
 """
 
 from pawl.address import ProtocolAddress
+from pawl.application import ApplicationRows
 from pawl.compatibility import Compatibility
 from pawl.crypto.keys import PublicKey
 from pawl.device import Device, Maintenance
@@ -22,6 +23,7 @@ from pawl.storage.sqlite import SQLiteStore
 from pawl.wire.messages import EncryptedMessage, MessageType
 
 __all__ = [
+    "ApplicationRows",
     "Compatibility",
     "Decision",
     "Device",

@@ -7,12 +7,14 @@ processes, as far as the store allows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final, TypeVar
 
 from pawl.address import ProtocolAddress
+from pawl.application import ApplicationRows, HookTrouble, StorePlaintext, run_hook
 from pawl.compatibility import STRICT, Compatibility
 from pawl.crypto.keys import PublicKey
 from pawl.errors import (
@@ -94,6 +96,12 @@ class Device:
     called with each `Event` (see `pawl.events`); without it they go to the logger "pawl". `rng` and `clock` are where
     all randomness and time come from.
 
+    `store_plaintext(peer, plaintext, rows)` is called for each message that `decrypt` reads, when all else is done and
+    before it is committed: what it writes to `rows`, an `ApplicationRows`, becomes durable together with the message's
+    key being spent, so that a crash loses no message. It returns None, in its caller's thread, without a time limit,
+    and does not call the library: the store is its own until it returns. If it raises or answers, the message is not
+    read, and can be decrypted again later.
+
     Whatever is refused raises a subclass of `ProtocolError` and changes nothing; besides what each method names, every
     one raises InvalidArgument for a wrong type and StorageError (or a subclass: CorruptStore, StoreBusy, StoreClosed,
     Conflict) for trouble with the store.
@@ -106,6 +114,7 @@ class Device:
         identity_policy: IdentityPolicy = TRUST_ON_FIRST_USE,
         compatibility: Compatibility = STRICT,
         on_event: OnEvent | None = None,
+        store_plaintext: StorePlaintext | None = None,
         rng: Rng = system_rng,
         clock: Clock = system_clock,
     ) -> None:
@@ -117,12 +126,15 @@ class Device:
             raise InvalidArgument("compatibility is a Compatibility")
         if on_event is not None:
             _check_callable(on_event, "on_event is a callable or None")
+        if store_plaintext is not None:
+            _check_callable(store_plaintext, "store_plaintext is a callable or None")
         _check_callable(rng, "rng is a callable")
         _check_callable(clock, "clock is a callable")
         self._store = store
         self._policy = identity_policy
         self._compatibility = compatibility
         self._on_event = on_event
+        self._hook = store_plaintext
         self._rng = rng
         self._clock = clock
         self._memos = Memos()
@@ -339,7 +351,8 @@ class Device:
 
         Raises: MalformedMessage, MessageTooLarge, UnknownVersion, InvalidKey (parsing); UntrustedIdentity, BadMac,
         InvalidCiphertext (authentication); NoSession, DuplicateMessage, TooFarAhead, WorkLimitExceeded,
-        UnknownPreKey, UnknownSignedPreKey, ReplayedPreKeyMessage, SeenBaseKeysFull (state).
+        UnknownPreKey, UnknownSignedPreKey, ReplayedPreKeyMessage, SeenBaseKeysFull (state); ApplicationCallbackFailed
+        (`store_plaintext`).
         Source: Double Ratchet, section 3.5; X3DH, section 3.4.
         """
         # Check
@@ -362,6 +375,8 @@ class Device:
                 step = partial(self._decrypt_prekey, peer, first)
                 plaintext = self._with_decision(peer.name, first.identity_key, step)
         except ProtocolError as refusal:
+            if isinstance(refusal, HookTrouble):
+                self._tell([CallbackFailed("store_plaintext", refusal.why)])
             self._tell([MessageRefused(peer, refusal.code)])
             raise
         if untyped:
@@ -382,6 +397,7 @@ class Device:
             opened = cipher.open_message(rows.candidates(), message, rows.kept)
             # Commit
             rows.apply(double_ratchet.advance(opened.session, opened.derived, rng=self._rng, count=rows.count_kept))
+            self._store_plaintext(tx, peer, opened.plaintext)
         rows.remember()
         if rows.events:
             self._tell(rows.events)
@@ -396,9 +412,15 @@ class Device:
                 message = self._id_zero_read(tx, peer, rows, message)
                 plaintext = self._decrypt_first(tx, rows, message, decided)
                 rows.events.append(SessionEstablished(peer, "responder", message.prekey_id is not None))
+            self._store_plaintext(tx, peer, plaintext)
         rows.remember()
         self._tell(rows.events)
         return plaintext
+
+    def _store_plaintext(self, tx: Transaction, peer: ProtocolAddress, plaintext: bytes) -> None:
+        # Last of all: what the application writes stands for a message that is read.
+        if self._hook is not None:
+            run_hook(self._hook, tx, peer, plaintext)
 
     def _id_zero_read(
         self, tx: Transaction, peer: ProtocolAddress, rows: PeerRows, message: PreKeySignalMessage
@@ -451,6 +473,20 @@ class Device:
         rows.keep(advanced)
         rows.add(advanced.session)
         return opened.plaintext
+
+    @contextmanager
+    def application_rows(self) -> Iterator[ApplicationRows]:
+        """The application's own rows, in one transaction: committed when the block ends, rolled back when it raises.
+
+        Here what `store_plaintext` wrote is found again, also after a crash. As the store is held meanwhile, the block
+        does not call the library. It may be used without a hook.
+        """
+        with self._store.transaction() as tx:
+            rows = ApplicationRows(tx)
+            try:
+                yield rows
+            finally:
+                rows.close()
 
     # -- identities ---------------------------------------------------------------------------------------------------
 

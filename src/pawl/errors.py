@@ -154,7 +154,7 @@ class UnknownIdentity(ProtocolError):
 
 
 class ApplicationCallbackFailed(ProtocolError):
-    """The application's callback raised while the message was being stored; everything was rolled back."""
+    """The application's hook raised, or answered, while the message was being stored; everything was rolled back."""
 
     code = "callback-failed"
 

@@ -87,7 +87,7 @@ class CallbackFailed(Event):
     name: ClassVar[str] = "callback-failed"
     level: ClassVar[int] = logging.ERROR
     callback: str
-    """"on_first_use", "on_mismatch", "on_event" or "store_plaintext"."""
+    """"on_first_use", "on_mismatch" or "store_plaintext"."""
     why: str
     """"raised", "timed-out" or "bad-answer"."""
 

@@ -52,6 +52,12 @@ MAX_SEEN_BASE_KEYS: Final = 10_000
 MAX_RECORD_BYTES: Final = 64 * 1024
 """Bytes of one stored record. A session record is under 1.5 KiB; the rest is room for later versions."""
 
+MAX_APPLICATION_KEY_BYTES: Final = 512
+"""Bytes of the key of a row of the application's own. As for names."""
+
+MAX_APPLICATION_VALUE_BYTES: Final = 512 * 1024
+"""Bytes of a row of the application's own: the largest plaintext, and as much again for what is stored with it."""
+
 MAX_NAME_BYTES: Final = 512
 """UTF-8 bytes of an address' name."""
 

@@ -233,6 +233,7 @@ class Run:
             seen |= {"told": told.events, "asked": told.asked, "struck": _strikes(told)}
         if damage is not None:
             seen["damaged"] = self._world.damaged(actor)
+        seen["stored"] = self._stored(actor)
         if seen["outcome"] in (Outcome.DIED, Outcome.HUNG):
             return replace(event, **seen), None
         if armed is not None:
@@ -244,6 +245,11 @@ class Run:
 
     def _observe(self, party: int) -> Observation | None:
         return self._world.observe(party) if self._hello.level >= Observe.COUNTS else None
+
+    def _stored(self, party: int) -> tuple[int, ...] | None:
+        """Which messages' plaintexts the party's application has stored; None: none, or that cannot be seen."""
+        texts = self._world.stored(party) if "plaintext-hook" in self._can else None
+        return None if texts is None else tuple(self._texts.get(text, -1) for text in texts)
 
     def _party(self, party: int) -> None:
         """Make a party when it is first needed."""

@@ -13,7 +13,7 @@ from pawl_gate.runner import run_trace
 from pawl_gate.targets.inprocess import InProcessTarget, Variant
 from pawl_spec.judge import judge
 from pawl_spec.registry import REGISTRY
-from pawl_spec.trace import FORGERIES, TAMPERS, Kind, Op, Trace, op
+from pawl_spec.trace import ANSWERS, CALLBACKS, FORGERIES, TAMPERS, Kind, Op, Trace, op
 
 ALICE, BOB, CAROL = range(3)
 MEET = op(Kind.ESTABLISH, actor=ALICE, peer=BOB, one_time=1)
@@ -22,6 +22,7 @@ ANSWER = op(Kind.SEND, actor=BOB, peer=ALICE)
 DELIVER = op(Kind.DELIVER)
 LAST = op(Kind.DELIVER, index=1)
 LOOK = op(Kind.INSPECT, actor=BOB)
+HOOK = op(Kind.CALLBACK, actor=BOB, callback=CALLBACKS.index("plaintext"), how=ANSWERS.index("approve"))
 STEAL = op(Kind.COMPROMISE, actor=BOB)
 ATTACK = op(Kind.ATTACK)
 TALKED = (MEET, SEND, DELIVER, ANSWER, DELIVER)
@@ -62,6 +63,7 @@ TRACES = {
     "root-not-mixed": Trace((*TALKED, ANSWER, DELIVER, STEAL)),
     "ratchet-key-derived": Trace((*TALKED, STEAL, SEND, DELIVER, ANSWER, DELIVER, SEND, ATTACK)),
     "ratchet-key-guessable": Trace((*TALKED, STEAL, SEND, DELIVER, ANSWER, DELIVER, SEND, ATTACK)),
+    "plaintext-stored-afterwards": Trace((HOOK, MEET, SEND, op(Kind.CRASH, actor=BOB, at=15), DELIVER)),
     "half-written": Trace((MEET, SEND, op(Kind.CRASH, actor=BOB, at=8), DELIVER)),
     "conflict-overwritten": Trace((*TALKED, op(Kind.RIVAL, actor=ALICE), SEND)),
     "rollback-forgotten": Trace((MEET, SEND, op(Kind.STORE_FAULT, actor=BOB, at=8), DELIVER)),
@@ -140,6 +142,8 @@ ALSO = {
     "committed-late": {"CTR-05"},
     # The plaintext comes from memory: nothing is stored when it is handed out once more.
     "duplicate-accepted": {"ATM-02"},
+    # What a crash left is neither the state before nor the one after: the plaintext is not there.
+    "plaintext-stored-afterwards": {"ATM-01"},
     # The message that pinned its sender was refused.
     "pinned-before-authenticated": {"CTR-05"},
 }

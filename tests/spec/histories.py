@@ -42,7 +42,7 @@ ABLE = frozenset(
     {
         *("reinstall", "approve", "strict-identity", "restart", "crash", "work", "deterministic", "rows", "memory"),
         *("clock", "rotate", "forget", "callbacks", "compatibility", "damage", "events", "texts", "compromise"),
-        *("store-faults", "rival"),
+        *("store-faults", "rival", "plaintext-hook"),
     }
 )
 

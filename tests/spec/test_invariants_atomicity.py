@@ -207,3 +207,118 @@ def test_a_step_that_was_tried_again_happens_half() -> Tale:
     message = tale.send(ALICE, BOB)
     tale.deliver(message, fault="conflict", plaintext=-1)
     return tale
+
+
+# -- ATM-09 -----------------------------------------------------------------------------------------------------------
+
+
+def storing() -> tuple[Tale, int]:
+    """Alice and Bob have talked, Bob's application stores what he reads, and has stored m2; m3 is on its way."""
+    tale = met().callback(BOB, "plaintext", "approve")
+    tale.deliver(tale.send(ALICE, BOB), stored=(2,))
+    return tale, tale.send(ALICE, BOB)
+
+
+@holds("ATM-09")
+def test_plaintexts_are_stored() -> Tale:
+    """Claim: "a message counts as read exactly if its plaintext is in the store": handed out or refused."""
+    tale, message = storing()
+    tale.tamper(message, "mac", code="bad-mac", stored=(2,))
+    tale.deliver(message, stored=(2, 3))
+    return tale.replay(message, code="duplicate-message", stored=(2, 3))
+
+
+@holds("ATM-09")
+def test_a_crash_before_the_commit_stores_nothing() -> Tale:
+    """Claim: "none of a message that can still be read": then it is read, and stored once."""
+    tale, message = storing()
+    return tale.deliver(message, crash="before", stored=(2,)).deliver(message, stored=(2, 3))
+
+
+@holds("ATM-09")
+def test_a_crash_after_the_commit_loses_nothing() -> Tale:
+    """Claim: "none is lost after a commit": nobody was handed the plaintext, and the store has it."""
+    tale, message = storing()
+    tale.deliver(message, crash="after", stored=(2, 3))
+    return tale.replay(message, code="duplicate-message", stored=(2, 3))
+
+
+@holds("ATM-09")
+def test_a_new_device_has_stored_nothing() -> Tale:
+    """A party that lost its store lost its plaintexts too; that is no fault."""
+    tale, _ = storing()
+    tale.reinstall(BOB, stored=())
+    tale.establish(ALICE, BOB, code="untrusted-identity").approve(ALICE, BOB, told=("identity-replaced",))
+    tale.establish(ALICE, BOB)
+    return tale.deliver(tale.send(ALICE, BOB), stored=(4,))
+
+
+@holds("ATM-09")
+def test_another_process_stores_the_plaintext() -> Tale:
+    """Two processes with one store, each with the hook: one reads and stores, the other is told."""
+    tale, message = storing()
+    rival = tale.rival(BOB, ALICE, "receive")
+    return tale.deliver(message, code="duplicate-message", struck=(rival,), seen=left(rival), stored=(2, 3))
+
+
+@breaks("ATM-09", says="the plaintext of m3 is lost")
+def test_another_process_stores_no_plaintext() -> Tale:
+    """Claim: "a message counts as read exactly if its plaintext is in the store", whoever read it."""
+    tale, message = storing()
+    rival = tale.rival(BOB, ALICE, "receive")
+    return tale.deliver(message, code="duplicate-message", struck=(rival,), seen=left(rival), stored=(2,))
+
+
+@breaks("ATM-09", says="the plaintext of m3 is lost")
+def test_a_plaintext_is_lost_in_a_crash() -> Tale:
+    """Claim: "none is lost after a commit": the message counts as read, and its plaintext is nowhere."""
+    tale, message = storing()
+    return tale.deliver(message, crash="after", stored=(2,))
+
+
+@breaks("ATM-09", says="the plaintext of m3 is lost")
+def test_a_plaintext_is_not_stored() -> Tale:
+    """Claim: "a message counts as read exactly if its plaintext is in the store": it was handed out without."""
+    tale, message = storing()
+    return tale.deliver(message, stored=(2,))
+
+
+@breaks("ATM-09", says="the plaintext of m2 is lost")
+def test_an_older_plaintext_is_lost() -> Tale:
+    """Claim: "none is lost": the plaintext of the message before was overwritten."""
+    tale, message = storing()
+    return tale.deliver(message, stored=(3,))
+
+
+@breaks("ATM-09", says="a plaintext of m3 is stored that is not due")
+def test_a_plaintext_is_stored_twice() -> Tale:
+    """Claim: "none is stored twice"."""
+    tale, message = storing()
+    return tale.deliver(message, stored=(2, 3, 3))
+
+
+@breaks("ATM-09", says="a plaintext of m3 is stored that is not due")
+def test_a_plaintext_is_stored_before_its_message_is_read() -> Tale:
+    """Claim: "none of a message that can still be read": it will be stored once more."""
+    tale, message = storing()
+    return tale.deliver(message, crash="before", stored=(2, 3))
+
+
+@breaks("ATM-09", says="a plaintext of m-1 is stored that is not due")
+def test_a_plaintext_is_stored_that_nobody_sent() -> Tale:
+    """Claim: "exactly": what is stored is what was read."""
+    tale, message = storing()
+    return tale.tamper(message, "mac", code="bad-mac", stored=(2, -1))
+
+
+@breaks("ATM-09", says="another order")
+def test_plaintexts_change_places() -> Tale:
+    """Claim: "exactly": the application finds them as they came."""
+    tale, message = storing()
+    return tale.deliver(message, stored=(3, 2))
+
+
+@holds("ATM-09", reached=False)
+def test_without_a_hook_nothing_is_looked_at() -> Tale:
+    """An old history, or an application that stores nothing there."""
+    return met()

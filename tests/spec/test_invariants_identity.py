@@ -419,6 +419,22 @@ def test_a_hook_that_raises_rolls_back() -> Tale:
 
 
 @holds("IDC-10")
+def test_a_hook_that_answers_rolls_back() -> Tale:
+    """Claim: "answers nonsense": a hook answers nothing; what it returns may be a step that nobody takes."""
+    tale = met().callback(BOB, "plaintext", "nonsense")
+    message = tale.send(ALICE, BOB)
+    tale.deliver(message, code="callback-failed", struck=(Strike("plaintext", "nonsense"),))
+    return tale.replay(message)
+
+
+@breaks("IDC-10", says="accepted")
+def test_a_hook_whose_answer_is_not_looked_at() -> Tale:
+    """Claim: "answers nonsense ...: what it had to decide is refused": the message was read all the same."""
+    tale = met().callback(BOB, "plaintext", "nonsense")
+    return tale.deliver(tale.send(ALICE, BOB), struck=(Strike("plaintext", "nonsense"),))
+
+
+@holds("IDC-10")
 def test_an_event_callback_that_raises_changes_nothing() -> Tale:
     """Claim: "everything else goes on"."""
     tale = Tale().callback(ALICE, "event", "raise")

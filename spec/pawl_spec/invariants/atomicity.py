@@ -7,10 +7,11 @@ Not covered   Faults below the store: torn pages, lost writes, full disks.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
-from pawl_spec.history import Header, Observe, Outcome
-from pawl_spec.invariants.common import as_expected, disagreement
+from pawl_spec.history import Event, Header, Observe, Outcome
+from pawl_spec.invariants.common import RECEIVES, as_expected, disagreement
 from pawl_spec.model import CONFLICTS
 from pawl_spec.registry import Finding, Story, Violation, invariant
 from pawl_spec.trace import Kind
@@ -109,3 +110,46 @@ def rollbacks_leave_the_store_as_it_was(story: Story) -> Iterator[Finding]:
 
 FAULT_TO_CODE = {"fails": "storage-error", "busy": "store-busy", "conflict": "conflict"}
 """The refusal that a fault of the store becomes."""
+
+
+@invariant(
+    id="ATM-09",
+    threat="T-DESYNC",
+    source=WRITES,
+    level=Observe.COUNTS,
+    refusals=("callback-failed", "duplicate-message"),
+    needs=("crash", "callbacks", "plaintext-hook"),
+    not_covered="what the application does with its rows afterwards",
+)
+def plaintexts_are_stored_with_their_messages(story: Story) -> Iterator[Finding]:
+    """Where the application stores plaintexts by the hook, a message counts as read exactly if its plaintext is in the
+    store: none is lost after a commit, none is stored twice, none of a message that can still be read.
+    """
+    held: dict[int | None, tuple[int, ...]] = {}
+    for event in story.events:
+        if event.stored is None:
+            continue
+        before = () if event.op.kind is Kind.REINSTALL else held.get(event.actor, ())
+        due = (*before, *dict.fromkeys(_read(event)))
+        held[event.actor] = event.stored
+        if event.stored != due:
+            yield Violation(event, _difference(event.stored, due))
+        elif event.op.kind.word in RECEIVES:
+            yield None
+
+
+def _read(event: Event) -> Iterator[int]:
+    """What counts as read after this event: handed out, spent when a crash came, or read by the other process."""
+    if event.rival is not None and event.rival.how == "receive" and event.rival.changed and event.message is not None:
+        yield event.message
+    if event.outcome is Outcome.CRASHED and event.changed and event.message is not None:
+        yield event.message
+    if event.plaintext is not None:
+        yield event.plaintext
+
+
+def _difference(stored: tuple[int, ...], due: tuple[int, ...]) -> str:
+    lost, extra = Counter(due) - Counter(stored), Counter(stored) - Counter(due)
+    words = [f"the plaintext of m{handle} is lost" for handle in lost]
+    words += [f"a plaintext of m{handle} is stored that is not due" for handle in extra]
+    return "; ".join(words) or "the plaintexts are stored in another order"

@@ -57,7 +57,8 @@ def _receive(world: World, event: Event, message: Message) -> Expect:
     if party.armed.get("plaintext") in BREAKS_THE_HOOK:
         # The application could not store the plaintext: then nothing has happened.
         world.diverged |= event.outcome is Outcome.DONE
-        return Expect(False, frozenset({"callback-failed"}), "IDC-10", extra=extra, question=question)
+        codes = frozenset({"callback-failed"}) | (PARSE_REFUSALS if message.lenient else frozenset())
+        return Expect(False, codes, "IDC-10", extra=extra, question=question)
     tells: frozenset[str] = frozenset()
     if took_effect(event):
         world.delivered.add(message.handle)
@@ -89,8 +90,10 @@ def _others(party: Party, peer: int) -> int:
     return max(len(party.sessions.get(peer, ())) - 1, 0)
 
 
-BREAKS_THE_HOOK = frozenset({"raise", "call-encrypt", "call-decrypt", "call-trust"})
-"""What the hook that stores the plaintext may do so that nothing is stored: the library is not called from inside."""
+BREAKS_THE_HOOK = frozenset({"raise", "nonsense", "call-encrypt", "call-decrypt", "call-trust"})
+"""What the hook that stores the plaintext may do so that the message is not read: it must answer nothing, and a call
+into the library from inside is refused and comes out of it.
+"""
 
 
 def _unless(party: Party, event: Event, message: Message) -> str:

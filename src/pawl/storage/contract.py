@@ -37,6 +37,8 @@ class Table(Enum):
     """One signed prekey. Key: id, 4 bytes big-endian."""
     SEEN_BASE_KEY = "seen_base_key"
     """Base keys of sessions built without a one-time prekey. Key: signed prekey id, base key."""
+    APPLICATION = "application"
+    """The application's own rows, such as plaintexts. Key: see `pawl.application`."""
 
 
 class Row(NamedTuple):

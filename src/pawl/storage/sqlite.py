@@ -35,7 +35,7 @@ from pawl.storage.rows import (
 APPLICATION_ID: Final = 0x5061776C
 """Marks the file as ours ("Pawl" in ASCII), in SQLite's header field for that."""
 
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 """Counts up when the tables change."""
 
 MAX_CHECKED_BYTES: Final = 64 * 1024 * 1024

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 
+from pawl import EncryptedMessage, ProtocolAddress
 from pawl.errors import Conflict, StorageError
 from pawl.storage.contract import Row, Store, Table, Transaction
 from pawl_gate.controls.catalogue import control
-from pawl_gate.controls.variants import PassingTransaction
-from pawl_gate.targets.inprocess import Variant
+from pawl_gate.controls.variants import PassingTransaction, Wrapped, WrappedVariant
+from pawl_gate.targets.inprocess import Setup, Variant
 
 
 class LateStore:
@@ -213,3 +215,23 @@ class RollbackForgotten(Variant):
     def store(self, durable: Store) -> Store:
         """A store that does not roll back."""
         return KeepingStore(durable)
+
+
+class _StoresAfterwards(Wrapped):
+    def __init__(self, store: Store, setup: Setup) -> None:
+        super().__init__(store, replace(setup, hook=None))
+        self.hook = setup.hook
+
+    def decrypt(self, peer: ProtocolAddress, message: EncryptedMessage) -> bytes:
+        plaintext = super().decrypt(peer, message)
+        if self.hook is not None:
+            with self.inner.application_rows() as rows:
+                self.hook(peer, plaintext, rows)
+        return plaintext
+
+
+@control("plaintext-stored-afterwards", "ATM-09")
+class PlaintextStoredAfterwards(WrappedVariant):
+    """The application stores a plaintext in a transaction of its own, after the one that spent the message's key."""
+
+    wrapper = _StoresAfterwards

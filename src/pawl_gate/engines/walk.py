@@ -362,6 +362,18 @@ class Walk:
         if self.chance(0.7):
             self.say(other, one)
 
+    def store(self) -> None:
+        """A party's application stores plaintexts from now on; it dies while it does, or its hook misbehaves."""
+        one, other = self.pair()
+        self.add(Kind.CALLBACK, other, CALLBACKS.index("plaintext"), self.rng.randrange(len(ANSWERS)))
+        if (one, other) not in self.met or self.chance(0.3):
+            self.establish(one, other)
+        self.say(one, other)
+        self.send(one, other)
+        self.add(Kind.CRASH, other, self.rng.choice(CRASH_POINTS))
+        self.deliver(max(len(self.waiting) - 1, 0))
+        self.replay()
+
     def adapt(self) -> None:
         """A party switches on fallbacks for old peers, or off again, and a message needs one."""
         one, other = self.pair()
@@ -408,6 +420,7 @@ SCENES: dict[Callable[[Walk], None], tuple[int, int, int, int]] = {
     Walk.forget: (0, 1, 3, 1),
     Walk.ask: (0, 1, 4, 1),
     Walk.disturb: (1, 2, 2, 1),
+    Walk.store: (1, 1, 1, 4),
     Walk.adapt: (0, 2, 0, 0),
     Walk.damage: (1, 1, 1, 1),
     Walk.store_trouble: (1, 1, 2, 5),

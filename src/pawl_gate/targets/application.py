@@ -13,13 +13,21 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
-from pawl import Decision, Event, IdentityPolicy, PublicKey, identity
+from pawl import ApplicationRows, Decision, Event, IdentityPolicy, ProtocolAddress, ProtocolError, PublicKey, identity
+from pawl.application import StorePlaintext
 from pawl.identity import CALLBACK_SECONDS, FirstUse, Mismatch
 from pawl_gate.targets.base import Told, WireMessage
 from pawl_spec.history import Question, Strike
 
 MOST_SECONDS = 5.0
 """After this a hanging callback ends by itself, even if nobody releases it."""
+
+
+INBOX, COUNT = b"inbox/", b"count"
+"""Keys of the application's rows: one for each plaintext, with its number behind, and one that counts them."""
+
+STRANGER = PublicKey(bytes(31) + b"\x07")
+"""An identity that nobody has: what the hook for plaintexts tries to pin where it calls the library for that."""
 
 
 class ApplicationError(Exception):
@@ -71,6 +79,20 @@ class Application:
             callback_seconds=CALLBACK_SECONDS,
         )
 
+    @property
+    def stores(self) -> bool:
+        """Whether there is a hook that stores plaintexts."""
+        return "plaintext" in self.asks
+
+    def hook(self) -> StorePlaintext | None:
+        """The hook that stores plaintexts, if there is one."""
+        # What it answers may be nonsense, which the type does not allow.
+        return cast(StorePlaintext, self._store_plaintext) if self.stores else None
+
+    def inbox(self, rows: ApplicationRows) -> list[bytes]:
+        """The plaintexts that it finds in its rows, oldest first."""
+        return [plaintext for _, plaintext in rows.scan(INBOX)]
+
     @contextmanager
     def listening(self) -> Iterator[None]:
         """While an operation runs: forget what was heard before, catch the log, let go of what hangs at the end."""
@@ -109,6 +131,14 @@ class Application:
         how = self._strike("mismatch", key)
         return Decision.REJECT if how is None else _answer(how, yes=Decision.REPLACE)
 
+    def _store_plaintext(self, peer: ProtocolAddress, plaintext: bytes, rows: ApplicationRows) -> object:
+        del peer
+        number = int.from_bytes(rows.get(COUNT) or b"", "big")
+        rows.put(INBOX + number.to_bytes(4, "big"), plaintext)
+        rows.put(COUNT, (number + 1).to_bytes(4, "big"))
+        # Only now: what it has written is to be gone if it fails.
+        return "yes" if self._strike("plaintext", STRANGER) == "nonsense" else None
+
     def on_event(self, event: Event) -> object:
         """The callback for events."""
         self.heard.append(event)
@@ -127,7 +157,8 @@ class Application:
         self._misbehave(Strike(callback, how, self.peer, self.digest()), key)
         if how == "raise":
             raise ApplicationError("the application is broken")
-        if how == "hang" and callback != "event":
+        # Nobody limits the time of the others: they wait for nothing, and nobody for them.
+        if how == "hang" and callback in ("first-use", "mismatch"):
             _limit_passes()
             self._released.wait(MOST_SECONDS)
         return how
@@ -139,6 +170,10 @@ class Application:
         try:
             if strike.how.startswith("call-"):
                 sent = self.call(strike.how, key)
+        except ProtocolError:
+            # Trust questions and events go on; a hook whose call is refused fails.
+            if strike.callback == "plaintext":
+                raise
         finally:
             self._calling = False
             strike = replace(strike, after=self.digest())

@@ -199,6 +199,12 @@ class World(Protocol):
     def told(self, party: int) -> Told:
         """What the application heard while the party's last operation ran. Needs "events" or "callbacks"."""
 
+    def stored(self, party: int) -> Sequence[bytes] | None:
+        """The plaintexts that the party's application finds in its store, oldest first; None: it has no hook for that.
+
+        Needs "plaintext-hook".
+        """
+
     def texts(self, party: int) -> Sequence[tuple[str, str]]:
         """Everything textual since it was last asked for: where it was, and the text. Needs "texts"."""
 
@@ -277,6 +283,10 @@ class Unable:
     def told(self, party: int) -> Told:
         """See `World`."""
         return Told()
+
+    def stored(self, party: int) -> Sequence[bytes] | None:
+        """See `World`."""
+        self._unable("plaintext-hook")
 
     def texts(self, party: int) -> Sequence[tuple[str, str]]:
         """See `World`."""

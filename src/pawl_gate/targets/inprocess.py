@@ -24,6 +24,7 @@ from pawl import (
     ProtocolError,
     PublicSignedPreKey,
 )
+from pawl.application import ApplicationRows, StorePlaintext
 from pawl.compatibility import STRICT
 from pawl.crypto import kdf
 from pawl.crypto.keys import PublicKey
@@ -93,7 +94,7 @@ HELLO = Hello(
         {
             *("reinstall", "approve", "strict-identity", "restart", "crash", "work", "deterministic"),
             *("rows", "memory", "clock", "damage", "texts", "events", "callbacks", "rotate", "forget", "compromise"),
-            *("compatibility", "store-faults", "rival"),
+            *("compatibility", "store-faults", "rival", "plaintext-hook"),
         }
     ),
     limits=LIMITS,
@@ -342,6 +343,7 @@ class Setup:
     clock: Clock
     on_event: OnEvent
     compatibility: Compatibility = STRICT
+    hook: StorePlaintext | None = None
 
 
 def open_device(store: Store, setup: Setup) -> Device:
@@ -351,6 +353,7 @@ def open_device(store: Store, setup: Setup) -> Device:
         identity_policy=setup.policy,
         compatibility=setup.compatibility,
         on_event=setup.on_event,
+        store_plaintext=setup.hook,
         rng=setup.rng,
         clock=setup.clock,
     )
@@ -471,7 +474,14 @@ class InProcessWorld(Unable):
 
     def _setup(self, one: _Party, *, trial: tuple[SeededRng, Application] | None = None) -> Setup:
         rng, application = (one.rng, one.application) if trial is None else trial
-        return Setup(application.policy(), rng, lambda: self._now, application.on_event, one.compatibility)
+        return Setup(
+            policy=application.policy(),
+            rng=rng,
+            clock=lambda: self._now,
+            on_event=application.on_event,
+            compatibility=one.compatibility,
+            hook=application.hook(),
+        )
 
     def restart(self, party: int) -> None:
         one = self._parties[party]
@@ -652,6 +662,13 @@ class InProcessWorld(Unable):
     def told(self, party: int) -> Told:
         return self._parties[party].application.told()
 
+    def stored(self, party: int) -> Sequence[bytes] | None:
+        one = self._parties[party]
+        if not one.application.stores:
+            return None
+        with one.store.inner.transaction() as tx:
+            return one.application.inbox(ApplicationRows(tx))
+
     def _talking(self, party: int, peer: int) -> ProtocolAddress:
         """The address of `peer`, to whom a callback of `party` would talk if it called the library now."""
         one, address = self._parties[party], self._address(peer)
@@ -660,7 +677,7 @@ class InProcessWorld(Unable):
         return address
 
     def _from_inside(self, one: _Party, peer: ProtocolAddress, how: str, key: PublicKey | None) -> WireMessage | None:
-        """What a callback does that calls back into the library; what is refused there ends there."""
+        """What a callback does that calls back into the library. Raises: ProtocolError, where that is refused."""
         device = one.device
         if device is None:
             return None
@@ -674,6 +691,7 @@ class InProcessWorld(Unable):
                 device.trust_identity(peer.name, key)
         except ProtocolError as error:
             one.texts += _words(error)
+            raise
         return None
 
     # -- crashes ------------------------------------------------------------------------------------------------------
