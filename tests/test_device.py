@@ -1321,3 +1321,11 @@ def test_sqlite_conversation(tmp_path: Path) -> None:
     assert alice.decrypt(BOB, bob.encrypt(ALICE, b"still here")) == b"still here"
     for device in (alice, bob):
         device._store.close()
+
+
+def test_an_identity_is_not_replaced_where_a_session_is_gone() -> None:
+    """ATM-06: the sessions that a replaced identity retires are counted; a record that is missing is refused."""
+    alice, bob = met()
+    alice.put(Table.SESSION, address_key(BOB) + alice.base_keys(bob)[0], None)
+    with alice.refuses("corrupt-store"):
+        alice.device.trust_identity("bob", Party(BOB, seed="2").device.identity_key)

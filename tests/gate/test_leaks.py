@@ -29,6 +29,8 @@ FORMS: list[tuple[str, Callable[[bytes], str]]] = [
     # No literal: what Python writes for the bytes, with something behind it that it would not write.
     ("as Python writes bytes", lambda secret: repr(secret)[:-1] + "\\x" + repr(secret)[1]),
     ("as a list of numbers", lambda secret: str(list(secret))),
+    ("as a number", lambda secret: str(int.from_bytes(secret, "big"))),
+    ("as a number", lambda secret: f"x={int.from_bytes(secret, 'little')},"),
 ]
 
 

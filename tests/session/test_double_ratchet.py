@@ -17,7 +17,7 @@ from pawl.limits import (
 )
 from pawl.session import double_ratchet
 from pawl.session.double_ratchet import Advanced, advance, cost, derive, find_chain, send
-from pawl.session.state import ReceivingChain, Session
+from pawl.session.state import PendingPreKey, ReceivingChain, Session
 from tests.devices import LOW_ORDER, Random, advanced_sender, private, with_counter
 from tests.session.test_x3dh import first_message, initiated, responded
 
@@ -285,3 +285,19 @@ def test_values_do_not_show_secrets() -> None:
         assert len(secret) == 32
         assert repr(secret)[2:-1] not in text
         assert secret.hex() not in text
+
+
+def test_a_kept_key_is_an_answer_too() -> None:
+    """X3DH, section 3.3: the initiator stops repeating its prekey message once the peer has answered, also where the
+    first answer that it reads is one whose key was kept.
+    """
+    ours, theirs = two_sides()
+    kept: Kept = {}
+    theirs = receive(theirs, ours.sending.ratchet.public, 0)[0].session
+    advanced, _ = receive(ours, theirs.sending.ratchet.public, 1, kept)
+    pending = PendingPreKey(1, 1, ours.base_key, 0)
+    waiting = advanced.session._replace(pending=pending)
+    answered, seed = receive(waiting, theirs.sending.ratchet.public, 0, kept)
+    assert seed == sent(theirs, 0)
+    assert answered.session == waiting._replace(pending=None)
+    assert not answered.unchanged

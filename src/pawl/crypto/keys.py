@@ -11,7 +11,7 @@ Source: RFC 7748 (X25519); X3DH, section 2.5 (the type byte 0x05 before an encod
 from __future__ import annotations
 
 import hmac
-from dataclasses import dataclass
+from dataclasses import FrozenInstanceError, dataclass
 from functools import lru_cache
 from typing import Final, NoReturn
 
@@ -84,9 +84,10 @@ def _known(data: bytes) -> PublicKey:
     return PublicKey(data[1:])
 
 
-@dataclass(frozen=True, slots=True, init=False, eq=False, repr=False)
 class _Secret:
-    """32 secret bytes."""
+    """32 secret bytes. Not a dataclass, which `dataclasses.asdict` would take to pieces wherever it is in one."""
+
+    __slots__ = ("data",)
 
     data: bytes
 
@@ -95,6 +96,12 @@ class _Secret:
         if type(data) is not bytes or len(data) != KEY_BYTES:
             raise InvalidKey(f"a {type(self).__name__} is exactly {KEY_BYTES} bytes")
         _set(self, "data", data)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise FrozenInstanceError(f"cannot assign to field {name!r}")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise FrozenInstanceError(f"cannot delete field {name!r}")
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(<redacted>)"
