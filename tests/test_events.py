@@ -12,7 +12,7 @@ import pytest
 from pawl import Device, IdentityPolicy, ProtocolAddress, ProtocolError, events
 from pawl.events import Event, OnEvent
 from pawl.identity import Decision
-from pawl.limits import LOW_PREKEYS, MAX_ARCHIVED_SESSIONS, MAX_SKIPPED_KEYS_PER_CHAIN
+from pawl.limits import LOW_PREKEYS, MAX_ARCHIVED_SESSIONS, MAX_SKIPPED_KEYS_PER_CHAIN, SIGNED_PREKEY_GRACE_SECONDS
 from tests.devices import ALICE, BOB, Party, flipped, talk
 
 CAROL = ProtocolAddress("carol", 1)
@@ -186,6 +186,19 @@ def test_forgetting() -> None:
     alice.told.clear()
     alice.device.forget_session(BOB)
     assert alice.told == []
+
+
+def test_a_deleted_signed_prekey() -> None:
+    """What is deleted after its grace is told, once, by its id (KEY-07)."""
+    bob = Watched(BOB)
+    former = bob.device.signed_prekey().id
+    bob.device.rotate_signed_prekey()
+    bob.now += SIGNED_PREKEY_GRACE_SECONDS + 1
+    bob.names()
+    for expected in ([events.SignedPreKeyDeleted(former)], []):
+        bob.device.maintain(rotate_after=2**40)
+        assert bob.told == expected
+        bob.told.clear()
 
 
 def test_low_prekeys() -> None:
