@@ -176,11 +176,14 @@ def test_damage_is_refused(place: bytes, change: Callable[[bytes], bytes | None]
     with bob.device.application_rows() as rows:
         rows.put(b"key", pattern(FIRST + 9))
     bob.put(Table.APPLICATION, place, change(bob.store.snapshot()[Table.APPLICATION][place].value))
-    before = bob.store.snapshot()
     for read in (ApplicationRows.scan, lambda rows: rows.get(b"key")):
-        with bob.device.application_rows() as rows, pytest.raises(CorruptStore):
+        with bob.refuses("corrupt-store"), bob.device.application_rows() as rows:
             read(rows)
-    assert bob.store.snapshot() == before
+        # Also where the block goes on as if nothing was.
+        with bob.refuses("corrupt-store"), bob.device.application_rows() as rows:
+            rows.put(b"other", b"value")
+            with pytest.raises(CorruptStore):
+                read(rows)
 
 
 def test_a_row_whose_part_is_gone_is_not_deleted() -> None:
@@ -455,6 +458,29 @@ def test_a_hook_whose_call_is_refused_fails(store: Store) -> None:
     assert bob.everything() == before
     bob.hook = keep
     assert bob.take(message) == b"text"
+
+
+@pytest.mark.parametrize("sees_to_it", [False, True])
+def test_a_hook_whose_store_fails(sees_to_it: bool) -> None:
+    """ATM-05: what the store refuses is refused by the store's name, whatever the hook makes of it; all is as before."""
+
+    def hook(peer: ProtocolAddress, plaintext: bytes, rows: ApplicationRows) -> None:
+        rows.put(b"another", plaintext)
+        try:
+            rows.put(b"key", plaintext)
+        except CorruptStore:
+            if not sees_to_it:
+                raise KeyError(plaintext) from None
+
+    bob, alice = Party(BOB), Party(ALICE)
+    device = Device(bob.store, store_plaintext=hook)
+    bob.put(Table.APPLICATION, HEAD, b"junk")
+    alice.device.establish(BOB, device.prekey_bundle())
+    message = alice.send(bob)
+    with bob.refuses("corrupt-store"):
+        device.decrypt(ALICE, message)
+    bob.put(Table.APPLICATION, HEAD, None)
+    assert device.decrypt(ALICE, message) == b"text"
 
 
 def test_a_hook_that_takes_its_time(store: Store) -> None:

@@ -10,7 +10,8 @@ Heads stand in the order of the application's keys.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Final, TypeAlias
 
 from pawl.address import ProtocolAddress
@@ -33,69 +34,82 @@ class ApplicationRows:
     Every method raises InvalidArgument, and StorageError (or CorruptStore) for trouble with the store.
     """
 
-    __slots__ = ("_tx",)
+    __slots__ = ("_tx", "trouble")
 
     def __init__(self, tx: Transaction) -> None:
         self._tx: Transaction | None = tx
+        self.trouble: StorageError | None = None
+        """What the store refused here."""
 
     def get(self, key: bytes) -> bytes | None:
         """The value of the row `key`, or None. Sees what this transaction wrote."""
         # Check
         _check_bytes(key, "a key", MAX_APPLICATION_KEY_BYTES)
-        tx = self._open()
-        head = tx.get(Table.APPLICATION, _HEAD + key)
-        return None if head is None else _value(tx, key, head)
+        with self._opened() as tx:
+            head = tx.get(Table.APPLICATION, _HEAD + key)
+            return None if head is None else _value(tx, key, head)
 
     def put(self, key: bytes, value: bytes) -> None:
         """Write the row `key`, in the place of the one that is there."""
         # Check
         _check_bytes(key, "a key", MAX_APPLICATION_KEY_BYTES)
         _check_bytes(value, "a value", MAX_APPLICATION_VALUE_BYTES)
-        tx = self._open()
-        old = tx.get(Table.APPLICATION, _HEAD + key)
-        # Commit
-        parts = _parts(len(value))
-        if old is not None:
-            _delete_parts(tx, key, range(parts, _parts(_length(old))))
-        head = len(value).to_bytes(_LENGTH_BYTES, "big") + value[:_FIRST_BYTES]
-        tx.put(Table.APPLICATION, _HEAD + key, head, version=0 if old is None else old.version)
-        for number in range(parts):
-            start = _FIRST_BYTES + number * MAX_RECORD_BYTES
-            place = _part_key(key, number)
-            row = tx.get(Table.APPLICATION, place)
-            part = value[start : start + MAX_RECORD_BYTES]
-            tx.put(Table.APPLICATION, place, part, version=0 if row is None else row.version)
+        with self._opened() as tx:
+            old = tx.get(Table.APPLICATION, _HEAD + key)
+            # Commit
+            parts = _parts(len(value))
+            if old is not None:
+                _delete_parts(tx, key, range(parts, _parts(_length(old))))
+            head = len(value).to_bytes(_LENGTH_BYTES, "big") + value[:_FIRST_BYTES]
+            tx.put(Table.APPLICATION, _HEAD + key, head, version=0 if old is None else old.version)
+            for number in range(parts):
+                start = _FIRST_BYTES + number * MAX_RECORD_BYTES
+                place = _part_key(key, number)
+                row = tx.get(Table.APPLICATION, place)
+                part = value[start : start + MAX_RECORD_BYTES]
+                tx.put(Table.APPLICATION, place, part, version=0 if row is None else row.version)
 
     def delete(self, key: bytes) -> bool:
         """Delete the row `key`; says whether it was there."""
         # Check
         _check_bytes(key, "a key", MAX_APPLICATION_KEY_BYTES)
-        tx = self._open()
-        head = tx.get(Table.APPLICATION, _HEAD + key)
-        if head is None:
-            return False
-        # Commit
-        _delete_parts(tx, key, range(_parts(_length(head))))
-        tx.delete(Table.APPLICATION, _HEAD + key, version=head.version)
-        return True
+        with self._opened() as tx:
+            head = tx.get(Table.APPLICATION, _HEAD + key)
+            if head is None:
+                return False
+            # Commit
+            _delete_parts(tx, key, range(_parts(_length(head))))
+            tx.delete(Table.APPLICATION, _HEAD + key, version=head.version)
+            return True
 
     def scan(self, prefix: bytes = b"", *, limit: int | None = None) -> list[tuple[bytes, bytes]]:
         """The rows, key and value, whose key starts with `prefix`, in ascending order of the key, at most `limit`."""
         # Check
         _check_bytes(prefix, "a prefix", MAX_APPLICATION_KEY_BYTES)
-        tx = self._open()
-        heads = tx.scan(Table.APPLICATION, _HEAD + prefix, limit=limit)
-        return [(key[len(_HEAD) :], _value(tx, key[len(_HEAD) :], head)) for key, head in heads]
+        with self._opened() as tx:
+            heads = tx.scan(Table.APPLICATION, _HEAD + prefix, limit=limit)
+            return [(key[len(_HEAD) :], _value(tx, key[len(_HEAD) :], head)) for key, head in heads]
 
     def close(self) -> None:
         """The transaction ends: nothing is read or written through this any more."""
         self._tx = None
 
-    def _open(self) -> Transaction:
+    def check(self) -> None:
+        """What the store refused is the end of the transaction, whatever its user made of it. Raises: StorageError."""
+        # Half a row may have been written.
+        if self.trouble is not None:
+            raise self.trouble
+
+    @contextmanager
+    def _opened(self) -> Iterator[Transaction]:
         # Whoever keeps the rows would otherwise read and write in the middle of somebody else's step.
         if self._tx is None:
             raise StorageError("these rows are those of a transaction that has ended")
-        return self._tx
+        try:
+            yield self._tx
+        except StorageError as error:
+            self.trouble = error
+            raise
 
 
 def _check_bytes(data: bytes, what: str, most: int) -> None:
@@ -163,15 +177,19 @@ class HookTrouble(ApplicationCallbackFailed):
 def run_hook(hook: Callable[..., object], tx: Transaction, peer: ProtocolAddress, plaintext: bytes) -> None:
     """Let the application store `plaintext` in the transaction that reads it.
 
-    Raises: HookTrouble, from the hook's own exception if it raised; whatever is no `Exception` goes through as it is.
+    Raises: HookTrouble, from the hook's own exception if it raised; StorageError, where the store refused what the hook
+    asked of it; whatever is no `Exception` goes through as it is.
     """
     rows = ApplicationRows(tx)
     try:
         answer = hook(peer, plaintext, rows)
     except Exception as error:
+        # What the store refused stays the store's refusal.
+        rows.check()
         raise HookTrouble("raised") from error
     finally:
         rows.close()
+    rows.check()
     # What a coroutine function returns is stored nowhere until somebody awaits it, and that would be too late.
     if answer is not None:
         raise HookTrouble("bad-answer")

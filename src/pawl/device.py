@@ -476,7 +476,9 @@ class Device:
 
     @contextmanager
     def application_rows(self) -> Iterator[ApplicationRows]:
-        """The application's own rows, in one transaction: committed when the block ends, rolled back when it raises.
+        """The application's own rows, in one transaction: committed when the block ends.
+
+        It is rolled back when the block raises, or when the store refused what it asked for.
 
         Here what `store_plaintext` wrote is found again, also after a crash. As the store is held meanwhile, the block
         does not call the library. It may be used without a hook.
@@ -487,6 +489,7 @@ class Device:
                 yield rows
             finally:
                 rows.close()
+            rows.check()
 
     # -- identities ---------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from tests.spec import (
     test_invariants_identity,
     test_invariants_keys,
     test_invariants_parsing,
+    test_invariants_secrecy,
 )
 from tests.spec.histories import ABLE, GREEN, RED, Tale
 
@@ -27,6 +28,7 @@ FAMILIES = (
     test_invariants_identity,
     test_invariants_keys,
     test_invariants_parsing,
+    test_invariants_secrecy,
 )
 """Importing them fills GREEN and RED."""
 
