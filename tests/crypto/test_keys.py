@@ -68,6 +68,8 @@ def test_a_key_cannot_be_changed(kind):
         key.data = bytes(32)
     with pytest.raises((AttributeError, TypeError)):
         key.more = 1
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        del key.data
 
 
 @pytest.mark.parametrize("kind", SECRETS)
