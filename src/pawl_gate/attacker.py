@@ -9,8 +9,9 @@ import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pawl.crypto import kdf, xeddsa
+from pawl.crypto import xeddsa
 from pawl.crypto.keys import KeyPair, PrivateKey
+from pawl_gate.derivations import Derivations
 from pawl_gate.targets.base import Bundle, WireMessage
 from pawl_gate.wire_view import Layer, prekey_layer, signal_layer, varint, write_field
 from pawl_spec.trace import COUNTER_DELTAS, VERSION_BYTES
@@ -375,31 +376,49 @@ class Recorded:
     receiver: bytes
 
 
-def readable(secrets: Iterable[bytes], recorded: Sequence[Recorded]) -> tuple[int, ...]:
-    """Handles of the recorded messages that a key derived from the secrets authenticates.
+class KeySearch:
+    """Tries secrets on recorded messages. It remembers what it derived and tried, so that nothing is done twice.
 
-    Each secret is tried as a message seed, and as a chain key stepped a few times. That is all that symmetric-key state
-    can be: what takes a Diffie-Hellman step leads forward, to keys not yet used. All secrets are stepped side by side,
-    until `MAX_KEYS` keys were derived from them.
+    All messages that it is handed are of one list, which grows from call to call.
     """
-    if not recorded:
-        return ()
-    chains = list(secrets)
-    mac_keys = [kdf.message_keys(secret)[1] for secret in chains]
-    for _ in range(MAX_STEPS):
-        if len(mac_keys) + len(chains) > MAX_KEYS:
-            break
-        stepped = [kdf.step_chain(chain) for chain in chains]
-        mac_keys += [kdf.message_keys(seed)[1] for seed, _ in stepped]
-        chains = [chain for _, chain in stepped]
-    wanted = [
-        (entry.handle, entry.sender + entry.receiver + entry.signal[:-8], entry.signal[-8:]) for entry in recorded
-    ]
-    found: set[int] = set()
-    for key in mac_keys:
-        mac_of = hmac_under(key)
-        found.update(handle for handle, body, mac in wanted if mac_of(body)[:8] == mac)
-    return tuple(entry.handle for entry in recorded if entry.handle in found)
+
+    def __init__(self) -> None:
+        self.derived = Derivations()
+        self._tried: dict[bytes, int] = {}
+        """By MAC key: on how many messages it was tried."""
+        self._opened: dict[bytes, list[int]] = {}
+        """By MAC key: the handles of those that it authenticates."""
+
+    def readable(self, secrets: Iterable[bytes], recorded: Sequence[Recorded]) -> tuple[int, ...]:
+        """Handles of the recorded messages that a key derived from the secrets authenticates.
+
+        Each secret is tried as a message seed, and as a chain key stepped a few times. That is all that symmetric-key
+        state can be: what takes a Diffie-Hellman step leads forward, to keys not yet used. All secrets are stepped side
+        by side, until `MAX_KEYS` keys were derived from them.
+        """
+        if not recorded:
+            return ()
+        chains = list(secrets)
+        mac_keys = [self.derived.mac_key(secret) for secret in chains]
+        for _ in range(MAX_STEPS):
+            if len(mac_keys) + len(chains) > MAX_KEYS:
+                break
+            stepped = [self.derived.step_chain(chain) for chain in chains]
+            mac_keys += [self.derived.mac_key(seed) for seed, _ in stepped]
+            chains = [chain for _, chain in stepped]
+        wanted = [
+            (entry.handle, entry.sender + entry.receiver + entry.signal[:-8], entry.signal[-8:]) for entry in recorded
+        ]
+        found: set[int] = set()
+        for key in mac_keys:
+            tried = self._tried.get(key, 0)
+            if tried < len(wanted):
+                mac_of = hmac_under(key)
+                opened = [handle for handle, body, mac in wanted[tried:] if mac_of(body)[:8] == mac]
+                self._tried[key] = len(wanted)
+                self._opened.setdefault(key, []).extend(opened)
+            found.update(self._opened[key])
+        return tuple(entry.handle for entry in recorded if entry.handle in found)
 
 
 INNER_PAD, OUTER_PAD = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))

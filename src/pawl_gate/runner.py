@@ -10,7 +10,7 @@ from copy import copy
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from pawl_gate.attacker import ATTACKER, Recorded, forge, junk, readable, tamper
+from pawl_gate.attacker import ATTACKER, KeySearch, Recorded, forge, junk, tamper
 from pawl_gate.leaks import leaked
 from pawl_gate.targets.base import (
     Bundle,
@@ -26,7 +26,7 @@ from pawl_gate.targets.base import (
     Told,
     WireMessage,
 )
-from pawl_gate.thief import Intercepted, steal_and_read
+from pawl_gate.thief import Intercepted, Thief
 from pawl_gate.wire_view import claimed_identity, header, inner_data, is_canonical
 from pawl_spec.history import Event, Header, History, Observation, Observe, Outcome, Strike
 from pawl_spec.trace import (
@@ -106,6 +106,8 @@ class Run:
         self._names: dict[int, list[bytes]] = {}
         self._stolen: list[Stolen] = []
         self._intercepted: list[Intercepted] = []
+        self._inspections = {party: KeySearch() for party in range(len(PARTIES))}
+        self._thief = Thief()
         self._hears = bool(self._can & {"events", "callbacks"})
         self._over = False
 
@@ -451,9 +453,8 @@ class Run:
         leaks = None
         if "texts" in self._can:
             leaks = leaked(self._world.texts(actor), self._world.all_secrets(actor))
-        return replace(
-            event, outcome=Outcome.DONE, actor=actor, readable=readable(secrets, mine), held=held, leaks=leaks
-        )
+        read = self._inspections[actor].readable(secrets, mine)
+        return replace(event, outcome=Outcome.DONE, actor=actor, readable=read, held=held, leaks=leaks)
 
     def _compromise(self, event: Event) -> Event:
         """The attacker takes a copy of all that a party has stored, and tries it on all that it recorded."""
@@ -467,7 +468,7 @@ class Run:
         """The attacker tries all that it took on all that it recorded."""
         if not self._stolen:
             return event
-        return replace(event, outcome=Outcome.DONE, reads=steal_and_read(self._stolen, self._intercepted))
+        return replace(event, outcome=Outcome.DONE, reads=self._thief.read(self._stolen, self._intercepted))
 
     # -- parties ------------------------------------------------------------------------------------------------------
 

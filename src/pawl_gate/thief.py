@@ -16,14 +16,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from pawl.crypto import kdf
-from pawl.crypto.keys import KeyPair, PrivateKey, PublicKey, agree
-from pawl.errors import InvalidKey
 from pawl.session.x3dh import DISCONTINUITY
-from pawl_gate.attacker import ATTACKER, MAX_STEPS, Recorded, readable
+from pawl_gate.attacker import ATTACKER, MAX_STEPS, KeySearch, Recorded
 from pawl_gate.targets.base import Stolen, WireMessage
 
 MAX_SEARCH = 300_000
-"""Key derivations of one search at most; a second or two. A longer search is given up, and says nothing."""
+"""Key derivations of one search at most, remembered ones included; a second or two. A longer search is given up, and
+says nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,17 +43,32 @@ class Intercepted:
     """Pairs of identity keys (33 bytes) that may be under its MAC."""
 
 
-def steal_and_read(stolen: Sequence[Stolen], messages: Sequence[Intercepted]) -> tuple[int, ...] | None:
-    """Handles of the recorded messages that can be read with the stolen states; None if the search was given up."""
-    if not stolen or not messages:
-        return ()
-    with stolen[-1].as_implemented():
-        search = _Search(stolen, messages)
-        try:
-            search.run()
-        except _TooLong:
-            return None
-    return tuple(sorted(search.found | _read_by_forks(stolen, messages)))
+class Thief:
+    """The attacker of one world. It remembers what it derived and tried, so that no search does it again.
+
+    The implementations that it steals from are one and the same: what is changed in one, is changed in all.
+    """
+
+    def __init__(self) -> None:
+        self.words = KeySearch()
+        """The search of every word in every row."""
+        self.opened: dict[tuple[bytes, int], bool] = {}
+        """Whether a message seed opens the message of that handle."""
+
+    def read(self, stolen: Sequence[Stolen], messages: Sequence[Intercepted]) -> tuple[int, ...] | None:
+        """Handles of the recorded messages that can be read with the stolen states; None if the search was given up.
+
+        `messages` are all of the world, so far.
+        """
+        if not stolen or not messages:
+            return ()
+        with stolen[-1].as_implemented():
+            search = _Search(self, stolen, messages)
+            try:
+                search.run()
+            except _TooLong:
+                return None
+        return tuple(sorted(search.found | _read_by_forks(stolen, messages)))
 
 
 def _read_by_forks(stolen: Sequence[Stolen], messages: Sequence[Intercepted]) -> set[int]:
@@ -75,8 +89,10 @@ class _TooLong(Exception):
 class _Search:
     """A direct search for the keys of recorded messages."""
 
-    def __init__(self, stolen: Sequence[Stolen], messages: Sequence[Intercepted]) -> None:
+    def __init__(self, thief: Thief, stolen: Sequence[Stolen], messages: Sequence[Intercepted]) -> None:
         self.found: set[int] = set()
+        self._thief = thief
+        self._derived = thief.words.derived
         self._stolen = stolen
         self._messages = messages
         self._left = MAX_SEARCH
@@ -88,8 +104,6 @@ class _Search:
         self._signed_prekeys = _unique([mine], *(state.signed_prekeys for state in stolen))
         self._prekeys = _unique([mine], *(state.prekeys for state in stolen))
         self._ratchets = _unique(self._signed_prekeys, *(state.ratchets for state in stolen))
-        self._public = {private: KeyPair.from_private(PrivateKey(private)).public.data for private in self._ratchets}
-        self._shared: dict[tuple[bytes, bytes], bytes] = {}
         self._roots: list[bytes] = []
 
     def run(self) -> None:
@@ -113,7 +127,7 @@ class _Search:
         ]
         words = _unique(*(state.words for state in self._stolen))
         for start in range(0, len(words), WORDS):
-            self.found.update(readable(words[start : start + WORDS], recorded))
+            self.found.update(self._thief.words.readable(words[start : start + WORDS], recorded))
 
     def _open(self, ratchet: bytes, counter: int, key: bytes) -> bool:
         """Read what a chain key opens on the chain that a ratchet key names; whether it opens anything."""
@@ -123,29 +137,32 @@ class _Search:
                 continue
             self._count(message.counter - counter + 2)
             while counter < message.counter:
-                counter, key = counter + 1, kdf.step_chain(key)[1]
-            if self._is_key(kdf.step_chain(key)[0], message):
+                counter, key = counter + 1, self._derived.step_chain(key)[1]
+            if self._is_key(self._derived.step_chain(key)[0], message):
                 opened = True
                 self.found.add(message.handle)
         return opened
 
     def _is_key(self, seed: bytes, message: Intercepted) -> bool:
-        key = kdf.message_keys(seed)[1]
-        body, mac = message.signal[: -kdf.MAC_BYTES], message.signal[-kdf.MAC_BYTES :]
-        return any(
-            hmac.digest(key, one + other + body, "sha256")[: kdf.MAC_BYTES] == mac for one, other in message.names
-        )
+        pair = (seed, message.handle)
+        if pair not in self._thief.opened:
+            key = self._derived.mac_key(seed)
+            body, mac = message.signal[: -kdf.MAC_BYTES], message.signal[-kdf.MAC_BYTES :]
+            self._thief.opened[pair] = any(
+                hmac.digest(key, one + other + body, "sha256")[: kdf.MAC_BYTES] == mac for one, other in message.names
+            )
+        return self._thief.opened[pair]
 
     def _follow(self, root: bytes) -> None:
         """Every ratchet step that a stolen private key and a ratchet key on the wire allow from a root key."""
         for private in self._ratchets:
-            mine = self._public[private]
+            mine = self._derived.public(private)
             for theirs in self._on:
-                shared = self._agreement(private, theirs)
+                shared = self._derived.agree(private, theirs)
                 if shared is None:
                     continue
                 self._count(1)
-                following, chain = kdf.root_step(root, shared)
+                following, chain = self._derived.root_step(root, shared)
                 # Whoever has the private key sends on the chain, or the owner of the other key does.
                 opened = [self._open(ratchet, 0, chain) for ratchet in {mine, theirs}]
                 if any(opened) and following not in self._roots:
@@ -165,32 +182,27 @@ class _Search:
 
     def _secrets(self, base: bytes, identity: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Signed prekeys, and what X3DH comes to with them."""
+        agree = self._derived.agree
         for signed in self._signed_prekeys:
             for mine in self._identities:
-                parts = [self._agreement(signed, identity), self._agreement(mine, base), self._agreement(signed, base)]
+                parts = [
+                    self._derived.agree(signed, identity),
+                    self._derived.agree(mine, base),
+                    self._derived.agree(signed, base),
+                ]
                 start = DISCONTINUITY + b"".join(part or b"" for part in parts)
                 yield signed, start
                 for prekey in self._prekeys:
-                    yield signed, start + (self._agreement(prekey, base) or b"")
+                    yield signed, start + (agree(prekey, base) or b"")
 
     def _first_step(self, signed: bytes, secret: bytes, ratchet: bytes) -> None:
         self._count(2)
-        root, _ = kdf.session_secret(secret)
-        shared = self._agreement(signed, ratchet)
+        root, _ = self._derived.session_secret(secret)
+        shared = self._derived.agree(signed, ratchet)
         if shared is not None:
-            following, chain = kdf.root_step(root, shared)
+            following, chain = self._derived.root_step(root, shared)
             if self._open(ratchet, 0, chain):
                 self._roots += [root, following]
-
-    def _agreement(self, private: bytes, public: bytes) -> bytes | None:
-        """The shared secret; None where there is none."""
-        pair = (private, public)
-        if pair not in self._shared:
-            try:
-                self._shared[pair] = agree(PrivateKey(private), PublicKey(public))
-            except InvalidKey:
-                self._shared[pair] = b""
-        return self._shared[pair] or None
 
     def _count(self, steps: int) -> None:
         self._left -= steps

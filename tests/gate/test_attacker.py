@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Sequence
 from dataclasses import fields, replace
 
 import pytest
@@ -24,12 +25,12 @@ from pawl_gate.attacker import (
     OUTER,
     OUTER_FIELDS,
     Change,
+    KeySearch,
     Recorded,
     forge,
     junk,
     key_pair,
     random_key,
-    readable,
     tamper,
 )
 from pawl_gate.targets.base import WireMessage
@@ -463,6 +464,11 @@ def recorded(at: int, *, handle: int | None = None) -> Recorded:
 MESSAGES = [recorded(at) for at in range(12)]
 
 
+def readable(secrets: Sequence[bytes], messages: Sequence[Recorded]) -> tuple[int, ...]:
+    """What a search finds that was never made before."""
+    return KeySearch().readable(secrets, messages)
+
+
 def test_a_kept_seed_reads_its_message() -> None:
     """A message key that was kept reads its message, and no other."""
     assert readable([seed(3)], MESSAGES) == (3,)
@@ -492,6 +498,14 @@ def test_a_changed_record_is_not_read() -> None:
     assert readable([seed(3)], [replace(one, sender=RECEIVER, receiver=SENDER)]) == ()
     assert readable([seed(3)], [replace(one, signal=b"\x34" + one.signal[1:])]) == ()
     assert readable([seed(3)], [replace(one, signal=one.signal[:-1] + b"\0")]) == ()
+
+
+def test_a_search_that_remembers_finds_the_same() -> None:
+    """What was derived and tried before is found again, and what came since is tried: as if all were tried anew."""
+    search = KeySearch()
+    for count in range(len(MESSAGES) + 1):
+        for secrets in ([chain_key(4)], [seed(9), chain_key(0)], [chain_key(5), chain_key(4)], [chain_key(4)]):
+            assert search.readable(secrets, MESSAGES[:count]) == readable(secrets, MESSAGES[:count])
 
 
 def test_handles_are_named() -> None:

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from pawl_gate import runner, thief
+from pawl_gate import thief
 from pawl_gate.runner import run_trace
 from pawl_gate.targets.base import HarnessBroken, Stolen, Unable
 from pawl_gate.targets.inprocess import InProcessTarget, words_of
-from pawl_gate.thief import Intercepted, steal_and_read
+from pawl_gate.thief import Intercepted, Thief
 from pawl_gate.wire_view import write_field
 from pawl_spec.judge import judge
 from pawl_spec.trace import Kind, Op, Trace, op
@@ -35,14 +35,21 @@ def meet(*, one_time: bool = True) -> tuple[Op, ...]:
 def caught(monkeypatch: pytest.MonkeyPatch, *ops: Op) -> tuple[list[Stolen], list[Intercepted]]:
     """What the attacker has at the end of a trace."""
     had: list[tuple[list[Stolen], list[Intercepted]]] = []
+    read = Thief.read
 
-    def note(stolen: list[Stolen], messages: list[Intercepted]) -> tuple[int, ...] | None:
+    def note(self: Thief, stolen: list[Stolen], messages: list[Intercepted]) -> tuple[int, ...] | None:
         had.append((list(stolen), list(messages)))
-        return steal_and_read(stolen, messages)
+        return read(self, stolen, messages)
 
-    monkeypatch.setattr(runner, "steal_and_read", note)
-    run_trace(InProcessTarget(), Trace(ops), closing=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(Thief, "read", note)
+        run_trace(InProcessTarget(), Trace(ops), closing=False)
     return had[-1]
+
+
+def steal_and_read(stolen: list[Stolen], messages: list[Intercepted]) -> tuple[int, ...] | None:
+    """What a thief reads who never searched before."""
+    return Thief().read(stolen, messages)
 
 
 def weaker(state: Stolen, **missing: object) -> Stolen:
@@ -102,6 +109,18 @@ def test_two_states_together_read_more(monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = (steal_and_read([state], messages) for state in stolen)
     assert (first, second) == ((2, 3), (4, 5))
     assert steal_and_read(stolen, messages) == (2, 3, 4, 5)
+
+
+def test_a_thief_that_remembers_reads_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After each taking and each message, it reads what a thief reads who searches for the first time."""
+    steps = (*say(ALICE, BOB), *say(BOB, ALICE))
+    trace = (*meet(one_time=False), take(ALICE), *steps, take(BOB), *steps, ATTACK)
+    stolen, messages = caught(monkeypatch, *trace)
+    same = Thief()
+    for states in (1, 2):
+        for count in range(len(messages) + 1):
+            had = stolen[:states], messages[:count]
+            assert same.read(*had) == steal_and_read(*had)
 
 
 def test_kept_keys_are_found_as_words(monkeypatch: pytest.MonkeyPatch) -> None:
