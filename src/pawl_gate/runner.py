@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar
 
 from pawl_gate.attacker import ATTACKER, KeySearch, Recorded, forge, junk, tamper
 from pawl_gate.leaks import leaked
 from pawl_gate.targets.base import (
-    Bundle,
     Forkable,
     HarnessBroken,
     Misbehaved,
@@ -106,10 +106,14 @@ class Run:
         self._names: dict[int, list[bytes]] = {}
         self._stolen: list[Stolen] = []
         self._intercepted: list[Intercepted] = []
-        self._inspections = {party: KeySearch() for party in range(len(PARTIES))}
-        self._thief = Thief()
+        self._start_searching()
         self._hears = bool(self._can & {"events", "callbacks"})
         self._over = False
+
+    def _start_searching(self) -> None:
+        """An attacker that remembers no search: what it remembers is true of the messages of one run."""
+        self._inspections = {party: KeySearch() for party in range(len(PARTIES))}
+        self._thief = Thief()
 
     def fork(self) -> Run:
         """The same world once more, which goes its own way from here. Raises: HarnessBroken (the target cannot)."""
@@ -126,6 +130,7 @@ class Run:
         twin._armed, twin._damage = dict(self._armed), dict(self._damage)
         twin._faults, twin._rivals = dict(self._faults), dict(self._rivals)
         twin._names = {party: list(names) for party, names in self._names.items()}
+        twin._start_searching()
         return twin
 
     # -- one operation ------------------------------------------------------------------------------------------------
@@ -197,52 +202,55 @@ class Run:
 
     # -- the target, guarded ------------------------------------------------------------------------------------------
 
-    def _attempt(self, event: Event, actor: int, call: Callable[[], T]) -> tuple[Event, T | None]:
-        """Do one thing for `actor` and note how it ended, with the state before and after."""
-        damage = self._damage.pop(actor, None) if event.op.kind in DAMAGEABLE else None
+    def _attempt(self, event: Event, party: int, call: Callable[[], T], **known: Any) -> tuple[Event, T | None]:
+        """Do one thing for `party` and note how it ended, with the state before and after.
+
+        `known` are fields of the event that do not depend on it.
+        """
+        damage = self._damage.pop(party, None) if event.op.kind in DAMAGEABLE else None
         if damage is not None:
-            self._world.arm_damage(actor, *damage)
+            self._world.arm_damage(party, *damage)
         if event.op.kind in MEASURED and "memory" in self._can:
-            self._world.measure_memory(actor)
-        before = self._observe(actor)
+            self._world.measure_memory(party)
+        before = self._observe(party)
         # One trouble at a time: what else is armed waits for the next operation.
         strikes = event.op.kind in CRASHABLE
-        armed = self._armed.pop(actor, None) if strikes else None
-        fault = self._faults.pop(actor, None) if strikes and armed is None else None
-        rival = self._rivals.pop(actor, None) if strikes and armed is None and fault is None else None
+        armed = self._armed.pop(party, None) if strikes else None
+        fault = self._faults.pop(party, None) if strikes and armed is None else None
+        rival = self._rivals.pop(party, None) if strikes and armed is None and fault is None else None
         if armed is not None:
-            self._world.arm_crash(actor, armed)
+            self._world.arm_crash(party, armed)
         if fault is not None:
-            self._world.arm_fault(actor, *fault)
+            self._world.arm_fault(party, *fault)
         if rival is not None:
-            self._world.arm_rival(actor, rival)
+            self._world.arm_rival(party, rival)
         result: T | None = None
         # An event has many fields: they are set together.
-        seen: dict[str, Any] = {"outcome": Outcome.DONE}
+        seen: dict[str, Any] = {**known, "outcome": Outcome.DONE}
         try:
             result = call()
         except Refused as refused:
-            seen = {"outcome": Outcome.REFUSED, "code": refused.code, "text": refused.text}
+            seen |= {"outcome": Outcome.REFUSED, "code": refused.code, "text": refused.text}
         except SimulatedCrash:
-            seen = {"outcome": Outcome.CRASHED, "complete": self._world.complete_digest(actor)}
-            self._world.restart(actor)
+            seen |= {"outcome": Outcome.CRASHED, "complete": self._world.complete_digest(party)}
+            self._world.restart(party)
         except (Misbehaved, TargetCrashed) as died:
-            seen = {"outcome": Outcome.DIED, "text": str(died)}
+            seen |= {"outcome": Outcome.DIED, "text": str(died)}
         except TargetHung as hung:
-            seen = {"outcome": Outcome.HUNG, "text": str(hung)}
+            seen |= {"outcome": Outcome.HUNG, "text": str(hung)}
         if self._hears:
-            told = self._world.told(actor)
+            told = self._world.told(party)
             seen |= {"told": told.events, "asked": told.asked, "struck": _strikes(told)}
         if damage is not None:
-            seen["damaged"] = self._world.damaged(actor)
-        seen["stored"] = self._stored(actor)
+            seen["damaged"] = self._world.damaged(party)
+        seen["stored"] = self._stored(party)
         if seen["outcome"] in (Outcome.DIED, Outcome.HUNG):
             return replace(event, **seen), None
         if armed is not None:
-            self._world.disarm_crash(actor)
-        if fault is not None and not self._world.disarm_fault(actor):
+            self._world.disarm_crash(party)
+        if fault is not None and not self._world.disarm_fault(party):
             seen["fault"] = fault[1]
-        seen |= {"actor": actor, "before": before, "after": self._observe(actor), "crash_armed": armed is not None}
+        seen |= {"actor": party, "before": before, "after": self._observe(party), "crash_armed": armed is not None}
         return replace(event, **seen), result
 
     def _observe(self, party: int) -> Observation | None:
@@ -276,25 +284,20 @@ class Run:
         self._party(actor)
         self._party(peer)
         one_time = forging or bool(event.op["one_time"])
-        event = replace(event, actor=actor, peer=peer)
+        known: dict[str, Any] = {"actor": actor, "peer": peer}
         # The peer's part is not the operation under judgement, but it may fail like any other.
-        event, bundle = self._bundle(event, peer, one_time=one_time)
-        if bundle is None:
-            return event
-        event = replace(event, prekey_id=bundle.prekey_id)
-        if self._hears:
-            event = replace(event, peer_struck=_strikes(self._world.told(peer)))
-        given = forge(bundle, FORGERIES[event.op["how"]]) if forging else bundle
-        done, _ = self._attempt(event, actor, lambda: self._world.establish(actor, peer, given))
-        return replace(done, claimed=given.identity_key[-32:].hex()) if done.asked else done
-
-    def _bundle(self, event: Event, peer: int, *, one_time: bool) -> tuple[Event, Bundle | None]:
         try:
-            return event, self._world.bundle(peer, one_time=one_time)
+            bundle = self._world.bundle(peer, one_time=one_time)
         except (Refused, Misbehaved, TargetCrashed) as failed:
-            return replace(event, outcome=Outcome.DIED, text=f"no bundle: {failed}"), None
+            return replace(event, **known, outcome=Outcome.DIED, text=f"no bundle: {failed}")
         except TargetHung as hung:
-            return replace(event, outcome=Outcome.HUNG, text=str(hung)), None
+            return replace(event, **known, outcome=Outcome.HUNG, text=str(hung))
+        known["prekey_id"] = bundle.prekey_id
+        if self._hears:
+            known["peer_struck"] = _strikes(self._world.told(peer))
+        given = forge(bundle, FORGERIES[event.op["how"]]) if forging else bundle
+        done, _ = self._attempt(event, actor, lambda: self._world.establish(actor, peer, given), **known)
+        return replace(done, claimed=given.identity_key[-32:].hex()) if done.asked else done
 
     # -- sending ------------------------------------------------------------------------------------------------------
 
@@ -306,25 +309,25 @@ class Run:
         self._party(peer)
         handle = len(self._messages)
         text = plaintext_of(handle, event.op["size"])
-        event = replace(event, actor=actor, peer=peer)
-        event, message = self._attempt(event, actor, lambda: self._world.encrypt(actor, peer, text))
+        encrypt = partial(self._world.encrypt, actor, peer, text)
+        event, message = self._attempt(event, actor, encrypt, actor=actor, peer=peer)
         if message is None:
             return event
-        seen = header(message)
+        seen, signal = header(message), inner_data(message)
         self._messages.append(message)
         self._routes.append((actor, peer))
         self._texts[text] = handle
         self._flight.append(handle)
-        self._record(handle, message, actor, peer)
-        self._intercept(handle, message, text, seen)
+        self._record(handle, signal, actor, peer)
+        self._intercept(handle, message, signal, text, seen)
         return replace(event, message=handle, header=seen, canonical=is_canonical(message))
 
-    def _record(self, handle: int, message: WireMessage, actor: int, peer: int) -> None:
+    def _record(self, handle: int, signal: bytes, actor: int, peer: int) -> None:
         if self._hello.level >= Observe.STATE:
             sender, receiver = self._identities[actor], self._identities[peer]
-            self._recorded.append(Recorded(handle, inner_data(message), sender, receiver))
+            self._recorded.append(Recorded(handle, signal, sender, receiver))
 
-    def _intercept(self, handle: int, message: WireMessage, text: bytes, seen: Header) -> None:
+    def _intercept(self, handle: int, message: WireMessage, signal: bytes, text: bytes, seen: Header) -> None:
         """The attacker records the message; it does not know under which identities the two know each other."""
         if "compromise" not in self._can:
             return
@@ -336,7 +339,7 @@ class Run:
                 sender=actor,
                 receiver=peer,
                 wire=message,
-                signal=inner_data(message),
+                signal=signal,
                 text=text,
                 ratchet=bytes.fromhex(seen.ratchet_key)[-32:],
                 counter=seen.counter,
@@ -365,8 +368,7 @@ class Run:
                 first.append(seen) if not first else None
                 counters.append(seen.counter)
 
-        event = replace(event, actor=actor, peer=peer)
-        event, _ = self._attempt(event, actor, send_all)
+        event, _ = self._attempt(event, actor, send_all, actor=actor, peer=peer)
         return replace(event, header=first[0] if first else None, counters=tuple(counters))
 
     # -- the network --------------------------------------------------------------------------------------------------
@@ -402,8 +404,8 @@ class Run:
         return self._hand_over(event, receiver, sender, self._messages[handle], handle)
 
     def _hand_over(self, event: Event, to: int, sender: int, message: WireMessage, handle: int | None) -> Event:
-        event = replace(event, actor=to, peer=sender, message=handle)
-        event, text = self._attempt(event, to, lambda: self._world.decrypt(to, sender, message))
+        decrypt = partial(self._world.decrypt, to, sender, message)
+        event, text = self._attempt(event, to, decrypt, actor=to, peer=sender, message=handle)
         if event.asked:
             event = replace(event, claimed=claimed_identity(message))
         return event if text is None else replace(event, plaintext=self._texts.get(text, -1))
@@ -488,8 +490,8 @@ class Run:
             return event
         self._party(actor)
         self._party(peer)
-        event = replace(event, actor=actor, peer=peer)
-        event, _ = self._attempt(event, actor, lambda: self._world.approve(actor, peer, self._identities[peer]))
+        approve = partial(self._world.approve, actor, peer, self._identities[peer])
+        event, _ = self._attempt(event, actor, approve, actor=actor, peer=peer)
         return event
 
     def _restart(self, event: Event) -> Event:
@@ -520,7 +522,7 @@ class Run:
         if "rotate" not in self._can:
             return event
         self._party(actor)
-        event, _ = self._attempt(replace(event, actor=actor), actor, lambda: self._world.rotate(actor))
+        event, _ = self._attempt(event, actor, lambda: self._world.rotate(actor), actor=actor)
         return event
 
     def _maintain(self, event: Event) -> Event:
@@ -528,7 +530,7 @@ class Run:
         if "rotate" not in self._can:
             return event
         self._party(actor)
-        event, rotated = self._attempt(replace(event, actor=actor), actor, lambda: self._world.maintain(actor))
+        event, rotated = self._attempt(event, actor, lambda: self._world.maintain(actor), actor=actor)
         return replace(event, rotated=bool(rotated))
 
     def _forget(self, event: Event) -> Event:
@@ -536,8 +538,7 @@ class Run:
         if "forget" not in self._can or actor == peer or actor not in self._identities:
             return event
         self._party(peer)
-        event = replace(event, actor=actor, peer=peer)
-        event, _ = self._attempt(event, actor, lambda: self._world.forget(actor, peer))
+        event, _ = self._attempt(event, actor, lambda: self._world.forget(actor, peer), actor=actor, peer=peer)
         return event
 
     def _callback(self, event: Event) -> Event:
@@ -555,7 +556,7 @@ class Run:
             return event
         self._party(actor)
         option = OPTIONS[event.op["option"]]
-        event, _ = self._attempt(replace(event, actor=actor), actor, lambda: self._world.be_compatible(actor, option))
+        event, _ = self._attempt(event, actor, lambda: self._world.be_compatible(actor, option), actor=actor)
         return event
 
     def _damage_next(self, event: Event) -> Event:

@@ -185,11 +185,7 @@ class _Search:
         agree = self._derived.agree
         for signed in self._signed_prekeys:
             for mine in self._identities:
-                parts = [
-                    self._derived.agree(signed, identity),
-                    self._derived.agree(mine, base),
-                    self._derived.agree(signed, base),
-                ]
+                parts = [agree(signed, identity), agree(mine, base), agree(signed, base)]
                 start = DISCONTINUITY + b"".join(part or b"" for part in parts)
                 yield signed, start
                 for prekey in self._prekeys:

@@ -37,6 +37,9 @@ def varint(number: int) -> bytes:
 
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
     """The varint at `at` and the place behind it. Raises: IndexError when it is cut off."""
+    # One byte is the common case.
+    if data[at] < 128:
+        return data[at], at + 1
     shift = number = 0
     while True:
         byte = data[at]
@@ -90,7 +93,10 @@ class Layer:
 
     def get(self, number: int) -> Value | None:
         """The value of the first field with this number."""
-        return next((value for field, value in self.fields if field == number), None)
+        for field, value in self.fields:
+            if field == number:
+                return value
+        return None
 
     def set(self, number: int, value: Value) -> None:
         """Replace the value of a field, or add it at the end."""
@@ -119,20 +125,26 @@ def prekey_layer(data: bytes) -> Layer:
     return Layer(data[0], read_fields(data[1:]))
 
 
-def inner_data(message: WireMessage) -> bytes:
-    """The bytes of the SignalMessage in a message."""
+def layers(message: WireMessage) -> tuple[Layer | None, bytes]:
+    """The outer layer of a prekey message, and the bytes of the SignalMessage in a message. Raises: HarnessBroken."""
     if message.kind == "signal":
-        return message.data
-    inner = prekey_layer(message.data).get(4)
+        return None, message.data
+    outer = prekey_layer(message.data)
+    inner = outer.get(4)
     if not isinstance(inner, bytes):
         raise HarnessBroken("a sent prekey message holds no message")
-    return inner
+    return outer, inner
+
+
+def inner_data(message: WireMessage) -> bytes:
+    """The bytes of the SignalMessage in a message. Raises: HarnessBroken."""
+    return layers(message)[1]
 
 
 def header(message: WireMessage) -> Header:
     """What the network reads off a message that a target sent. Raises: HarnessBroken."""
-    inner = signal_layer(inner_data(message))
-    outer = prekey_layer(message.data) if message.kind == "prekey" else None
+    outer, data = layers(message)
+    inner = signal_layer(data)
     return Header(
         kind=message.kind,
         version=message.data[0],
@@ -172,11 +184,10 @@ def claimed_identity(message: WireMessage) -> str | None:
 
 def is_canonical(message: WireMessage) -> bool:
     """Whether the bytes are the canonical encoding: known fields in number order, once each, shortest varints."""
-    inner = inner_data(message)
+    outer, inner = layers(message)
     layer = signal_layer(inner)
     good = layer.data() == inner and _in_order(layer, SIGNAL_FIELDS)
-    if message.kind == "prekey":
-        outer = prekey_layer(message.data)
+    if outer is not None:
         good = good and outer.data() == message.data and _in_order(outer, PREKEY_FIELDS)
     return good
 

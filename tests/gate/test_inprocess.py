@@ -29,7 +29,6 @@ from pawl_gate.targets.inprocess import (
     Setup,
     Variant,
     Work,
-    counted,
 )
 from pawl_gate.targets.rival import OpenTransaction
 from pawl_spec.history import History, Observe, Outcome
@@ -266,7 +265,7 @@ def test_counting_leaves_the_library_as_it_was() -> None:
         raise ZeroDivisionError
 
     work = Work()
-    with pytest.raises(ZeroDivisionError), counted(work):
+    with pytest.raises(ZeroDivisionError), work:
         fails()
     assert work.count == 3
     assert (kdf.step_chain, kdf.root_step, kdf.message_keys) == before

@@ -46,6 +46,7 @@ from pawl.storage.contract import Row, Store, Table, Transaction
 from pawl.storage.memory import MemoryStore
 from pawl.wire import records
 from pawl.wire.records import decode_session
+from pawl.wire.records_pb2 import SessionRecord
 from pawl_gate.targets.application import Application
 from pawl_gate.targets.base import (
     Bundle,
@@ -261,10 +262,11 @@ class ObservedStore:
             self.chains.pop(key, None)
             self.secrets.pop(key, None)
             if row is not None:
-                session = decode_session(row.value)
+                # Read by the package alone: it was written just now, and nobody asks here whether it is well-formed.
+                session = SessionRecord.FromString(row.value)
+                held = [session.root_key, session.sending.chain_key, session.sending.ratchet_private]
+                self.secrets[key] = held + [chain.chain_key for chain in session.receiving]
                 self.chains[key] = len(session.receiving)
-                held = [session.root_key.data, session.sending.chain_key.data, session.sending.ratchet.private.data]
-                self.secrets[key] = held + [chain.chain_key.data for chain in session.receiving]
         elif table in (Table.PREKEY, Table.SIGNED_PREKEY):
             number = int.from_bytes(key, "big")
             ids = self.prekeys if table is Table.PREKEY else self.signed_prekeys
@@ -404,7 +406,6 @@ class _Party:
         self.store = ObservedStore(MemoryStore())
         self.device: DeviceLike | None = None
         self.compatibility = Compatibility()
-        self.seen: tuple[int, Observation] | None = None
         self.before: tuple[MemoryStore, SeededRng, Application] | None = None
         self.complete: str | None = None
         self.durable: bool | None = None
@@ -421,6 +422,16 @@ class _Party:
         """The message that is being read."""
         self.raced = 0
         """Transactions that another process committed during the last operation."""
+
+
+@contextmanager
+def _peak_noted(one: _Party) -> Iterator[None]:
+    tracemalloc.start()
+    try:
+        yield
+    finally:
+        one.memory = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
 
 
 class InProcessWorld(Unable):
@@ -506,7 +517,7 @@ class InProcessWorld(Unable):
             one.store.rival = lambda: self._race(one, how)
         work = Work()
         try:
-            with one.application.listening(), self._variant.patched(), counted(work), self._measured(one):
+            with one.application.listening(), self._variant.patched(), work, self._measured(one):
                 result = call(one.device)
         except ProtocolError as error:
             one.texts += _words(error)
@@ -566,20 +577,11 @@ class InProcessWorld(Unable):
     def measure_memory(self, party: int) -> None:
         self._parties[party].measuring = True
 
-    @contextmanager
-    def _measured(self, one: _Party) -> Iterator[None]:
+    def _measured(self, one: _Party) -> AbstractContextManager[None]:
         """Note the memory that an operation takes at its peak, if that was asked for."""
         one.memory = None
-        if not one.measuring:
-            yield
-            return
-        one.measuring = False
-        tracemalloc.start()
-        try:
-            yield
-        finally:
-            one.memory = tracemalloc.get_traced_memory()[1]
-            tracemalloc.stop()
+        measuring, one.measuring = one.measuring, False
+        return _peak_noted(one) if measuring else nullcontext()
 
     def bundle(self, party: int, *, one_time: bool) -> Bundle:
         made = self._do(party, lambda device: device.prekey_bundle(one_time=one_time))
@@ -871,31 +873,29 @@ def _words(error: BaseException | None) -> list[tuple[str, str]]:
 
 
 class Work:
-    """How many chain steps and key derivations an operation caused."""
+    """How many chain steps and key derivations an operation caused: calls of `pawl.crypto.kdf` in a `with` block."""
 
     def __init__(self) -> None:
         self.count = 0
 
+    def __enter__(self) -> None:
+        # Whatever is there now: a broken variant may have put something else in its place.
+        self._real = kdf.step_chain, kdf.root_step, kdf.message_keys
+        step_chain, root_step, message_keys = self._real
 
-@contextmanager
-def counted(work: Work) -> Iterator[None]:
-    """Count the calls of `pawl.crypto.kdf` while an operation runs."""
-    step_chain, root_step, message_keys = kdf.step_chain, kdf.root_step, kdf.message_keys
+        def counted_step_chain(chain_key: bytes) -> tuple[bytes, bytes]:
+            self.count += 1
+            return step_chain(chain_key)
 
-    def counted_step_chain(chain_key: bytes) -> tuple[bytes, bytes]:
-        work.count += 1
-        return step_chain(chain_key)
+        def counted_root_step(root_key: bytes, shared_secret: bytes) -> tuple[bytes, bytes]:
+            self.count += 1
+            return root_step(root_key, shared_secret)
 
-    def counted_root_step(root_key: bytes, shared_secret: bytes) -> tuple[bytes, bytes]:
-        work.count += 1
-        return root_step(root_key, shared_secret)
+        def counted_message_keys(seed: bytes) -> tuple[bytes, bytes, bytes]:
+            self.count += 1
+            return message_keys(seed)
 
-    def counted_message_keys(seed: bytes) -> tuple[bytes, bytes, bytes]:
-        work.count += 1
-        return message_keys(seed)
+        kdf.step_chain, kdf.root_step, kdf.message_keys = counted_step_chain, counted_root_step, counted_message_keys
 
-    kdf.step_chain, kdf.root_step, kdf.message_keys = counted_step_chain, counted_root_step, counted_message_keys
-    try:
-        yield
-    finally:
-        kdf.step_chain, kdf.root_step, kdf.message_keys = step_chain, root_step, message_keys
+    def __exit__(self, *error: object) -> None:
+        kdf.step_chain, kdf.root_step, kdf.message_keys = self._real
