@@ -10,7 +10,7 @@ import ast
 import base64
 import re
 from collections.abc import Iterable, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal
 
 HEX = re.compile(r"(?:[0-9A-Fa-f]{2}[:\s-]?){16,}")
@@ -19,6 +19,11 @@ BYTES = re.compile(r"""b(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*")""", re.DOTALL)
 DIGITS = re.compile(r"\d{60,}")
 """A number of 32 bytes has 77 or 78 digits, or fewer where its first bytes are 0."""
 NUMBERS = re.compile(r"(?:\d{1,3},\s*){15,}\d{1,3}")
+LEAST_COMMAS = 15
+"""In what `NUMBERS` matches: counting them costs less than looking for it."""
+
+MAX_REMEMBERED = 8_192
+"""Forms of secrets, and bytes as Python wrote them, that are remembered: both come again with each search."""
 
 
 def leaked(texts: Iterable[tuple[str, str]], secrets: Sequence[bytes]) -> tuple[str, ...]:
@@ -50,7 +55,8 @@ class _Secrets:
             forms.append("in base64")
         if any(self._in_bytes(run) for run in BYTES.findall(text)):
             forms.append("as Python writes bytes")
-        runs = [re.sub(r"\s", "", run) for run in NUMBERS.findall(text)]
+        listed = NUMBERS.findall(text) if text.count(",") >= LEAST_COMMAS else []
+        runs = [re.sub(r"\s", "", run) for run in listed]
         if runs and any(",".join(map(str, secret)) in run for secret in self._secrets for run in runs):
             forms.append("as a list of numbers")
         runs = DIGITS.findall(text)
@@ -59,11 +65,11 @@ class _Secrets:
         return forms
 
     def _in_bytes(self, run: str) -> bool:
-        try:
-            return self._bytes.within(ast.literal_eval(run).decode("latin-1"))
-        except (SyntaxError, ValueError):
+        written = _literal(run)
+        if written is None:
             # No literal after all: then as it stands.
             return any(repr(secret)[2:-1] in run for secret in self._secrets)
+        return self._bytes.within(written)
 
     @cached_property
     def _hex(self) -> _Words:
@@ -100,11 +106,22 @@ class _Words:
         )
 
 
-def _base64(secret: bytes) -> list[str]:
+@lru_cache(MAX_REMEMBERED)
+def _literal(run: str) -> str | None:
+    """The bytes that Python wrote as `run`, one character each; None if it is no such thing."""
+    try:
+        written: bytes = ast.literal_eval(run)
+    except (SyntaxError, ValueError):
+        return None
+    return written.decode("latin-1")
+
+
+@lru_cache(MAX_REMEMBERED)
+def _base64(secret: bytes) -> tuple[str, ...]:
     """The characters that a secret makes wherever it begins in what is encoded; those that it shares are left out."""
     cores = []
     for before in range(3):
         encoded = base64.b64encode(bytes(before) + secret).decode().rstrip("=")
         # A character at the edge also holds bits of its neighbour.
         cores.append(encoded[-(-before * 8 // 6) : len(encoded) - 1])
-    return cores
+    return tuple(cores)

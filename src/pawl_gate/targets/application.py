@@ -97,18 +97,18 @@ class Application:
     def listening(self) -> Iterator[None]:
         """While an operation runs: forget what was heard before, catch the log, let go of what hangs at the end."""
         self._now = Told()
-        self._released.clear()
         log, handler = logging.getLogger("pawl"), _Kept(self.logged) if "event" in self.armed else None
         if handler is not None:
             log.addHandler(handler)
         hangs = "hang" in self.armed.values()
         if hangs:
+            self._released.clear()
             vars(identity)["threading"] = THREADING
         try:
             yield
         finally:
-            self._released.set()
             if hangs:
+                self._released.set()
                 vars(identity)["threading"] = threading
             if handler is not None:
                 log.removeHandler(handler)

@@ -10,7 +10,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
+
+from google.protobuf.message import DecodeError
 
 from pawl import (
     Compatibility,
@@ -46,7 +48,7 @@ from pawl.storage.contract import Row, Store, Table, Transaction
 from pawl.storage.memory import MemoryStore
 from pawl.wire import records
 from pawl.wire.records import decode_session
-from pawl.wire.records_pb2 import SessionRecord
+from pawl.wire.records_pb2 import LocalIdentityRecord, PreKeyRecord, SessionRecord, SignedPreKeyRecord
 from pawl_gate.targets.application import Application
 from pawl_gate.targets.base import (
     Bundle,
@@ -139,12 +141,13 @@ class SeededRng:
 
 
 SECRET_RECORDS: dict[Table, Callable[[bytes], bytes]] = {
-    Table.LOCAL: lambda value: records.decode_local_identity(value).pair.private.data,
-    Table.PREKEY: lambda value: records.decode_prekey(value).pair.private.data,
-    Table.SIGNED_PREKEY: lambda value: records.decode_signed_prekey(value).pair.private.data,
+    Table.LOCAL: lambda value: LocalIdentityRecord.FromString(value).private,
+    Table.PREKEY: lambda value: PreKeyRecord.FromString(value).private,
+    Table.SIGNED_PREKEY: lambda value: SignedPreKeyRecord.FromString(value).private,
     Table.SKIPPED_KEY: lambda value: records.decode_message_seed(value).data,
 }
-"""The secret in a record, for the tables whose records hold one."""
+"""The secret in a record, for the tables whose records hold one. Read by the package alone: records are watched, not
+judged here."""
 
 
 class ObservedStore:
@@ -174,6 +177,7 @@ class ObservedStore:
         """Bytes that were written since it was last set to 0."""
         self._rows: dict[tuple[Table, bytes], int] = {}
         self._digest = 0
+        self._held: dict[str, Any] | None = None
         self._calls = 0
         for table, rows in inner.snapshot().items():
             for key, row in rows.items():
@@ -245,6 +249,7 @@ class ObservedStore:
 
     def _note(self, table: Table, key: bytes, row: Row | None) -> None:
         """Keep digest and counts in step with one committed row."""
+        self._held = None
         old = self._rows.pop((table, key), None)
         if old is not None:
             self._digest ^= old
@@ -262,7 +267,6 @@ class ObservedStore:
             self.chains.pop(key, None)
             self.secrets.pop(key, None)
             if row is not None:
-                # Read by the package alone: it was written just now, and nobody asks here whether it is well-formed.
                 session = SessionRecord.FromString(row.value)
                 held = [session.root_key, session.sending.chain_key, session.sending.ratchet_private]
                 self.secrets[key] = held + [chain.chain_key for chain in session.receiving]
@@ -280,9 +284,22 @@ class ObservedStore:
         read = SECRET_RECORDS.get(table)
         try:
             return [] if read is None else [read(row.value)]
-        except CorruptStore:
+        except (CorruptStore, DecodeError):
             # A broken variant wrote what is no record.
             return []
+
+    def held(self) -> dict[str, Any]:
+        """What is kept, by the names of an `Observation`; counted again only after something was written."""
+        if self._held is None:
+            self._held = {
+                "prekeys": tuple(sorted(self.prekeys)),
+                "sessions": max(self.sessions.values(), default=1) - 1,
+                "chains": max(self.chains.values(), default=0),
+                "kept_chain": max(self.kept_chain.values(), default=0),
+                "kept_session": max(self.kept_session.values(), default=0),
+                "signed_prekeys": tuple(sorted(self.signed_prekeys)),
+            }
+        return self._held
 
     def digest(self) -> str:
         """Of all rows and their versions: equal digests, equal state."""
@@ -756,17 +773,12 @@ class InProcessWorld(Unable):
         store = one.store
         return Observation(
             digest=store.digest(),
-            prekeys=tuple(sorted(store.prekeys)),
-            sessions=max(store.sessions.values(), default=1) - 1,
-            chains=max(store.chains.values(), default=0),
-            kept_chain=max(store.kept_chain.values(), default=0),
-            kept_session=max(store.kept_session.values(), default=0),
             durable=one.durable,
             work=one.work,
             rows=store.touched,
             written=store.written,
             memory=one.memory,
-            signed_prekeys=tuple(sorted(store.signed_prekeys)),
+            **store.held(),
         )
 
     def secrets(self, party: int) -> Sequence[bytes]:
