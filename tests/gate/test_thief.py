@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pawl_gate import thief
-from pawl_gate.runner import run_trace
+from pawl_gate.runner import Run, run_trace
 from pawl_gate.targets.base import HarnessBroken, Stolen, Unable
 from pawl_gate.targets.inprocess import InProcessTarget, words_of
 from pawl_gate.thief import Intercepted, Thief
@@ -121,6 +121,19 @@ def test_a_thief_that_remembers_reads_the_same(monkeypatch: pytest.MonkeyPatch) 
         for count in range(len(messages) + 1):
             had = stolen[:states], messages[:count]
             assert same.read(*had) == steal_and_read(*had)
+
+
+def test_a_forked_run_searches_anew() -> None:
+    """What was tried is known of one run's messages: its twin sends others, and they are tried there."""
+    run = Run(InProcessTarget())
+    for operation in (*meet(), *say(ALICE, BOB)):
+        run.step(operation)
+    twin = run.fork()
+    look = op(Kind.INSPECT, actor=BOB)
+    run.step(op(Kind.SEND, actor=BOB, peer=ALICE))
+    assert run.step(look).readable == ()
+    twin.step(op(Kind.SEND, actor=ALICE, peer=BOB))
+    assert twin.step(look).readable == (3,)
 
 
 def test_kept_keys_are_found_as_words(monkeypatch: pytest.MonkeyPatch) -> None:
