@@ -64,3 +64,38 @@ def test_a_planted_import_is_caught(planted: str, tmp_path: Path) -> None:
     (tmp_path / "deep").mkdir()
     (tmp_path / "deep" / "planted.py").write_text(f"import os\nfrom pawl_spec.trace import Trace\n{planted}\n")
     assert len(foreign_imports(tmp_path, ALLOWED)) == 1
+
+
+GATES = {"google": ("pawl/wire",), "cryptography": ("pawl/crypto",), "nacl": ("pawl/crypto",)}
+"""Packages that one room alone may import. import-linter does not see a package that lies in another's namespace."""
+
+
+def imports_of(package: str, sources: Path) -> set[str]:
+    """The folders below `sources` in which a file imports `package`, generated code aside."""
+    return {
+        str(path.parent.relative_to(sources))
+        for path in sources.rglob("*.py")
+        if not path.stem.endswith("_pb2")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if any(name.partition(".")[0] == package for name in names_of(node))
+    }
+
+
+def names_of(node: ast.AST) -> list[str]:
+    """The modules that a node imports."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module or ""] if isinstance(node, ast.ImportFrom) and node.level == 0 else []
+
+
+@pytest.mark.parametrize(("package", "rooms"), GATES.items(), ids=GATES)
+def test_one_room_alone_touches_a_package(package: str, rooms: tuple[str, ...]) -> None:
+    """Architecture: `crypto/` is "the only room that touches cryptographic packages"; so is `wire/` for protobuf."""
+    assert imports_of(package, ROOT / "src") == set(rooms)
+
+
+def test_a_planted_import_of_a_package_is_seen(tmp_path: Path) -> None:
+    """Control: an import anywhere else, at any depth of the code."""
+    (tmp_path / "room").mkdir()
+    (tmp_path / "room" / "planted.py").write_text("def f():\n    from google.protobuf import message\n")
+    assert imports_of("google", tmp_path) == {"room"}

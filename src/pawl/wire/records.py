@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, TypeVar
 
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import DecodeError as DecodeError  # for whoever reads a record with the package alone
+from google.protobuf.message import Message
 
 from pawl.crypto.keys import KEY_BYTES, ChainKey, KeyPair, MessageSeed, PrivateKey, PublicKey, RootKey
 from pawl.crypto.xeddsa import SIGNATURE_BYTES

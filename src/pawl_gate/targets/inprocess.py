@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from typing import Any, Protocol, TypeVar
 
-from google.protobuf.message import DecodeError
-
 from pawl import (
     Compatibility,
     Device,
@@ -47,7 +45,7 @@ from pawl.sources import Clock, Rng
 from pawl.storage.contract import Row, Store, Table, Transaction
 from pawl.storage.memory import MemoryStore
 from pawl.wire import records
-from pawl.wire.records import decode_session
+from pawl.wire.records import DecodeError, decode_session
 from pawl.wire.records_pb2 import LocalIdentityRecord, PreKeyRecord, SessionRecord, SignedPreKeyRecord
 from pawl_gate.targets.application import Application
 from pawl_gate.targets.base import (
