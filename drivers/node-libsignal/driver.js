@@ -56,6 +56,24 @@ crypto.createHmac = (...args) => {
 const libsignal = require('libsignal');
 const { version } = require('libsignal/package.json');
 
+// -- keys: drawn by the peer, unless they were put in ------------------------------------------------------------------
+
+/** Private keys that the next operation draws, in order. */
+let injected = [];
+const { curve } = libsignal;
+const drawn = curve.generateKeyPair;
+curve.generateKeyPair = () => (injected.length > 0 ? pairOf(injected.shift()) : drawn());
+
+/** An X25519 private key in DER, before its 32 bytes. Source: RFC 8410. */
+const PRIVATE_PREFIX = Buffer.from('302e020100300506032b656e04220420', 'hex');
+
+/** The pair of a private key of 32 bytes. The peer's own way to a public key takes another form of private key. */
+function pairOf(privKey) {
+  const key = crypto.createPrivateKey({ key: Buffer.concat([PRIVATE_PREFIX, privKey]), format: 'der', type: 'pkcs8' });
+  const spki = crypto.createPublicKey(key).export({ format: 'der', type: 'spki' });
+  return { pubKey: Buffer.concat([Buffer.from([5]), spki.subarray(-32)]), privKey };
+}
+
 // -- a party and its store --------------------------------------------------------------------------------------------
 
 const pair = ({ pubKey, privKey }) => ({ pubKey: pubKey.toString('hex'), privKey: privKey.toString('hex') });
@@ -82,13 +100,13 @@ class Party {
     this.work = 0;
   }
 
-  static install({ name, deviceId, trustOnFirstUse }) {
+  static install({ name, deviceId, trustOnFirstUse, identity, registrationId }) {
     return new Party({
       name,
       deviceId,
       trustOnFirstUse,
-      identity: pair(libsignal.keyhelper.generateIdentityKeyPair()),
-      registrationId: libsignal.keyhelper.generateRegistrationId(),
+      identity: pair(identity ?? libsignal.keyhelper.generateIdentityKeyPair()),
+      registrationId: registrationId ?? libsignal.keyhelper.generateRegistrationId(),
       nextPreKeyId: 1,
       preKeys: {},
       signedPreKeys: {},
@@ -346,6 +364,12 @@ function bytes(params, field) {
   return Buffer.from(text, 'hex');
 }
 
+function privateKey(params, field) {
+  const key = bytes(params, field);
+  if (key.length !== 32) throw new BadParams(`${field}: expected 32 bytes`);
+  return key;
+}
+
 function party(params, field = 'party') {
   const found = parties.get(need(params, field, 'int'));
   if (found === undefined) throw new BadParams(`${field}: no such party`);
@@ -367,7 +391,10 @@ const verbs = {
     message_versions: [3],
     level: 1,
     // What the live store holds in memory is part of the state that is compared: crashes are for the other one.
-    capabilities: ['reinstall', 'approve', 'strict-identity', 'restart', 'work', ...(LIVE ? [] : ['crash'])],
+    capabilities: [
+      ...['reinstall', 'approve', 'strict-identity', 'restart', 'work', 'import-keys', 'inject-keys'],
+      ...(LIVE ? [] : ['crash']),
+    ],
     limits: {
       // The peer refuses a counter more than 2000 above the last one used; the next expected is one above that.
       forward_jump: 1999,
@@ -383,6 +410,7 @@ const verbs = {
   reset(params) {
     need(params, 'seed', 'int');
     parties.clear();
+    injected = [];
     now = EPOCH;
     return {};
   },
@@ -446,6 +474,44 @@ const verbs = {
     return {};
   },
 
+  import_party(params) {
+    const id = need(params, 'party', 'int');
+    const made = Party.install({
+      name: nameFrom(params),
+      deviceId: need(params, 'device_id', 'int'),
+      trustOnFirstUse: need(params, 'trust_on_first_use', 'boolean'),
+      identity: pairOf(privateKey(params, 'identity')),
+      registrationId: need(params, 'registration_id', 'int'),
+    });
+    parties.set(id, made);
+    return { identity_key: made.durable.identity.pubKey };
+  },
+
+  import_signed_prekey(params) {
+    const made = pair(pairOf(privateKey(params, 'private')));
+    bytes(params, 'signature');
+    const into = party(params);
+    into.durable.signedPreKeys[need(params, 'id', 'int')] = { ...made, signature: params.signature };
+    into.touch();
+    return { public_key: made.pubKey };
+  },
+
+  import_prekey(params) {
+    const made = pair(pairOf(privateKey(params, 'private')));
+    const into = party(params);
+    into.durable.preKeys[need(params, 'id', 'int')] = made;
+    into.touch();
+    return { public_key: made.pubKey };
+  },
+
+  inject_keys(params) {
+    party(params);
+    const given = params.private;
+    if (!Array.isArray(given)) throw new BadParams('private: expected a list');
+    injected = given.map((key) => privateKey({ key }, 'key'));
+    return {};
+  },
+
   restart(params) {
     // Through text and back: nothing but what is durable survives.
     parties.set(params.party, new Party(JSON.parse(JSON.stringify(party(params).durable))));
@@ -471,7 +537,7 @@ const verbs = {
 };
 
 /** Verbs that do not act: they change nothing, and what the last operation did stays to be seen. */
-const QUIET = new Set(['hello', 'reset', 'observe', 'arm_crash', 'disarm_crash']);
+const QUIET = new Set(['hello', 'reset', 'observe', 'arm_crash', 'disarm_crash', 'inject_keys']);
 /** Verbs within which a crash can strike. */
 const CRASHABLE = new Set(['establish', 'encrypt', 'decrypt']);
 
@@ -520,6 +586,9 @@ async function answer(line) {
     if (complete !== undefined) return crash(complete);
     const text = [error.cause.message || error.cause.name, ...causes.map((cause) => `[${cause}]`)].join(' ');
     return { id, error: { code: -32000, message: text, data: { refusal: refusal(error.cause), ...state() } } };
+  } finally {
+    // What was put in is for one operation.
+    if (!QUIET.has(method)) injected = [];
   }
 }
 

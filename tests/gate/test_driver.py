@@ -378,9 +378,62 @@ def test_what_is_not_declared_is_not_asked_for(start: Start) -> None:
         lambda: world.arm_crash(0, 1),
         lambda: world.secrets(0),
         lambda: world.create(0, name="a", device_id=1, trust_on_first_use=False),
+        lambda: world.import_party(0, **ALICE),
+        lambda: world.import_signed_prekey(0, 1, private=bytes(32), signature=bytes(64)),
+        lambda: world.import_prekey(0, 1, private=bytes(32)),
+        lambda: world.inject_keys(0, []),
     ):
         with pytest.raises(HarnessBroken, match="does not declare"):
             ask()
+
+
+ALICE = {"name": "a", "device_id": 1, "trust_on_first_use": True, "identity": b"\1" * 32, "registration_id": 7}
+
+IMPORTING = """
+HELLO["capabilities"] += ["import-keys", "inject-keys"]
+RESULTS.update(import_party={"identity_key": KEY}, import_signed_prekey={"public_key": KEY},
+    import_prekey={"public_key": KEY}, inject_keys={})
+"""
+
+
+def test_keys_are_put_in_as_the_contract_says(start: Start, tmp_path: Path) -> None:
+    """Driver contract: the parameters of the verbs for vectors, private keys in hex, and their results."""
+    log = tmp_path / "log"
+    lines = f"""
+def misbehave(request):
+    with open({str(log)!r}, "a") as file:
+        print(request["method"], json.dumps(request["params"], sort_keys=True), file=file)
+    return False
+"""
+    world = start(IMPORTING + lines).world(1)
+    log.write_text("")
+    key = bytes.fromhex(KEY)
+    assert world.import_party(0, **ALICE) == key
+    assert world.import_signed_prekey(0, 4, private=b"\2" * 32, signature=b"\3" * 64) == key
+    assert world.import_prekey(0, 0, private=b"\2" * 32) == key
+    world.inject_keys(0, [b"\2" * 32, b"\3" * 32])
+    two, three = "02" * 32, "03" * 32
+    identity = f'"identity": "{"01" * 32}"'
+    assert log.read_text().splitlines() == [
+        f'import_party {{"device_id": 1, {identity}, "name": "a", "party": 0, "registration_id": 7, "trust_on_first_use": true}}',
+        f'import_signed_prekey {{"id": 4, "party": 0, "private": "{two}", "signature": "{"03" * 64}"}}',
+        f'import_prekey {{"id": 0, "party": 0, "private": "{two}"}}',
+        f'inject_keys {{"party": 0, "private": ["{two}", "{three}"]}}',
+    ]
+
+
+@pytest.mark.parametrize("verb", ["import_party", "import_signed_prekey", "import_prekey", "inject_keys"])
+def test_an_answer_about_keys_must_keep_to_the_contract(start: Start, verb: str) -> None:
+    """A public key has 33 bytes, and what changes nothing answers with nothing."""
+    world = start(IMPORTING + f"RESULTS[{verb!r}] = {{'public_key': '05'}}\n").world(1)
+    asks = {
+        "import_party": lambda: world.import_party(0, **ALICE),
+        "import_signed_prekey": lambda: world.import_signed_prekey(0, 1, private=bytes(32), signature=bytes(64)),
+        "import_prekey": lambda: world.import_prekey(0, 1, private=bytes(32)),
+        "inject_keys": lambda: world.inject_keys(0, []),
+    }
+    with pytest.raises(HarnessBroken, match="does not keep to the contract"):
+        asks[verb]()
 
 
 CRASHES = """

@@ -226,6 +226,32 @@ class Forkable(Protocol):
         """The same world once more; what is done to one of them changes nothing in the other."""
 
 
+@runtime_checkable
+class Importing(Protocol):
+    """A world into which keys can be put, as vectors do. Private keys have 32 bytes; public ones, returned, 33."""
+
+    def import_party(
+        self,
+        party: int,
+        *,
+        name: str,
+        device_id: int,
+        trust_on_first_use: bool,
+        identity: bytes,
+        registration_id: int,
+    ) -> bytes:
+        """As `World.create`, with this identity and registration id. Needs "import-keys", as the next two."""
+
+    def import_signed_prekey(self, party: int, number: int, *, private: bytes, signature: bytes) -> bytes:
+        """The party's current signed prekey from now on; a former one is superseded."""
+
+    def import_prekey(self, party: int, number: int, *, private: bytes) -> bytes:
+        """One more one-time prekey of the party."""
+
+    def inject_keys(self, party: int, keys: Sequence[bytes]) -> None:
+        """The private keys that the party's next operation draws, in order. Needs "inject-keys"."""
+
+
 class Unable:
     """The optional part of `World`, for worlds that declare none of it: asking for it is a mistake on our side."""
 

@@ -55,7 +55,7 @@ MAX_TEXT: Final = 500
 CAPABILITIES: Final = frozenset(
     {
         *("reinstall", "approve", "strict-identity", "restart", "crash", "work", "rows", "deterministic"),
-        *("clock", "rotate", "forget", "compatibility", "events"),
+        *("clock", "rotate", "forget", "compatibility", "events", "import-keys", "inject-keys"),
     }
 )
 """What a driver may declare. Callbacks and damaged records exist in process only."""
@@ -630,6 +630,47 @@ class DriverWorld(Unable):
         """See `World.be_compatible`."""
         self._need("compatibility")
         self._act("compatibility", party, (), option=option)
+
+    def import_party(
+        self,
+        party: int,
+        *,
+        name: str,
+        device_id: int,
+        trust_on_first_use: bool,
+        identity: bytes,
+        registration_id: int,
+    ) -> bytes:
+        """See `Importing`."""
+        self._need("import-keys")
+        if not trust_on_first_use:
+            self._need("strict-identity")
+        params = {
+            "name": name,
+            "device_id": device_id,
+            "trust_on_first_use": trust_on_first_use,
+            "identity": identity.hex(),
+            "registration_id": registration_id,
+        }
+        return self._key(self._act("import_party", party, ("identity_key",), **params))
+
+    def import_signed_prekey(self, party: int, number: int, *, private: bytes, signature: bytes) -> bytes:
+        """See `Importing`."""
+        self._need("import-keys")
+        params = {"id": number, "private": private.hex(), "signature": signature.hex()}
+        result = self._act("import_signed_prekey", party, ("public_key",), **params)
+        return self._bytes(result, "public_key", PUBLIC_KEY_BYTES)
+
+    def import_prekey(self, party: int, number: int, *, private: bytes) -> bytes:
+        """See `Importing`."""
+        self._need("import-keys")
+        result = self._act("import_prekey", party, ("public_key",), id=number, private=private.hex())
+        return self._bytes(result, "public_key", PUBLIC_KEY_BYTES)
+
+    def inject_keys(self, party: int, keys: Sequence[bytes]) -> None:
+        """See `Importing`."""
+        self._need("inject-keys")
+        self._plain("inject_keys", (), party=party, private=[key.hex() for key in keys])
 
     def told(self, party: int) -> Told:
         """See `World.told`: the names of events that came with the last answer."""

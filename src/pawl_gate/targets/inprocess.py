@@ -27,7 +27,7 @@ from pawl import (
 from pawl.application import ApplicationRows, StorePlaintext
 from pawl.compatibility import STRICT
 from pawl.crypto import kdf
-from pawl.crypto.keys import PublicKey
+from pawl.crypto.keys import KeyPair, PrivateKey, PublicKey
 from pawl.errors import Conflict, CorruptStore, StorageError, StoreBusy
 from pawl.events import OnEvent
 from pawl.limits import (
@@ -40,12 +40,13 @@ from pawl.limits import (
     MAX_UNACKNOWLEDGED_SECONDS,
     SIGNED_PREKEY_GRACE_SECONDS,
 )
+from pawl.session import prekeys
 from pawl.session.state import Session
 from pawl.sources import Clock, Rng
 from pawl.storage.contract import Row, Store, Table, Transaction
 from pawl.storage.memory import MemoryStore
 from pawl.wire import records
-from pawl.wire.records import DecodeError, decode_session
+from pawl.wire.records import DecodeError, LocalIdentity, PreKey, SignedPreKey, decode_session
 from pawl.wire.records_pb2 import LocalIdentityRecord, PreKeyRecord, SessionRecord, SignedPreKeyRecord
 from pawl_gate.targets.application import Application
 from pawl_gate.targets.base import (
@@ -95,7 +96,7 @@ HELLO = Hello(
         {
             *("reinstall", "approve", "strict-identity", "restart", "crash", "work", "deterministic"),
             *("rows", "memory", "clock", "damage", "texts", "events", "callbacks", "rotate", "forget", "compromise"),
-            *("compatibility", "store-faults", "rival", "plaintext-hook"),
+            *("compatibility", "store-faults", "rival", "plaintext-hook", "import-keys", "inject-keys"),
         }
     ),
     limits=LIMITS,
@@ -127,15 +128,21 @@ class SeededRng:
     def __init__(self, seed: bytes, drawn: int = 0) -> None:
         self._seed = seed
         self._drawn = drawn
+        self.keys: list[bytes] = []
+        """What is drawn before anything else, by whoever asks for 32 bytes."""
 
     def __call__(self, size: int) -> bytes:
         """`size` bytes, at most 64."""
+        if self.keys and size == WORD_BYTES:
+            return self.keys.pop(0)
         self._drawn += 1
         return hashlib.blake2b(self._drawn.to_bytes(8, "big"), key=self._seed, digest_size=size).digest()
 
     def copy(self) -> SeededRng:
         """A source that goes on as this one would."""
-        return SeededRng(self._seed, self._drawn)
+        twin = SeededRng(self._seed, self._drawn)
+        twin.keys = list(self.keys)
+        return twin
 
 
 SECRET_RECORDS: dict[Table, Callable[[bytes], bytes]] = {
@@ -484,6 +491,44 @@ class InProcessWorld(Unable):
         new.compatibility = old.compatibility
         return self._start(party, new)
 
+    # -- keys put in --------------------------------------------------------------------------------------------------
+
+    def import_party(
+        self,
+        party: int,
+        *,
+        name: str,
+        device_id: int,
+        trust_on_first_use: bool,
+        identity: bytes,
+        registration_id: int,
+    ) -> bytes:
+        new = _Party(ProtocolAddress(name, device_id), Application(strict=not trust_on_first_use), self._rng())
+        local = LocalIdentity(_pair(identity), registration_id, next_prekey_id=1, next_signed_prekey_id=1)
+        with new.store.transaction() as tx:
+            tx.put(Table.LOCAL, prekeys.LOCAL_KEY, records.encode_local_identity(local), version=0)
+        return self._start(party, new)
+
+    def import_signed_prekey(self, party: int, number: int, *, private: bytes, signature: bytes) -> bytes:
+        made = SignedPreKey(number, _pair(private), signature, self._now)
+        with self._parties[party].store.transaction() as tx:
+            for key, row in tx.scan(Table.SIGNED_PREKEY, b""):
+                old = records.decode_signed_prekey(row.value)
+                if old.superseded_at is None:
+                    superseded = records.encode_signed_prekey(replace(old, superseded_at=self._now))
+                    tx.put(Table.SIGNED_PREKEY, key, superseded, version=row.version)
+            tx.put(Table.SIGNED_PREKEY, prekeys.id_key(number), records.encode_signed_prekey(made), version=0)
+        return made.pair.public.serialize()
+
+    def import_prekey(self, party: int, number: int, *, private: bytes) -> bytes:
+        made = PreKey(number, _pair(private))
+        with self._parties[party].store.transaction() as tx:
+            tx.put(Table.PREKEY, prekeys.id_key(number), records.encode_prekey(made), version=0)
+        return made.pair.public.serialize()
+
+    def inject_keys(self, party: int, keys: Sequence[bytes]) -> None:
+        self._parties[party].rng.keys[:] = keys
+
     def _rng(self) -> SeededRng:
         self._made += 1
         return SeededRng(b"%d.%d" % (self._seed, self._made))
@@ -544,6 +589,7 @@ class InProcessWorld(Unable):
             one.texts += _words(error)
             raise Misbehaved(f"{type(error).__name__}: {error}") from error
         finally:
+            one.rng.keys.clear()
             one.work = work.count
             one.durable = one.store.inner.revision != revision + one.raced
             one.store.rival = one.rival = None
@@ -853,6 +899,10 @@ class InProcessWorld(Unable):
 
 WORD_BYTES = 32
 """Bytes of every key."""
+
+
+def _pair(private: bytes) -> KeyPair:
+    return KeyPair.from_private(PrivateKey(private))
 
 
 def words_of(value: bytes) -> list[bytes]:
