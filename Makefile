@@ -9,7 +9,7 @@ LIBRARY_TESTS := $(wildcard tests/test_*.py) tests/crypto tests/session tests/st
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup verify test lint format coverage bench docs serve catalogue proto wheel lock clean
+.PHONY: help setup verify vectors test lint format coverage bench docs serve catalogue proto wheel lock clean
 
 help: ## this list
 	@echo 'Pawl: the commands of this checkout'
@@ -20,6 +20,9 @@ setup: ## make .venv from the locks, and install the Node peers if npm is there 
 
 verify: setup ## hold Pawl to its specification (TARGET=node-libsignal, BUDGET=smoke|pr|nightly, SEED=7, ARGS=--json)
 	@$(BIN)/pawl verify --budget $(BUDGET) $(if $(TARGET),--target $(TARGET)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+vectors: setup ## write the session vectors again (ARGS=--check: compare those in vectors/ with what they should be)
+	@$(BIN)/pawl vectors generate $(ARGS)
 
 test: setup ## run the tests (ARGS='-k storage')
 	@echo 'test: running the tests on $(JOBS) processes' >&2
@@ -36,7 +39,7 @@ lint: setup ## style, types, one-way arrows, and that what is generated is up to
 	@echo 'lint: generated code and pages' >&2
 	@$(BIN)/python tools/generate_protobuf.py --check
 	@$(BIN)/python -m tools.make_catalogue --check
-	@echo 'lint: the schema of traces' >&2
+	@echo 'lint: the schemas of traces and vectors' >&2
 	@$(BIN)/python -m tools.write_schema --check
 
 format: setup ## let ruff format the code and sort its imports

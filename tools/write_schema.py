@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write the JSON Schema of traces from the table of operations; with --check, prove that the file is up to date.
+"""Write the JSON Schemas of traces and vectors from their tables; with --check, prove that the files are up to date.
 
 Exit codes: 0 written or up to date, 1 out of date, 2 usage.
 """
@@ -10,9 +10,10 @@ import argparse
 import sys
 from pathlib import Path
 
-from pawl_spec import schema
+from pawl_spec import schema, vector_schema, vectors
 
 PATH = Path(schema.__file__).with_name(schema.FILE)
+VECTORS_PATH = Path(__file__).resolve().parent.parent / "vectors" / vectors.SCHEMA
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,13 +21,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if the file is out of date")
     options = parser.parse_args(arguments)
-    text = schema.schema_text()
-    if not options.check:
-        PATH.write_text(text, encoding="utf-8")
-    elif not PATH.is_file() or PATH.read_text(encoding="utf-8") != text:
-        print(f"{PATH.name} is out of date: run `python -m tools.write_schema`", file=sys.stderr)
-        return 1
-    return 0
+    out_of_date = False
+    for path, text in ((PATH, schema.schema_text()), (VECTORS_PATH, vector_schema.schema_text())):
+        if not options.check:
+            path.write_text(text, encoding="utf-8")
+        elif not path.is_file() or path.read_text(encoding="utf-8") != text:
+            print(f"{path.name} is out of date: run `python -m tools.write_schema`", file=sys.stderr)
+            out_of_date = True
+    return int(out_of_date)
 
 
 if __name__ == "__main__":
