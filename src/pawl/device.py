@@ -418,7 +418,7 @@ class Device:
         return plaintext
 
     def _store_plaintext(self, tx: Transaction, peer: ProtocolAddress, plaintext: bytes) -> None:
-        # Last of all: what the application writes stands for a message that is read.
+        # Last of all, in the message's own transaction: a plaintext is stored exactly if its message is read (ATM-09).
         if self._hook is not None:
             run_hook(self._hook, tx, peer, plaintext)
 

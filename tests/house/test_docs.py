@@ -1,4 +1,7 @@
-"""The documentation is run and compared with the code, so that it cannot drift."""
+"""The documentation is run and compared with the code, so that it cannot drift.
+
+The ids in it are examples.
+"""
 
 from __future__ import annotations
 

@@ -4,8 +4,9 @@ A store keeps rows `(table, key) -> (value, version)`. It knows nothing of the p
 `pawl.wire.records` encodes and validates. Every guarantee of the library about crashes and concurrent writers rests on
 the three promises below, which `tests/storage` holds every store to.
 
-* **Atomic**: a transaction's writes become visible and durable together or not at all (ATM-01, CTR-05).
-* **Isolated**: two transactions that write never overlap: the second sees the first one's result, or is refused.
+* **Atomic**: a transaction's writes become visible and durable together or not at all (ATM-01, ATM-05, CTR-05).
+* **Isolated**: two transactions that write never overlap: the second sees the first one's result, or is refused
+  (ATM-04).
 * **Durable**: when `transaction()` ends without an exception, its writes survive a crash of process or machine
   (a memory store: of nothing, but in the same order) (ATM-02).
 """

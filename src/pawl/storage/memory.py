@@ -118,6 +118,7 @@ class _MemoryTransaction:
             if kind is None:
                 self._store.revision += 1
             else:
+                # Whatever ended the block early, the store is as it was (ATM-05).
                 self._roll_back()
         self._store._turns.give()
 
@@ -149,6 +150,7 @@ class _MemoryTransaction:
             raise StorageError("the transaction is not open")
         shelf = self._shelves[table._value_]
         old = shelf.rows.get(key, _MISSING)
+        # Of two writers that read one row, the second is told (ATM-04).
         if old.version != version:
             raise Conflict(f"{table.value}: a row is at version {old.version}, expected {version}")
         # Commit

@@ -55,7 +55,7 @@ _SETTINGS: Final = (
     "PRAGMA synchronous = FULL",
     "PRAGMA fullfsync = ON",
     "PRAGMA checkpoint_fullfsync = ON",
-    # Deleted secrets are overwritten, and never spill into a temporary file (KEY-05).
+    # Deleted secrets are overwritten, and never spill into a temporary file.
     "PRAGMA secure_delete = ON",
     "PRAGMA temp_store = MEMORY",
     # Damage is noticed where it is read, and a tampered schema runs no code.

@@ -5,7 +5,7 @@ to its type, and it skips a field of another wire type as unknown. What two pars
 
 Written in Python so that a fuzzer sees its branches, and so that no native parser is given an attacker's bytes. The
 package is the other opinion in the tests: whatever passes here it has to read in the same way.
-Source: Protocol Buffers, "Encoding"; the strictness is ours (invariant PAR-02).
+Source: Protocol Buffers, "Encoding"; the strictness is ours (PAR-02).
 """
 
 from __future__ import annotations
