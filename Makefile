@@ -9,7 +9,7 @@ LIBRARY_TESTS := $(wildcard tests/test_*.py) tests/crypto tests/session tests/st
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup verify vectors test lint format coverage bench docs serve catalogue proto wheel lock clean
+.PHONY: help setup verify vectors test lint format coverage bench docs serve trace catalogue proto wheel lock clean
 
 help: ## this list
 	@echo 'Pawl: the commands of this checkout'
@@ -41,6 +41,8 @@ lint: setup ## style, types, one-way arrows, and that what is generated is up to
 	@$(BIN)/python -m tools.make_catalogue --check
 	@echo 'lint: the schemas of traces and vectors' >&2
 	@$(BIN)/python -m tools.write_schema --check
+	@echo 'lint: traceability' >&2
+	@$(BIN)/pawl trace --no-page
 
 format: setup ## let ruff format the code and sort its imports
 	@$(BIN)/ruff check --quiet --fix .
@@ -58,6 +60,9 @@ docs: setup ## build the documentation into build/site (its generator is set up 
 
 serve: docs ## build the documentation and serve it on this machine, port 8000
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory build/site 8000
+
+trace: setup ## follow each line of the threat model to its code and evidence, build/report/trace.html (ARGS=--write)
+	@$(BIN)/pawl trace $(ARGS)
 
 catalogue: setup ## write the catalogue of invariants from the registry again
 	@$(BIN)/python -m tools.make_catalogue

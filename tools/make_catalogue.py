@@ -9,14 +9,12 @@ Exit codes: 0 written or up to date, 1 out of date, 2 usage.
 from __future__ import annotations
 
 import argparse
-import ast
 import sys
-import textwrap
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
 
-from pawl_gate.explain import Explanation, Place, Source, explain
+from pawl_gate.explain import Explanation, Place, Source, excerpt, explain
 from pawl_gate.explain_text import LEVELS, needs
 from pawl_gate.report_text import FAMILIES
 from pawl_spec.invariants import INVARIANTS
@@ -114,35 +112,8 @@ def _named(places: tuple[Place, ...], otherwise: str) -> Iterator[str]:
         yield otherwise
     for place in places:
         yield f"`{place}`" + (f" in `{place.where}`" if place.where else "") + f": {place.text}"
-        if excerpt := _excerpt(place):
-            yield f"```py\n{excerpt}\n```"
-
-
-MOST_LINES = 60
-"""Of a class that is shown whole because its docstring makes the claim."""
-
-
-def _excerpt(place: Place) -> str:
-    """The function, assignment or small class around a place; nothing for the docstring of a module."""
-    source = (ROOT / place.file).read_text("utf-8")
-    around = [
-        node
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Assign | ast.AnnAssign) and _spans(node, place.line)
-    ]
-    # The walk goes from the outside in.
-    if not around or (isinstance(around[-1], ast.ClassDef) and _length(around[-1]) > MOST_LINES):
-        return ""
-    lines = source.splitlines()[around[-1].lineno - 1 : around[-1].end_lineno]
-    return textwrap.dedent("\n".join(lines))
-
-
-def _length(node: ast.stmt) -> int:
-    return (node.end_lineno or node.lineno) - node.lineno + 1
-
-
-def _spans(node: ast.stmt, line: int) -> bool:
-    return node.lineno <= line <= (node.end_lineno or node.lineno)
+        if (around := excerpt(place, ROOT)) is not None:
+            yield f"```py\n{around.code.rstrip()}\n```"
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -14,6 +14,7 @@ import ast
 import inspect
 import io
 import re
+import textwrap
 import tokenize
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -31,6 +32,10 @@ from pawl_spec.registry import REGISTRY, Invariant
 
 ID: Final = re.compile(r"\b[A-Z]{3}-[0-9]{2}\b")
 NAMED: Final = re.compile(r"\(((?:[A-Z]{3}-[0-9]{2})(?:, [A-Z]{3}-[0-9]{2})*)\)")
+
+
+EXAMPLES: Final = "The ids in it are examples."
+"""A module of tests whose docstring says so tests what is said of any invariant, and none in particular."""
 
 
 class UnknownInvariant(LookupError):
@@ -147,7 +152,7 @@ def _names(whole: CodeType) -> Iterator[str]:
 
 def _source(function: Callable[..., object]) -> Source:
     lines, first = inspect.getsourcelines(function)
-    file = _shown(Path(inspect.getfile(function)).resolve(), pawl_spec)
+    file = shown(Path(inspect.getfile(function)).resolve(), pawl_spec)
     return Source(file, first, function.__name__, inspect.cleandoc("\n" + "".join(lines)) + "\n")
 
 
@@ -162,8 +167,37 @@ def checkout() -> Path | None:
     return root if (root / "tests").is_dir() and (root / "pyproject.toml").is_file() else None
 
 
-def _shown(path: Path, package: ModuleType) -> str:
+def shown(path: Path, package: ModuleType) -> str:
+    """A file of a package from the checkout's folder; outside a checkout from the folder that holds the package."""
     return path.relative_to(checkout() or _parent(package)).as_posix()
+
+
+MOST_LINES: Final = 60
+"""Of a class that is shown whole because its docstring makes the claim."""
+
+
+def excerpt(place: Place, root: Path) -> Source | None:
+    """The function, assignment or small class around a place; None for the docstring of a module."""
+    source = (root / place.file).read_text("utf-8")
+    around = [
+        node
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Assign | ast.AnnAssign) and _spans(node, place.line)
+    ]
+    # The walk goes from the outside in.
+    if not around or (isinstance(around[-1], ast.ClassDef) and _length(around[-1]) > MOST_LINES):
+        return None
+    first, last = around[-1].lineno, around[-1].end_lineno
+    lines = source.splitlines()[first - 1 : last]
+    return Source(place.file, first, place.where, textwrap.dedent("\n".join(lines)) + "\n")
+
+
+def _length(node: ast.stmt) -> int:
+    return (node.end_lineno or node.lineno) - node.lineno + 1
+
+
+def _spans(node: ast.stmt, line: int) -> bool:
+    return node.lineno <= line <= (node.end_lineno or node.lineno)
 
 
 # -- the code and the tests -------------------------------------------------------------------------------------------
@@ -178,15 +212,20 @@ def library_places() -> dict[str, tuple[Place, ...]]:
         source = path.read_text("utf-8")
         if not NAMED.search(source):
             continue
-        around = _Around(source)
+        around = Around(source)
         for line, sentence in _prose(source):
             for match in NAMED.finditer(sentence):
                 text = _last_sentence(sentence[: match.end()])
                 at = line + sentence[: match.start()].count("\n")
-                place = _shown(path, pawl)
+                place = shown(path, pawl)
                 for id_ in match[1].split(", "):
                     found.setdefault(id_, []).append(Place(place, at, around.name_at(at), text))
     return {id_: tuple(places) for id_, places in found.items()}
+
+
+def is_test(where: str) -> bool:
+    """Whether a name of a class and function is that of a test."""
+    return where.split(".")[-1].startswith("test")
 
 
 @cache
@@ -198,12 +237,14 @@ def test_places() -> dict[str, tuple[Place, ...]] | None:
     found: dict[str, dict[tuple[str, str], Place]] = {}
     for path in sorted((root / "tests").rglob("*.py")):
         source = path.read_text("utf-8")
-        around = _Around(source)
+        if EXAMPLES in (ast.get_docstring(ast.parse(source)) or ""):
+            continue
+        around = Around(source)
         for number, line in enumerate(source.splitlines(), 1):
             for id_ in ID.findall(line):
                 where = around.name_at(number)
-                # What stands between the tests is a heading, or a table that they use.
-                if not where:
+                # What stands between the tests is a heading, a table that they use, or a helper.
+                if not is_test(where):
                     continue
                 place = Place(path.relative_to(root).as_posix(), number, where, " ".join(line.split()))
                 found.setdefault(id_, {}).setdefault((place.file, place.where), place)
@@ -236,12 +277,17 @@ def _last_sentence(text: str) -> str:
     return section[1].upper() + sentence[section.end() :] if section else sentence
 
 
-class _Around:
+class Around:
     """The classes and functions of a module, by line."""
 
     def __init__(self, source: str) -> None:
         self._spans: list[tuple[int, int, str]] = []
         self._walk(ast.parse(source), "")
+
+    @property
+    def names(self) -> frozenset[str]:
+        """All of them, from the outside in: `Device.decrypt`."""
+        return frozenset(name for _, _, name in self._spans)
 
     def _walk(self, node: ast.AST, outer: str) -> None:
         for child in ast.iter_child_nodes(node):

@@ -12,12 +12,15 @@ from typing import Final
 
 from pawl_gate import page, verify
 from pawl_gate.expect import Expected
+from pawl_gate.page import tracing
 from pawl_gate.scenarios import scenarios
 from pawl_gate.targets.base import Target
 from pawl_gate.targets.registry import find_target
+from pawl_gate.traceability.orphans import Orphan
 from pawl_gate.verify import Budget, Exit, Report, Verification
 from pawl_spec.history import Outcome
 from pawl_spec.registry import Violation
+from tests.gate.chains import evidence, quick
 
 MADE: Final = datetime(2026, 11, 1, 12, 0, tzinfo=UTC)
 FEW: Final = Budget("smoke", walks=2, examples=1, driven_share=1.0, shrink_steps=300, seconds=600, shrink_seconds=60)
@@ -108,5 +111,24 @@ def hostile() -> str:
     return page_of(hostile_run(), Expected(HOSTILE[0], {"IDC-03": HOSTILE[0], "CTR-01": HOSTILE[4]}), Exit.VIOLATED)
 
 
-PAGES: Final = {"green": green, "incomplete": incomplete, "red": red, "expected": expected, "hostile": hostile}
+def trace() -> str:
+    """The page of `pawl trace`: every link is there, and a run has left its evidence."""
+    return tracing.render(quick(), [], [], evidence(quick()))
+
+
+def trace_missing() -> str:
+    """The same with orphans and differences, and no run."""
+    found = [Orphan("src/pawl/device.py:7", f"CTR-01: {text}") for text in HOSTILE]
+    return tracing.render(replace(quick(), lines=quick().lines[1:]), found, list(HOSTILE), None)
+
+
+PAGES: Final = {
+    "green": green,
+    "incomplete": incomplete,
+    "red": red,
+    "expected": expected,
+    "hostile": hostile,
+    "trace": trace,
+    "trace-missing": trace_missing,
+}
 """Every kind of page."""

@@ -1,4 +1,7 @@
-"""The command `pawl`: exit codes are an interface, data goes to stdout, progress to stderr, and an error is one line."""
+"""The command `pawl`: exit codes are an interface, data goes to stdout, progress to stderr, and an error is one line.
+
+The ids in it are examples.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from pawl_gate.cli import common
 from pawl_gate.scenarios import scenarios
 from pawl_gate.targets.base import HarnessBroken, Target, TargetCrashed, TargetHung
 from pawl_gate.targets.registry import find_target
+from pawl_gate.traceability import evidence
 from pawl_gate.verify import BUDGETS
 from pawl_spec.trace import Kind, Trace, dumps, encode, loads, op
 
@@ -158,6 +162,23 @@ def test_the_page_is_named_in_the_document(capsys: Output) -> None:
     """With --json the path is in the document, for machines."""
     run("verify", "--json")
     assert json.loads(capsys.readouterr().out)["report"] == "build/report/index.html"
+
+
+def test_the_data_lie_beside_the_page(capsys: Output) -> None:
+    """For `pawl trace`: the same document as --json prints, under the page's name; read back, it is evidence."""
+    run("verify", "--report", "a/b.html", "--json")
+    printed = json.loads(capsys.readouterr().out)
+    assert json.loads(Path("a/b.json").read_text("utf-8")) == printed
+    found = evidence.read(Path("a/b.json"))
+    assert found is not None
+    assert (found.target, found.outcome, found.seed, found.is_current) == ("pawl", "incomplete", 0, True)
+    checked = {entry["id"]: entry["checked"] for entry in printed["invariants"]}
+    assert {id_: said.checked for id_, said in found.said.items()} == checked
+    for said in found.said.values():
+        assert sum(count for _, count in said.by_engine.values()) == said.checked
+    # The data would take the page's place.
+    assert run("verify", "--report", "a/b.json") == 2
+    assert "the page is HTML" in only_line(capsys)
 
 
 def test_no_page_is_written_unasked(capsys: Output) -> None:

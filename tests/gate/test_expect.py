@@ -1,4 +1,7 @@
-"""Expected findings: exactly those listed are no failure, and the list itself is held to its form."""
+"""Expected findings: exactly those listed are no failure, and the list itself is held to its form.
+
+The ids in it are examples.
+"""
 
 from __future__ import annotations
 

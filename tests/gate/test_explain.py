@@ -1,4 +1,7 @@
-"""`pawl explain`: what stands behind an invariant is found in the code itself, and is said as it is there."""
+"""`pawl explain`: what stands behind an invariant is found in the code itself, and is said as it is there.
+
+The ids in it are examples.
+"""
 
 from __future__ import annotations
 
@@ -95,8 +98,12 @@ def test_tests_are_found_by_name() -> None:
     place = next(one for one in tests if one.where == "test_a_replayed_prekey_message_is_refused")
     line = (ROOT / place.file).read_text("utf-8").splitlines()[place.line - 1]
     assert "CTR-06" in line
-    # A heading between tests, or a table that they use, is no test.
-    assert all(one.where for places in (explanations.test_places() or {}).values() for one in places)
+    # A heading between tests, a table that they use, or a helper is no test.
+    found = [one for places in (explanations.test_places() or {}).values() for one in places]
+    assert all(one.where.split(".")[-1].startswith("test") for one in found)
+    # Nor is a test that would say the same of any invariant, such as this one.
+    assert explanations.EXAMPLES in (__doc__ or "")
+    assert {one.file for one in found}.isdisjoint({"tests/gate/test_explain.py", "tests/gate/test_cli.py"})
 
 
 def test_outside_a_checkout_there_are_no_tests(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,6 @@
 """The report as a page: everything is on it, nothing is fetched by it, and what a target says stays text.
 
-What a browser makes of it is in test_page_in_browser.py.
+What a browser makes of it is in test_page_in_browser.py. The ids in it are examples.
 """
 
 from __future__ import annotations

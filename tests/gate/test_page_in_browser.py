@@ -1,4 +1,7 @@
-"""The report in a real browser: it opens offline, is readable in light and dark and on a phone, and needs no mouse."""
+"""The report in a real browser: it opens offline, is readable in light and dark and on a phone, and needs no mouse.
+
+The ids in it are examples.
+"""
 
 from __future__ import annotations
 
@@ -139,7 +142,16 @@ def test_light_is_light_and_dark_is_dark(browser: Browser, folder: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("name", "scheme"), [("green", "dark"), ("red", "light"), ("expected", "dark"), ("hostile", "light")]
+    ("name", "scheme"),
+    [
+        ("green", "dark"),
+        ("red", "light"),
+        ("expected", "dark"),
+        ("hostile", "light"),
+        ("trace", "light"),
+        ("trace", "dark"),
+        ("trace-missing", "light"),
+    ],
 )
 def test_axe_finds_nothing(browser: Browser, folder: Path, name: str, scheme: str) -> None:
     """The rules of axe-core, with everything open: names, roles, landmarks, headings, contrast."""
@@ -234,9 +246,10 @@ def stop(page: Page, key: str = "Tab") -> dict[str, Any]:
     return found
 
 
-def test_tab_finds_everything_in_order(browser: Browser, folder: Path) -> None:
+@pytest.mark.parametrize("name", ["red", "trace"])
+def test_tab_finds_everything_in_order(browser: Browser, folder: Path, name: str) -> None:
     """Tab goes through every link, fold and scrolling box in the order of the page; each is seen, with a frame."""
-    with opened(browser, folder / "red.html") as (page, _):
+    with opened(browser, folder / f"{name}.html") as (page, _):
         visited = [stop(page)]
         assert visited[0]["text"] == "Skip to the verdict"
         while (now := stop(page))["tag"] != "body":
@@ -279,3 +292,31 @@ def test_a_link_to_an_invariant_opens_it(browser: Browser, folder: Path) -> None
         assert page.evaluate("() => location.hash") == "#ctr-03"
         page.get_by_role("link", name="The counterexample of CTR-03").press("Enter")
         assert page.locator("#found-ctr-03").evaluate("one => Math.abs(one.getBoundingClientRect().top) < innerHeight")
+
+
+def test_from_a_line_to_the_code_and_the_evidence(browser: Browser, folder: Path) -> None:
+    """Issue: "a reviewer clicks from a threat to the lines of code and to the last evidence": without a mouse."""
+    with opened(browser, folder / "trace.html") as (page, _):
+        line = page.locator("#line-replay-counters")
+        line.get_by_role("link", name="T-REPLAY").press("Enter")
+        assert page.evaluate("() => location.hash") == "#t-replay"
+        page.locator("#t-replay").get_by_role("link", name="CTR-06", exact=True).press("Enter")
+        place = page.locator("#ctr-06")
+        place.wait_for(state="visible")
+        code = place.get_by_role("region", name="CTR-06: src/pawl/session/prekeys.py")
+        assert "def find_prekey(" in code.inner_text()
+        (named,) = code.locator("mark").all_inner_texts()
+        assert "(CTR-06)" in named
+        assert "holds; checked 1,234 times; scenarios: 1,000 times on 56 traces" in place.inner_text()
+        # And back to the lines.
+        place.get_by_role("link", name="counter checks and rejection").press("Enter")
+        assert line.evaluate("one => Math.abs(one.getBoundingClientRect().top) < innerHeight")
+
+
+def test_what_a_link_opens_shows_its_name(browser: Browser, folder: Path) -> None:
+    """The id and the claim stand above what is unfolded: they are in sight too."""
+    with opened(browser, folder / "trace.html") as (page, _):
+        page.evaluate("() => { location.hash = '#ctr-06' }")
+        page.locator("#ctr-06").wait_for(state="visible")
+        summary = page.locator("summary", has_text="CTR-06").first
+        assert summary.evaluate("one => one.getBoundingClientRect().top >= 0")

@@ -1,4 +1,7 @@
-"""The shrinker: a trace that still fails, as plain as it gets, the same one every time, within its budget."""
+"""The shrinker: a trace that still fails, as plain as it gets, the same one every time, within its budget.
+
+The ids in it are examples.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The registry against the catalogue: every invariant is listed once, judged or not yet, and nothing holds unasked."""
+"""The registry against the catalogue: every invariant is listed once, judged or not yet, and nothing holds unasked.
+
+The ids in it are examples.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The JSON Schema of traces: it is what is written, and it takes what the reader takes."""
+"""The JSON Schema of traces: it is what is written, and it takes what the reader takes.
+
+The ids in it are examples.
+"""
 
 from __future__ import annotations
 

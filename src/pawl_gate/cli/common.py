@@ -132,7 +132,7 @@ def write(path: Path, text: str) -> Path | None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
     except OSError as error:
-        print(f"pawl verify: cannot write {path}: {error.strerror}", file=sys.stderr)
+        print(f"pawl: cannot write {path}: {error.strerror}", file=sys.stderr)
         return None
     return path
 

@@ -60,10 +60,13 @@ def add(verbs: Verbs) -> None:
 def verify(args: argparse.Namespace) -> int:
     """Hold a target to the specification."""
     from pawl_gate import expect, page, report_text
+    from pawl_gate.traceability.evidence import code_digest
     from pawl_gate.verify import BUDGETS, Exit, Verification
 
     # Check the files before the work is done.
-    made = _now()
+    made, digest = _now(), code_digest()
+    if args.report is not None and args.report.suffix == ".json":
+        raise Usage("--report: the page is HTML; beside it the same name, ending in .json, holds its data")
     name = args.driver or args.target or DEFAULT_TARGET
     expected = None
     if args.expect is not None:
@@ -93,10 +96,18 @@ def verify(args: argparse.Namespace) -> int:
         except Exception as error:
             # Whatever is wrong with the page, the verdict is told first.
             fault = error
+    document = {
+        **report_text.verify_document(report, saved, expected, code, written),
+        "made": made.isoformat(timespec="seconds"),
+        "code": digest,
+    }
     if args.json:
-        print_json(report_text.verify_document(report, saved, expected, code, written))
+        print_json(document)
     else:
         print_text(report_text.verify_text(report, saved, expected, code, written))
+    if written is not None:
+        # Beside the page, for `pawl trace`.
+        write(written.with_suffix(".json"), json.dumps(document, indent=2) + "\n")
     if fault is not None:
         raise fault
     return code

@@ -7,37 +7,29 @@ nothing run and nothing load; of styles only its own.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import platform
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from datetime import datetime
-from importlib import resources
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Final
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
+from typing import Final
 
 from pawl_gate import report_text
-from pawl_gate.chart import Layout, Note, layout
+from pawl_gate.chart import Layout, layout
 from pawl_gate.expect import Expected
-from pawl_gate.explain import ID, Explanation, explain
-from pawl_gate.explain_text import LEVELS, needs
+from pawl_gate.explain import Explanation, explain
+from pawl_gate.page.environment import environment, times, traces
 from pawl_gate.page.picture import Picture, picture
 from pawl_gate.report_text import CHART_ROWS, FAMILIES, HANGS, QUIETER, family, replay_command
 from pawl_gate.targets.driver import REFUSALS
-from pawl_gate.targets.registry import CONTROL
 from pawl_gate.verify import BUDGETS, Exit, Found, Report, unsupported
-from pawl_gate.visible import visible
 from pawl_spec.history import Limits
 from pawl_spec.invariants import INVARIANTS
 from pawl_spec.judge import Verdict
-from pawl_spec.registry import THREATS, Invariant
+from pawl_spec.registry import Invariant
 from pawl_spec.trace import Kind
 
 PACKAGES: Final = ("pawl-signal", "cryptography", "PyNaCl", "protobuf", "hypothesis", "Jinja2")
@@ -92,7 +84,7 @@ class Row:
     @property
     def in_short(self) -> str:
         """The evidence, in a few words."""
-        return f"checked {_times(self.checked)} on {_traces(self.traces)}" if self.checked else self.why
+        return f"checked {times(self.checked)} on {traces(self.traces)}" if self.checked else self.why
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,10 +124,7 @@ def render(
 
     `saved` is where the findings were saved, `expect` where the expected ones were read.
     """
-    css = resources.files(__package__).joinpath("page.css").read_text("utf-8")
-    return _environment().get_template("page.html").render(
-        css=Markup(css),  # noqa: S704 (a file of this package)
-        css_digest=base64.b64encode(hashlib.sha256(css.encode()).digest()).decode(),
+    return environment().get_template("page.html").render(
         made=made,
         report=report,
         hello=report.hello,
@@ -154,40 +143,6 @@ def render(
         run_command=_run_command(report, expect),
         versions=dict(_versions()),
     )  # fmt: skip
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader(__package__, "."),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_finalize,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {"thousands": lambda number: f"{number:,}", "slug": lambda id_: id_.lower(), "ids": _ids}
-    environment.globals |= {
-        "THREATS": THREATS,
-        "LEVELS": LEVELS,
-        "CONTROL": CONTROL,
-        "needs": needs,
-        "is_note": lambda row: isinstance(row, Note),
-        "times": _times,
-        "traces": _traces,
-        "operations": lambda count: "1 operation" if count == 1 else f"{count:,} operations",
-    }
-    return environment
-
-
-def _finalize(value: Any) -> Any:
-    """Whatever is put into the template: text shows what cannot be seen in it."""
-    return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
-
-
-def _ids(text: str) -> Markup:
-    """The text, escaped, with the ids of invariants kept on one line."""
-    return Markup(ID.sub(r'<span class="nowrap">\g<0></span>', str(escape(visible(text)))))  # noqa: S704
 
 
 # -- the verdict ------------------------------------------------------------------------------------------------------
@@ -297,14 +252,6 @@ def _row(report: Report, entry: Invariant, verdict: Verdict, lacks: str, expecte
         found=entry.id in report.found,
         reason=expected.findings.get(entry.id) if expected else None,
     )
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count:,} times"
-
-
-def _traces(count: int) -> str:
-    return "1 trace" if count == 1 else f"{count:,} traces"
 
 
 # -- the run ----------------------------------------------------------------------------------------------------------
