@@ -53,6 +53,7 @@ from tests.devices import (
     talking,
     with_counter,
 )
+from tests.labels import label
 
 CAROL = ProtocolAddress("carol", 1)
 
@@ -967,7 +968,7 @@ def test_wrong_arguments() -> None:
                 call(wrong)
 
 
-@pytest.mark.parametrize("drawn", [b"", bytes(31), bytes(33), None, "x" * 32], ids=repr)
+@pytest.mark.parametrize("drawn", [b"", bytes(31), bytes(33), None, "x" * 32], ids=label)
 def test_bad_randomness(drawn: Any) -> None:
     """A random source that returns anything but the bytes asked for is refused before a key is made of it."""
     alice, bob = talking()

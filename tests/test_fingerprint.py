@@ -13,6 +13,7 @@ import pytest
 
 from pawl import ProtocolError, PublicKey, SafetyNumber, safety_number
 from tests.devices import BOB, met, party_pair
+from tests.labels import label
 
 ALICE_ID, BOB_ID = b"+14152222222", b"+14153333333"
 ALICE_KEY = PublicKey.deserialize(bytes.fromhex("0506863bc66d02b40d27b8d49ca7c09e9239236f9d7d25d6fcca5ce13c7064d868"))
@@ -111,7 +112,7 @@ def test_a_code_that_is_cut_is_malformed(cut: int) -> None:
     assert code_of(lambda: of_alice().verify(of_bob().scannable[:cut])) == "malformed-fingerprint"
 
 
-@pytest.mark.parametrize("scanned", [of_bob().scannable + b"\x00", b"\x08\x82", b"https://example.org"], ids=repr)
+@pytest.mark.parametrize("scanned", [of_bob().scannable + b"\x00", b"\x08\x82", b"https://example.org"], ids=label)
 def test_anything_else_is_malformed(scanned: bytes) -> None:
     """A code that goes on, a version of two bytes, and what another code held."""
     assert code_of(lambda: of_alice().verify(scanned)) == "malformed-fingerprint"

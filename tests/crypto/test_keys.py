@@ -17,6 +17,7 @@ from pawl.crypto.keys import ChainKey, KeyPair, MessageSeed, PrivateKey, PublicK
 from pawl.errors import InvalidArgument, InvalidKey
 from pawl.sources import draw, system_clock, system_rng
 from tests.crypto import big_integers as slow
+from tests.labels import label
 from tests.vectors import transcripts
 
 SECRETS = [PrivateKey, RootKey, ChainKey, MessageSeed]
@@ -152,7 +153,7 @@ def test_wire_form():
 @pytest.mark.parametrize(
     "data",
     [b"", BYTES, b"\x05" + BYTES + b"\x00", b"\x04" + BYTES, b"\x85" + BYTES, bytearray(b"\x05" + BYTES), None, "\x05"],
-    ids=repr,
+    ids=label,
 )
 def test_other_wire_forms_are_refused(data):
     """IDC-09, a key without its type byte is read only as a named option (there is none): refused."""
@@ -175,7 +176,7 @@ def test_generated_keys_are_those_of_node():
     assert checked == 25
 
 
-@pytest.mark.parametrize("answer", [b"", bytes(31), bytes(33), bytearray(32), "0" * 32, None], ids=repr)
+@pytest.mark.parametrize("answer", [b"", bytes(31), bytes(33), bytearray(32), "0" * 32, None], ids=label)
 def test_a_short_random_source_is_refused(answer):
     """Decision 4, randomness is an argument: one that does not give what was asked for makes no weak key."""
     with pytest.raises(InvalidArgument):

@@ -32,6 +32,7 @@ from pawl.wire.records import (
     encode_session_index,
     encode_signed_prekey,
 )
+from tests.labels import label
 
 secret = st.binary(min_size=32, max_size=32)
 public = st.binary(min_size=31, max_size=31).map(lambda each: PublicKey(each + b"\x11"))
@@ -273,7 +274,7 @@ def test_what_stands_before_a_key_is_checked(position):
                 decode(bytes(damaged))
 
 
-@pytest.mark.parametrize("changes", [{"signature": bytes(63)}, {"signature": None}, {"created_at": 2**63}], ids=repr)
+@pytest.mark.parametrize("changes", [{"signature": bytes(63)}, {"signature": None}, {"created_at": 2**63}], ids=label)
 def test_signed_prekeys_out_of_limits_are_refused(changes):
     """PAR-03: a record whose values are no signed prekey is corrupt."""
     record = records_pb2.SignedPreKeyRecord.FromString(encode_signed_prekey(SignedPreKey(1, PAIR, bytes(64), 5)))
@@ -325,7 +326,7 @@ def rewritten(**changes: object) -> bytes:
         {"pending__base_key": None},
         {"pending__created_at": 2**63},
     ],
-    ids=repr,
+    ids=label,
 )
 def test_sessions_out_of_limits_are_refused(changes):
     """BND-02 and PAR-03: a record whose values break a bound, or that misses one, is corrupt."""
@@ -370,7 +371,7 @@ def test_sessions_out_of_limits_are_not_written(changes):
 
 
 @pytest.mark.parametrize(
-    "base_keys", [[], [bytes(31)], ["0" * 32], [bytes(32)] * 2, [bytes([n]) * 32 for n in range(42)]], ids=repr
+    "base_keys", [[], [bytes(31)], ["0" * 32], [bytes(32)] * 2, [bytes([n]) * 32 for n in range(42)]], ids=label
 )
 def test_an_index_names_1_to_41_sessions_once(base_keys):
     """BND-02, archived sessions (40): none, too many, and one named twice are refused in both directions."""
@@ -398,7 +399,7 @@ def test_other_types_are_not_written(name, value):
 
 
 @pytest.mark.parametrize("decode", DECODERS)
-@pytest.mark.parametrize("value", [None, "text", bytearray(32), 3], ids=repr)
+@pytest.mark.parametrize("value", [None, "text", bytearray(32), 3], ids=label)
 def test_other_types_are_not_read(decode, value):
     """Wrong argument types are refused by name; a store that returned them is corrupt."""
     with pytest.raises((InvalidArgument, CorruptStore)):
