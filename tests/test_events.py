@@ -220,6 +220,14 @@ def test_low_prekeys() -> None:
     assert events.PreKeysLow(LOW_PREKEYS - 2) in bob.told
 
 
+def test_rotation() -> None:
+    """A rotation tells the new signed prekey and the one that it supersedes; the first one supersedes none."""
+    _, bob = watched_pair()
+    for _ in range(2):
+        bob.device.rotate_signed_prekey()
+    assert bob.told == [events.SignedPreKeyRotated(1, None), events.SignedPreKeyRotated(2, 1)]
+
+
 def events_table() -> Any:
     from pawl.storage.contract import Table
 

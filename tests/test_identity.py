@@ -82,6 +82,7 @@ def test_a_callback_that_raises(seconds: float | None) -> None:
     for pinned in (None, OLD):
         with pytest.raises(CallbackTrouble) as caught:
             policy.decide("bob", pinned, NEW)
+        assert caught.value.callback == ("on_first_use" if pinned is None else "on_mismatch")
         assert caught.value.why == "raised"
         assert caught.value.__cause__ is trouble
         assert "secret" not in str(caught.value)
@@ -118,19 +119,23 @@ def test_a_callback_that_takes_too_long() -> None:
 
 
 def test_where_callbacks_run() -> None:
-    """In a thread of their own with the caller's context; without a limit, in the caller's thread."""
+    """In a thread of their own with the caller's context; without a limit, in the caller's thread.
+
+    The thread of their own does not keep a program from ending.
+    """
     user = contextvars.ContextVar("user", default="nobody")
     user.set("erin")
-    seen: list[tuple[bool, str]] = []
+    seen: list[tuple[bool, bool, str]] = []
 
     def note(*_: object) -> bool:
-        seen.append((threading.current_thread() is here, user.get()))
+        thread = threading.current_thread()
+        seen.append((thread is here, thread.daemon, user.get()))
         return True
 
     here = threading.current_thread()
     IdentityPolicy(on_first_use=note).decide("bob", None, NEW)
     IdentityPolicy(on_first_use=note, callback_seconds=None).decide("bob", None, NEW)
-    assert seen == [(False, "erin"), (True, "erin")]
+    assert seen == [(False, True, "erin"), (True, here.daemon, "erin")]
 
 
 @pytest.mark.parametrize(

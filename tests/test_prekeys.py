@@ -6,6 +6,7 @@ import pytest
 
 from pawl import Maintenance, PreKeyBundle, ProtocolError
 from pawl.crypto import xeddsa
+from pawl.errors import Conflict
 from pawl.limits import (
     MAX_PREKEY_BATCH,
     MAX_PREKEYS,
@@ -14,6 +15,7 @@ from pawl.limits import (
 )
 from pawl.session import prekeys
 from pawl.storage.contract import Table
+from pawl.wire.messages import decode_prekey_message
 from tests.devices import ALICE, BOB, Party, met, party_pair, talk
 
 
@@ -94,6 +96,18 @@ def test_rotation() -> None:
     assert bob.device.signed_prekey() == second
     assert bob.device.prekey_bundle().signed_prekey_id == 2
     assert bob.count(Table.SIGNED_PREKEY) == 2
+
+
+def test_a_prekey_that_went_meanwhile() -> None:
+    """KEY-03, a one-time prekey serves one session: if it is gone when it is to be spent, that is refused by name."""
+    alice, bob = party_pair()
+    alice.device.establish(BOB, published(bob))
+    message = decode_prekey_message(alice.device.encrypt(BOB, b"hello").serialized)
+    assert message.prekey_id == 1
+    with bob.store.transaction() as tx:
+        tx.delete(Table.PREKEY, prekeys.id_key(1), version=1)
+        with pytest.raises(Conflict):
+            prekeys.spend(tx, [], message)
 
 
 @pytest.mark.parametrize("one_time", [True, False])

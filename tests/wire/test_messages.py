@@ -20,6 +20,7 @@ from pawl.wire.messages import (
     encode_prekey_message,
     encode_signal_body,
 )
+from tests.labels import label
 from tests.vectors import transcripts
 
 KEY = PublicKey(bytes(range(32)))
@@ -53,6 +54,40 @@ def encode_again(message: SignalMessage | PreKeySignalMessage) -> bytes:
         return body + message.mac
     fields = {each: getattr(message, each) for each in FIELDS}
     return encode_prekey_message(**fields | {"message": encode_again(message.message)})
+
+
+@pytest.mark.parametrize(("untyped", "least"), [(False, 33), (True, 32)])
+def test_the_fields_of_the_messages(untyped, least):
+    """PAR-03, each field has one stated behaviour when missing, and a limit; IDC-09: an option makes room for bare keys.
+
+    Source: the field numbers and types of the existing clients, which the package's description states too; a wire type
+    of 0 is an integer, 2 are bytes.
+    """
+
+    def fields(schema):
+        return {
+            each.number: (each.name, each.wire_type, each.least, each.most, each.required) for each in schema.fields
+        }
+
+    signal, prekey = messages.signal_schema(untyped_keys=untyped), messages.prekey_schema(untyped_keys=untyped)
+    assert fields(signal) == {
+        1: ("ratchet_key", 2, least, 33, True),
+        2: ("counter", 0, 0, 0, True),
+        3: ("previous_counter", 0, 0, 0, False),
+        4: ("ciphertext", 2, 0, 256 * 1024, True),
+    }
+    assert fields(prekey) == {
+        1: ("prekey_id", 0, 0, 0, False),
+        2: ("base_key", 2, least, 33, True),
+        3: ("identity_key", 2, least, 33, True),
+        4: ("message", 2, 0, 512 * 1024, True),
+        5: ("registration_id", 0, 0, 0, False),
+        6: ("signed_prekey_id", 0, 0, 0, True),
+    }
+    for schema, kind in ((signal, signal_pb2.SignalMessage), (prekey, signal_pb2.PreKeySignalMessage)):
+        assert {each.number: each.name for each in schema.fields} == {
+            each.number: each.name for each in kind.DESCRIPTOR.fields
+        }
 
 
 def read_by_both(decode, data):
@@ -308,7 +343,7 @@ def test_no_native_parser_reads_what_a_peer_sent():
         {"previous_counter": 2**32},
         {"previous_counter": True},
     ],
-    ids=repr,
+    ids=label,
 )
 def test_no_signal_message_is_made_of_this(changes):
     """Wrong argument types and ranges are refused by name."""
@@ -330,7 +365,7 @@ def test_no_signal_message_is_made_of_this(changes):
         {"signed_prekey_id": 2**64},
         {"signed_prekey_id": None},
     ],
-    ids=repr,
+    ids=label,
 )
 def test_no_prekey_message_is_made_of_this(changes):
     """Wrong argument types and ranges are refused by name."""
