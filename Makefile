@@ -9,7 +9,7 @@ LIBRARY_TESTS := $(wildcard tests/test_*.py) tests/crypto tests/session tests/st
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup verify vectors test lint format coverage bench docs serve trace catalogue proto wheel lock clean
+.PHONY: help setup verify mutation vectors trace test lint format coverage bench docs serve catalogue proto wheel lock clean
 
 help: ## this list
 	@echo 'Pawl: the commands of this checkout'
@@ -52,6 +52,10 @@ coverage: setup ## the branch coverage of src/pawl by its own tests; fails below
 	@$(BIN)/pytest -q -n $(JOBS) --cov --cov-report=term --cov-report=json:build/coverage.json $(LIBRARY_TESTS) $(ARGS)
 	@$(BIN)/python -m tools.check_coverage build/coverage.json
 
+mutation: setup ## plain mutants of src/pawl, do the tests notice? (SAMPLE=300 SEED=1, or SINCE=origin/main; neither: all)
+	@$(BIN)/python -m tools.mutation $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) \
+	  $(SINCE:%=--since %) $(ARGS)
+
 bench: setup ## time the public API beside its floor of bare primitives (ARGS='--rounds 15 --json')
 	@$(BIN)/python -m bench.run $(ARGS)
 
@@ -79,5 +83,5 @@ lock: ## pin all dependencies with hashes again (ARGS=--upgrade for the newest r
 	@.venv-lock/bin/python tools/lock.py $(ARGS)
 
 clean: ## remove whatever make made: environments, packages of the Node peers, builds, caches
-	@rm -rf .venv .venv-lock .venv-docs build dist drivers/*/node_modules .coverage .coverage.* .hypothesis .*_cache
+	@rm -rf .venv .venv-lock .venv-docs build dist mutants drivers/*/node_modules .coverage .coverage.* .hypothesis .*_cache
 	@find src spec tests tools bench -name __pycache__ -prune -exec rm -rf {} +
