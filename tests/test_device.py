@@ -250,6 +250,7 @@ def test_refused_signal_messages(name: str) -> None:
         talk(alice, bob)
 
 
+@pytest.mark.many_steps
 def test_jump_of_25000_is_accepted() -> None:
     """BND-01: one less than what is refused above is accepted; of the 25,000 keys 2,000 are kept."""
     alice, bob = talking()
@@ -296,6 +297,7 @@ def test_counter_exhausted() -> None:
     assert bob.take(alice, alice.send(bob)) == b"text"
 
 
+@pytest.mark.many_steps
 def test_work_limit() -> None:
     """BND-01: sessions without number do not multiply the work that one message causes."""
     alice, bob = talking()
@@ -356,6 +358,7 @@ def test_refused_prekey_messages(name: str) -> None:
     talk(alice, bob)
 
 
+@pytest.mark.many_steps
 def test_first_message_too_far_ahead() -> None:
     """BND-01: the limits hold for the message inside a prekey message too."""
     alice, bob = met()
@@ -613,6 +616,7 @@ def test_evicted_session_takes_its_kept_keys_along() -> None:
     assert set(after) < set(before)
 
 
+@pytest.mark.many_steps
 def test_limits_through_the_store(monkeypatch: pytest.MonkeyPatch) -> None:
     """BND-02: in a long disorderly conversation there are never more rows of kept keys than the limits allow.
 

@@ -177,6 +177,9 @@ def forget_survivors() -> None:
                 data.exit_code_by_key[name] = None
         if data.exit_code_by_key:
             data.save()
+    # Which test calls which function is found out once for a test, and a test that went stays in the copy.
+    shutil.rmtree(WORK / "tests", ignore_errors=True)
+    (WORK / "mutmut-stats.json").unlink(missing_ok=True)
     WORK.mkdir(exist_ok=True)
     stamp.write_text(digest)
 

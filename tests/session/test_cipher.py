@@ -170,6 +170,7 @@ def test_which_refusal_is_told() -> None:
     assert code_of([knowing, fresh], message._replace(mac=bytes(8))) == "bad-mac"
 
 
+@pytest.mark.many_steps
 def test_work_is_limited_over_all_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
     """BND-01: one message causes at most 52,000 derivations over all sessions together, then: work-limit-exceeded.
 
@@ -196,6 +197,7 @@ def test_work_is_limited_over_all_sessions(monkeypatch: pytest.MonkeyPatch) -> N
     assert opened.session is theirs
 
 
+@pytest.mark.many_steps
 def test_one_full_jump_too_many_is_allowed() -> None:
     """BND-01: the limit has room for one wrong session with a full jump before the right one."""
     ours, theirs = two_sides()

@@ -103,6 +103,19 @@ def test_both_sides_derive_the_same_seeds() -> None:
         assert caught.value.code == "duplicate-message"
 
 
+def test_a_kept_key_is_an_answer_too() -> None:
+    """Double Ratchet, section 3.4: the kept key is used up and its chain stays; the peer has answered, as with any other.
+
+    No conversation leads here, as the message that kept the key was an answer before. A record might.
+    """
+    pending, kept = with_kept(two_sides()[0], [3])
+    assert pending.pending is not None
+    advanced, _ = receive(pending, pending.receiving[0].ratchet_key, 1, kept)
+    assert advanced == Advanced(pending._replace(pending=None), pending.receiving[0].ratchet_key, False, used=1)
+    again, _ = receive(advanced.session, pending.receiving[0].ratchet_key, 0, kept)
+    assert again == advanced._replace(used=0, unchanged=True)
+
+
 def test_ratchet_step_goes_both_ways() -> None:
     """Double Ratchet, section 3.3: a new ratchet key gives a receiving chain, then a key pair and chain of one's own.
 
@@ -239,6 +252,36 @@ def test_skipped_keys_per_session() -> None:
     assert sum(chain.kept for chain in advanced.session.receiving) == MAX_SKIPPED_KEYS_PER_SESSION == 8_000
     assert [chain.kept for chain in advanced.session.receiving] == [900, 2_000, 2_000, 1_900, 1_200]
     assert sorted(at for key, at in kept if key == oldest.ratchet_key.data) == list(range(300, 1_500))
+
+
+def test_new_keys_go_where_they_are_the_oldest() -> None:
+    """BND-02: the oldest keys of the oldest chain go first, those that this very message would keep there too."""
+    session, kept = with_kept(two_sides()[0], [2_000, 2_000, 2_000, 1_950, 10])
+    oldest = session.receiving[-1].ratchet_key
+    advanced, _ = receive(session, oldest, 10 + 100, kept)
+    assert [chain.kept for chain in advanced.session.receiving] == [2_000, 2_000, 2_000, 1_950, 50]
+    assert sorted(at for key, at in kept if key == oldest.data) == list(range(60, 110))
+
+
+@pytest.mark.parametrize(
+    ("counts", "at", "skip"),
+    [([500, 2_000, 2_000, 1_900, 1_500], 0, 100), ([0, 1_950], 1, 50)],
+    ids=["session", "chain"],
+)
+def test_kept_keys_are_counted_over_a_limit_only(counts: list[int], at: int, skip: int) -> None:
+    """BND-03: at the limit of a session or a chain everything stays, so no row is looked at; one key more has them counted."""
+    session, _ = with_kept(two_sides()[0], counts)
+    chain, asked = session.receiving[at], []
+
+    def count(_: Session, key: PublicKey) -> int:
+        asked.append(key)
+        return next(each.kept for each in session.receiving if each.ratchet_key == key)
+
+    for more in (0, 1):
+        derived = derive(session, chain, chain.ratchet_key, counts[at] + skip + more, lambda *_: None)
+        dropped = advance(session, derived, rng=RECEIVER, count=count).dropped
+        assert bool(asked) is bool(more)
+        assert sum(gone or 0 for _, gone in dropped) == more
 
 
 def reference(counts: list[int], at: int, skip: int, per_chain: int, per_session: int) -> list[list[int]]:

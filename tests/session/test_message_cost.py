@@ -16,6 +16,8 @@ from pawl.storage import memory
 from pawl.wire import records
 from tests.devices import talking
 
+pytestmark = pytest.mark.many_steps
+
 BYTES_FOR_COUNTERS = 32
 """Bytes by which records may differ: longer counters have longer varints."""
 

@@ -49,6 +49,11 @@ def test_both_sides_agree(one_time: bool) -> None:
     # The initiator is one ratchet step ahead.
     root, chain = kdf.root_step(theirs.root_key.data, agree(SIGNED.private, ours.sending.ratchet.public))
     assert (root, chain) == (ours.root_key.data, ours.sending.chain_key.data)
+    # Neither has sent or received anything.
+    for side in (ours, theirs):
+        assert (side.sending.counter, side.previous_counter) == (0, 0)
+    assert theirs.receiving == ()
+    assert [(each.counter, each.kept) for each in ours.receiving] == [(0, 0)]
     assert theirs.pending is None
     assert ours.pending is not None
     assert ours.pending.prekey_id == (1 if one_time else None)

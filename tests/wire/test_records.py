@@ -274,7 +274,11 @@ def test_what_stands_before_a_key_is_checked(position):
                 decode(bytes(damaged))
 
 
-@pytest.mark.parametrize("changes", [{"signature": bytes(63)}, {"signature": None}, {"created_at": 2**63}], ids=label)
+@pytest.mark.parametrize(
+    "changes",
+    [{"signature": bytes(63)}, {"signature": None}, {"created_at": 2**63}, {"superseded_at": 2**63}],
+    ids=label,
+)
 def test_signed_prekeys_out_of_limits_are_refused(changes):
     """PAR-03: a record whose values are no signed prekey is corrupt."""
     record = records_pb2.SignedPreKeyRecord.FromString(encode_signed_prekey(SignedPreKey(1, PAIR, bytes(64), 5)))
@@ -340,6 +344,23 @@ def test_a_missing_prekey_id_is_none():
     assert decode_session(rewritten(pending__prekey_id=None)).pending.prekey_id is None
     assert decode_session(rewritten(pending__prekey_id=0)).pending.prekey_id == 0
     assert decode_session(rewritten(pending=None)).pending is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"local_registration_id": 2**32 - 1, "remote_registration_id": 2**32 - 1},
+        {"previous_counter": MAX_COUNTER, "sending": SESSION.sending._replace(counter=MAX_COUNTER + 1)},
+        {"receiving": (CHAIN._replace(kept=1600),) * 5},
+        {"receiving": (CHAIN._replace(kept=2000, counter=MAX_COUNTER + 1),)},
+        {"pending": PendingPreKey(2**32 - 1, 2**32 - 1, SESSION.base_key, 2**63 - 1)},
+    ],
+    ids=lambda each: ",".join(each),
+)
+def test_sessions_at_their_limits_come_back(changes):
+    """BND-02: each bound is itself allowed."""
+    session = SESSION._replace(**changes)
+    assert decode_session(encode_session(session)) == session
 
 
 @pytest.mark.parametrize(
