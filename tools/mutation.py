@@ -14,6 +14,7 @@ the tests without any mutant failed; 4 incomplete.
 from __future__ import annotations
 
 import argparse
+import fcntl
 import math
 import os
 import re
@@ -22,7 +23,8 @@ import subprocess
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -39,6 +41,8 @@ ROOMS: Final = ("session/", "wire/", "identity.py")
 """What the sample is drawn from: the protocol itself."""
 
 WORK: Final = ROOT / "mutants"
+"""Where mutmut has its copy and its verdicts."""
+
 SURVIVORS: Final = ROOT / "tests" / "survivors.toml"
 
 LEAST_SCORE: Final = 0.9
@@ -55,7 +59,7 @@ HUNK: Final = re.compile(r"^@@ -\d+(?:,(\d+))? \+(\d+)(?:,(\d+))? @@", re.MULTIL
 
 
 class UsageError(Exception):
-    """What was asked for does not exist; the text says what."""
+    """What was asked for cannot be done; the text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +166,30 @@ def run_mutmut(mutants: list[Mutant], *, everything: bool, jobs: int) -> int:
     return process.returncode
 
 
+@contextmanager
+def alone() -> Iterator[None]:
+    """Two runs at once would take the tests from under each other, and a mutant without tests looks killed.
+
+    Raises: UsageError.
+    """
+    WORK.mkdir(exist_ok=True)
+    with (WORK / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UsageError("another run is at work in mutants/") from None
+        yield
+
+
+def forget_all() -> None:
+    """Start afresh: no verdict, no copy."""
+    for path in WORK.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != "lock":
+            path.unlink()
+
+
 def forget_survivors() -> None:
     """Where the tests are not those of the last run, what survived is tried again; what was killed stays killed."""
     tests = sorted((ROOT / "tests").rglob("*.py"))
@@ -180,7 +208,6 @@ def forget_survivors() -> None:
     # Which test calls which function is found out once for a test, and a test that went stays in the copy.
     shutil.rmtree(WORK / "tests", ignore_errors=True)
     (WORK / "mutmut-stats.json").unlink(missing_ok=True)
-    WORK.mkdir(exist_ok=True)
     stamp.write_text(digest)
 
 
@@ -210,8 +237,9 @@ def reason_for(mutant: Mutant, reasons: list[Reason]) -> str | None:
 def outdated(reasons: list[Reason], there: list[Mutant], killed: list[Mutant]) -> list[str]:
     """Reasons for what is no mutant of the files that `there` is from, or is killed now."""
     modules = {each.name.rpartition(".")[0] for each in there}
-    changes = {(each.function, each.before, each.after) for each in there}
-    not_needed = {(each.function, each.before, each.after) for each in killed}
+    changes = Counter((each.function, each.before, each.after) for each in there)
+    # Where a function has one line twice, a reason is for either.
+    not_needed = {named for each in killed if changes[named := (each.function, each.before, each.after)] == 1}
     lines = []
     for reason in reasons:
         if not any(reason.function.startswith(f"{module}.") for module in modules):
@@ -308,19 +336,24 @@ def main(arguments: list[str]) -> int:
     os.chdir(ROOT)
     try:
         reasons = read_reasons(SURVIVORS.read_text("utf-8"))
-        if options.fresh:
-            shutil.rmtree(WORK, ignore_errors=True)
-        forget_survivors()
-        choice = choose(options.since, options.sample, options.seed)
+        with alone():
+            if options.fresh:
+                forget_all()
+            forget_survivors()
+            return run(choose(options.since, options.sample, options.seed), reasons, options.jobs)
     except UsageError as error:
         say(str(error))
         return 2
+
+
+def run(choice: Choice, reasons: list[Reason], jobs: int) -> int:
+    """Have judged what is not, and print what came of all; the exit code."""
     print(f"mutation: {choice.what}", flush=True)
     if not choice.tried:
         return 0
     found = verdicts(choice.tried)
     unknown = [each for each in choice.tried if found[each.name] == NOT_CHECKED]
-    if unknown and run_mutmut(unknown, everything=choice.everything, jobs=options.jobs) != 0:
+    if unknown and run_mutmut(unknown, everything=choice.everything, jobs=jobs) != 0:
         return 3
     return judge(choice, verdicts(choice.tried), reasons)
 

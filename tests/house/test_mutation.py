@@ -26,6 +26,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "src" / "pawl").mkdir(parents=True)
     (tmp_path / "src" / "pawl" / "counter.py").write_text(SOURCE, "utf-8")
     monkeypatch.setattr(mutation, "ROOT", tmp_path)
+    monkeypatch.setattr(mutation, "WORK", tmp_path / "mutants")
     monkeypatch.chdir(tmp_path)
     for command in (["init", "-q", "-b", "main"], ["add", "."], ["commit", "-q", "-m", "first"]):
         git(tmp_path, *command)
@@ -194,6 +195,14 @@ def test_a_reason_for_no_mutant_is_told() -> None:
     assert "a > b" in line
 
 
+def test_a_line_that_is_there_twice() -> None:
+    """One of the two mutants survives, for a reason; that the other is killed does not make the reason wrong."""
+    twice = [a_mutant(1), a_mutant(2)]
+    found = {twice[0].name: "killed", twice[1].name: "survived"}
+    reason = Reason("pawl.counter.step", frozenset({("a < b", "a <= b")}), "x")
+    assert judge(Choice("two", twice, twice, 0.0), found, [reason]) == 0
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -221,6 +230,13 @@ def test_every_reason_is_for_a_mutant() -> None:
     assert outdated(reasons, there, []) == []
     known = {each.function for each in there}
     assert [reason.function for reason in reasons if reason.function not in known] == []
+
+
+def test_two_runs_at_once(checkout: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The second would delete the first one's tests: every mutant from there on would count as killed."""
+    with mutation.alone():
+        assert mutation.main(["--sample", "3"]) == 2
+    assert "another run" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["--sample", "0"], ["--sample", "many"], ["--since", "no-such-commit"]])
