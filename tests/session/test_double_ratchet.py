@@ -330,7 +330,7 @@ def test_values_do_not_show_secrets() -> None:
         assert secret.hex() not in text
 
 
-def test_a_kept_key_is_an_answer_too() -> None:
+def test_a_late_first_answer_is_an_answer() -> None:
     """X3DH, section 3.3: the initiator stops repeating its prekey message once the peer has answered, also where the
     first answer that it reads is one whose key was kept.
     """
