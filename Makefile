@@ -9,7 +9,7 @@ LIBRARY_TESTS := $(wildcard tests/test_*.py) tests/crypto tests/session tests/st
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup verify mutation vectors trace test lint format coverage bench docs serve catalogue proto wheel lock clean
+.PHONY: help setup verify mutants matrix mutation vectors trace test lint format coverage bench docs serve catalogue faults proto wheel lock clean
 
 help: ## this list
 	@echo 'Pawl: the commands of this checkout'
@@ -23,6 +23,14 @@ verify: setup ## hold Pawl to its specification (TARGET=node-libsignal, BUDGET=s
 
 vectors: setup ## write the session vectors again (ARGS=--check: compare those in vectors/ with what they should be)
 	@$(BIN)/pawl vectors generate $(ARGS)
+
+mutants: setup ## plant every fault of the catalogue; each must be killed by the invariant that names it (ARGS='--only NAME')
+	@$(BIN)/pawl mutants --check --jobs $(JOBS) $(ARGS)
+
+matrix: setup ## make the committed kill matrix and its page again
+	@$(BIN)/pawl mutants --jobs $(JOBS) $(ARGS)
+	@cp build/mutants/matrix.json src/pawl_gate/controls/matrix.json
+	@$(BIN)/python -m tools.make_faults
 
 test: setup ## run the tests (ARGS='-k storage')
 	@echo 'test: running the tests on $(JOBS) processes' >&2
@@ -39,6 +47,7 @@ lint: setup ## style, types, one-way arrows, and that what is generated is up to
 	@echo 'lint: generated code and pages' >&2
 	@$(BIN)/python tools/generate_protobuf.py --check
 	@$(BIN)/python -m tools.make_catalogue --check
+	@$(BIN)/python -m tools.make_faults --check
 	@echo 'lint: the schemas of traces and vectors' >&2
 	@$(BIN)/python -m tools.write_schema --check
 	@echo 'lint: traceability' >&2
@@ -70,6 +79,9 @@ trace: setup ## follow each line of the threat model to its code and evidence, b
 
 catalogue: setup ## write the catalogue of invariants from the registry again
 	@$(BIN)/python -m tools.make_catalogue
+
+faults: setup ## write the catalogue of planted faults again
+	@$(BIN)/python -m tools.make_faults
 
 proto: setup ## generate the protobuf code again
 	@$(BIN)/python tools/generate_protobuf.py

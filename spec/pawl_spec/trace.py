@@ -73,10 +73,12 @@ TAMPERS: Final = (
     "untyped-base-key",
     "untyped-identity-key",
     "untyped-ratchet-key",
+    "respelled-base-key",
+    "respelled-identity-key",
 )
 """What the attacker changes in a copy of a message. From "registration-id" to "low-order-base-key" and the names with
 "outer", and "present-identity" (the sender's identity as it is now, after it was replaced), concern the outer layer of
-a prekey message."""
+a prekey message. "respelled" puts other bytes in the place of a key that come to the same shared secrets."""
 
 FORGERIES: Final = (
     "bad-signature",

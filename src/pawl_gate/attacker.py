@@ -59,6 +59,8 @@ OUTER = frozenset(
         "prekey-id-zero",
         "untyped-base-key",
         "untyped-identity-key",
+        "respelled-base-key",
+        "respelled-identity-key",
     }
 )
 """Changes that concern the outer layer of a prekey message."""
@@ -92,6 +94,18 @@ OVERSIZED_CIPHERTEXT = 256 * 1024 + 16
 def random_key(*labels: int) -> bytes:
     """A well-formed public key (33 bytes) that nobody's private key is known for in the world."""
     return key_pair(f"stray {labels}").public.serialize()
+
+
+def respelled(key: bytes, how: int) -> bytes:
+    """Another public key (33 bytes) that comes to the same shared secret with every private key.
+
+    Even `how`: the point plus the one of order two, (0, 0), which a clamped private key takes to nothing: it has
+    1/u for u. Odd: the top bit, which X25519 does not look at. Source: RFC 7748, sections 4.1 and 5.
+    """
+    if how % 2:
+        return key[:-1] + bytes([key[-1] ^ 0x80])
+    inverse = pow(int.from_bytes(key[1:], "little"), -1, P)
+    return key[:1] + inverse.to_bytes(32, "little")
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +221,10 @@ def _tamper_outer(message: WireMessage, name: str, how: int, identities: Mapping
         case "prekey-id-zero":
             prekey_id = 0
             layer.set(1, prekey_id)
+        case "respelled-base-key":
+            layer.set(2, respelled(_bytes(layer, 2), how))
+        case "respelled-identity-key":
+            layer.set(3, respelled(_bytes(layer, 3), how))
         case "untyped-base-key":
             layer.set(2, _bytes(layer, 2)[1:])
         case "untyped-identity-key":

@@ -87,6 +87,8 @@ CHANGED: Final = {
     "untyped-base-key": "a base key without its type byte",
     "untyped-identity-key": "an identity key without its type byte",
     "untyped-ratchet-key": "a ratchet key without its type byte",
+    "respelled-base-key": "other bytes for the same base key",
+    "respelled-identity-key": "other bytes for the same identity key",
 }
 
 STORE_FAULT_WORDS: Final = {

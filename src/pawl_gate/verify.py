@@ -198,7 +198,7 @@ class Report:
 
     def by_size(self) -> list[tuple[str, Found]]:
         """The findings, shortest trace first: of several that one fault causes, it is the one to look at first."""
-        return sorted(self.found.items(), key=lambda item: (_size(item[1].trace), item[0]))
+        return sorted(self.found.items(), key=lambda item: (trace_size(item[1].trace), item[0]))
 
     def with_verdict(self, verdict: Verdict) -> list[Invariant]:
         """The invariants of that verdict, by id."""
@@ -355,7 +355,7 @@ class Verification:
             old = report.found.get(one.invariant.id)
             if old is None:
                 self._say(f"{one.invariant.id} does not hold ({engine}): {one_line(one.violation.what, 90)}")
-            if old is None or _size(history.trace) < _size(old.trace):
+            if old is None or trace_size(history.trace) < trace_size(old.trace):
                 found_by = old.engine if old else engine
                 report.found[one.invariant.id] = Found(history.trace, history, one, found_by)
         now = time.monotonic()
@@ -437,7 +437,7 @@ def _operations(count: int) -> str:
     return "1 operation" if count == 1 else f"{count} operations"
 
 
-def _size(trace: Trace) -> int:
+def trace_size(trace: Trace) -> int:
     """Operations, each message of a burst counted: what a trace costs to run and to read."""
     return len(trace.ops) + sum(op["count"] for op in trace.ops if "count" in op.kind.names)
 

@@ -10,6 +10,7 @@ import hmac
 from collections.abc import Sequence
 from dataclasses import fields, replace
 
+import nacl.bindings as sodium
 import pytest
 
 from pawl.crypto import kdf, xeddsa
@@ -31,6 +32,7 @@ from pawl_gate.attacker import (
     junk,
     key_pair,
     random_key,
+    respelled,
     tamper,
 )
 from pawl_gate.targets.base import WireMessage
@@ -111,6 +113,8 @@ WHOLE = {
     "identity-key": "identity_key",
     "present-identity": "identity_key",
     "low-order-identity": "identity_key",
+    "respelled-identity-key": "identity_key",
+    "respelled-base-key": "base_key",
 }
 """The change and the only field that it touches."""
 
@@ -124,7 +128,9 @@ def test_one_field_differs(name: str, how: int) -> None:
             continue
         other = changed(message, name, how)
         assert difference(message, other) == {WHOLE[name]}
-        decodes(other)
+        # A reader that demands the canonical form of a key refuses an odd respelling at once.
+        if not (name.startswith("respelled") and how % 2):
+            decodes(other)
     # The message itself is as it was.
     assert HONEST.first == HONEST.sent[1]
 
@@ -181,6 +187,17 @@ def test_prekey_ids() -> None:
     assert "prekey_id" not in parts(changed(HONEST.first, "drop-prekey-id"))
     assert changed(HONEST.without, "drop-prekey-id") == HONEST.without
     assert parts(changed(HONEST.without, "prekey-id", 0))["prekey_id"] == 1
+
+
+def test_a_respelled_key_agrees_as_before() -> None:
+    """RFC 7748, section 5: X25519 masks the top bit, and clamps away what has small order."""
+    mine, key = key_pair("mine").private, bytes(parts(HONEST.first)["base_key"])
+    other = respelled(key, 0)
+    assert other != key
+    assert agree(mine, PublicKey.deserialize(other)) == agree(mine, PublicKey.deserialize(key))
+    odd = respelled(key, 1)
+    assert odd != key
+    assert sodium.crypto_scalarmult(mine.data, odd[1:]) == agree(mine, PublicKey.deserialize(key))
 
 
 @pytest.mark.parametrize("key", LOW_ORDER, ids=lambda key: key.hex()[:10])

@@ -467,6 +467,25 @@ def test_a_callback_that_sends_with_a_used_key() -> Tale:
     return sends_inside(0)
 
 
+def trusts_inside(after: str) -> Tale:
+    """Alice is asked about Bob's identity, and her callback pins it itself before it answers."""
+    strike = Strike("first-use", "call-trust", peer=BOB, before="as it was", after=after)
+    tale = Tale().callback(ALICE, "first-use", "call-trust")
+    return tale.establish(ALICE, BOB, struck=(strike,), **asked("first-use"))
+
+
+@holds("IDC-10")
+def test_a_callback_that_pins() -> Tale:
+    """Claim: "calls back into the library": what it did there is done."""
+    return trusts_inside("pinned")
+
+
+@breaks("IDC-10", says="was kept out")
+def test_a_callback_that_is_kept_out() -> Tale:
+    """Claim: "calls back into the library": asked while the store is held, it waits in vain."""
+    return trusts_inside("as it was")
+
+
 @breaks("IDC-10", "PAR-01", says="the callback (first-use: raise) ended it")
 def test_a_callbacks_exception_comes_out() -> Tale:
     """Claim: "a callback that raises": its exception is no refusal."""

@@ -642,6 +642,9 @@ OUTER = {
     ("drop-signed-prekey-id", 0): MISSING,
     ("untyped-base-key", 0): UNTYPED,
     ("untyped-identity-key", 0): UNTYPED,
+    # X3DH, section 4.2, and the MAC over both identities: the agreements alone would not notice.
+    ("respelled-base-key", 0): (BAD | {"malformed-message"} | EARLY_IN_FIRST, "CTR-06"),
+    ("respelled-identity-key", 0): (BAD | {"malformed-message"} | EARLY_IN_FIRST, "IDC-04"),
 }
 """Changes of the outer layer that do not depend on what the receiver knows."""
 

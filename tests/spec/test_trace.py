@@ -122,6 +122,8 @@ TAMPERS_1 = [
     "untyped-base-key",
     "untyped-identity-key",
     "untyped-ratchet-key",
+    "respelled-base-key",
+    "respelled-identity-key",
 ]
 FORGERIES_1 = [
     "bad-signature",

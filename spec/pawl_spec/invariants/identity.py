@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pawl_spec.history import Observe, Outcome
+from pawl_spec.history import Observe, Outcome, Strike
 from pawl_spec.invariants.common import as_expected, disagreement, who
 from pawl_spec.registry import Finding, Story, Violation, invariant
 from pawl_spec.trace import OPTIONS, PARTIES, Kind
@@ -181,7 +181,15 @@ def callbacks_leave_the_state_whole(story: Story) -> Iterator[Finding]:
         struck = ", ".join(map(str, callbacks))
         if event.outcome in (Outcome.DIED, Outcome.HUNG):
             yield Violation(event, f"the callback ({struck}) ended it: {event.outcome.value} {event.text}")
+        elif event.outcome is not Outcome.CRASHED and any(map(_kept_out, event.struck)):
+            yield Violation(event, f"the callback ({struck}) called back into the library, and was kept out")
         elif event.outcome is Outcome.REFUSED and event.changed:
             yield Violation(event, f"refused ({event.code}) after the callback ({struck}), yet the state changed")
         elif event.step in expected:
             yield disagreement(event, expected[event.step])
+
+
+def _kept_out(strike: Strike) -> bool:
+    """Whether a callback that was asked about an identity pinned it itself, and the state stayed as it was."""
+    asked = strike.callback in ("first-use", "mismatch")
+    return asked and strike.how == "call-trust" and strike.before is not None and not strike.changed

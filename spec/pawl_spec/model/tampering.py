@@ -94,6 +94,10 @@ def _outer_tampered(world: World, m: Message, outer: Outer, event: Event) -> Mes
             if "untyped-keys" in compatible:
                 return replace(m, fallback=True)
             return replace(m, defect=(frozenset({"malformed-message", "invalid-key"}), "IDC-09"))
+        case "respelled-base-key" | "respelled-identity-key":
+            # Every agreement comes to what it was: only a look at the key itself, or the MAC over identities, tells.
+            rule = "CTR-06" if name == "respelled-base-key" else "IDC-04"
+            return replace(m, defect=(frozenset({"malformed-message", "bad-mac"}) | reachable(m), rule))
         case "prekey-id":
             return replace(m, outer=replace(outer, prekey_id=event.prekey_id))
         case "drop-prekey-id":

@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
-from pawl import EncryptedMessage, ProtocolAddress
+from pawl import Device, EncryptedMessage, ProtocolAddress
 from pawl.errors import Conflict, StorageError
 from pawl.storage.contract import Row, Store, Table, Transaction
-from pawl_gate.controls.catalogue import control
+from pawl_gate.controls.catalogue import control, slip
+from pawl_gate.controls.edits import Edit
 from pawl_gate.controls.variants import PassingTransaction, Wrapped, WrappedVariant
 from pawl_gate.targets.inprocess import Setup, Variant
 
@@ -139,6 +140,10 @@ class HalfWritten(Variant):
         return PiecemealStore(durable)
 
 
+MOST_TRIES = 10
+"""Writes that a store tries before it gives up: a rival that never rests must not make it run for ever."""
+
+
 class OverwritingStore:
     """Answers a conflict by writing the same rows once more, over what is there by now."""
 
@@ -160,7 +165,7 @@ class OverwritingStore:
                 raise _Undo
         except _Undo:
             pass
-        while written:
+        for _ in range(MOST_TRIES if written else 0):
             try:
                 with self._durable.transaction() as rows:
                     _write(rows, written)
@@ -235,3 +240,52 @@ class PlaintextStoredAfterwards(WrappedVariant):
     """The application stores a plaintext in a transaction of its own, after the one that spent the message's key."""
 
     wrapper = _StoresAfterwards
+
+
+class _TwoTransactions:
+    """A store that writes what concerns prekeys in a transaction of its own, before all else."""
+
+    def __init__(self, durable: Store) -> None:
+        self._durable = durable
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """See `Store`."""
+        return self._transaction()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Transaction]:
+        late: list[tuple[Table, bytes, Row | None]] = []
+        try:
+            with self._durable.transaction() as inner:
+                noting = _Noting(inner)
+                yield noting
+                late = noting.written
+                raise _Undo
+        except _Undo:
+            pass
+        for of_prekeys in (True, False):
+            part = [entry for entry in late if (entry[0] in (Table.PREKEY, Table.SEEN_BASE_KEY)) is of_prekeys]
+            if part:
+                with self._durable.transaction() as rows:
+                    _write(rows, part)
+
+    def close(self) -> None:
+        """See `Store`."""
+        self._durable.close()
+
+
+@control("two-transactions", "ATM-01")
+class TwoTransactions(Variant):
+    """The prekey is deleted in one transaction, the session written in the next."""
+
+    def store(self, durable: Store) -> Store:
+        """A store with two transactions for one."""
+        return _TwoTransactions(durable)
+
+
+slip(
+    "session-not-written",
+    "ATM-02",
+    "A ciphertext is handed out, and the session that made it is not written.",
+    Edit(Device.encrypt, "rows.save(stepped)", "pass"),
+)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from pawl_gate.controls.edits import Edit
+from pawl_gate.controls.variants import Edited
 from pawl_gate.targets.inprocess import InProcessTarget, Variant
 
 
@@ -18,6 +20,8 @@ class Control:
     what: str
     """The fault, in one sentence."""
     make: Callable[[], InProcessTarget]
+    edits: tuple[Edit, ...] = ()
+    """What is changed in the source, where the fault is a slip of a few words."""
 
 
 CONTROLS: dict[str, Control] = {}
@@ -33,3 +37,8 @@ def control(name: str, breaks: str) -> Callable[[type[Variant]], type[Variant]]:
         return variant
 
     return register
+
+
+def slip(name: str, breaks: str, what: str, *edits: Edit) -> None:
+    """Register a fault that is a slip of a few words in the source."""
+    CONTROLS[name] = Control(name, breaks, what, lambda: InProcessTarget(Edited(f"control:{name}", edits)), edits)

@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Callable
 
 from pawl.crypto import kdf
-from pawl.session import double_ratchet
+from pawl.session import double_ratchet, x3dh
 from pawl.session.double_ratchet import Advanced, Count, Derived
 from pawl.session.state import Session
 from pawl.sources import Rng
 from pawl.storage.contract import Store, Table
-from pawl_gate.controls.catalogue import control
+from pawl_gate.controls.catalogue import control, slip
+from pawl_gate.controls.edits import Edit
 from pawl_gate.controls.variants import PassingStore, PassingTransaction, Patched
 from pawl_gate.targets.inprocess import Variant
 
@@ -115,3 +116,12 @@ class RatchetKeyGuessable(Patched):
     """The random generator gives what anybody can compute from the peer's ratchet key."""
 
     patches = ((f"{double_ratchet.__name__}._start_chain", _constant),)
+
+
+slip(
+    "one-time-prekey-left-out",
+    "SEC-01",
+    "The one-time prekey is spent, and does not enter the agreement.",
+    Edit(x3dh.initiate, "if bundle.prekey is not None:", "if False:"),
+    Edit(x3dh.respond, "if prekey is not None:", "if False:"),
+)

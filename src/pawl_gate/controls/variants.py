@@ -7,8 +7,10 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from unittest import mock
 
 from pawl import EncryptedMessage, Maintenance, PreKeyBundle, ProtocolAddress, PublicSignedPreKey
+from pawl.crypto import keys
 from pawl.crypto.keys import PublicKey
 from pawl.storage.contract import Row, Store, Table, Transaction
+from pawl_gate.controls.edits import Edit, edited
 from pawl_gate.targets.inprocess import DeviceLike, Setup, Variant, open_device
 
 
@@ -82,6 +84,41 @@ class Patched(Variant):
         for place, other in self.patches:
             stack.enter_context(mock.patch(place, other))
         return stack
+
+
+class Edited(Variant):
+    """A variant with slips in the source of the library while it runs."""
+
+    def __init__(self, name: str, edits: Sequence[Edit]) -> None:
+        self.name = name
+        self._edits = tuple(edits)
+
+    def patched(self) -> AbstractContextManager[object]:
+        """Make the slips."""
+        return edited(self._edits)
+
+
+parse_known_key: Callable[[bytes], PublicKey] = keys._known.__wrapped__
+"""The function that reads a public key, without its memory of the last ones."""
+
+
+class ForgetsKeys(Variant):
+    """A variant with slips in what reads public keys: what was read before is forgotten, and afterwards too."""
+
+    edits: tuple[Edit, ...] = ()
+
+    @contextmanager
+    def _edited(self) -> Iterator[None]:
+        keys._known.cache_clear()
+        try:
+            with edited(self.edits):
+                yield
+        finally:
+            keys._known.cache_clear()
+
+    def patched(self) -> AbstractContextManager[object]:
+        """Make the slips."""
+        return self._edited()
 
 
 def anything(*_: object, **__: object) -> None:
