@@ -9,7 +9,7 @@ LIBRARY_TESTS := $(wildcard tests/test_*.py) tests/crypto tests/session tests/st
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup verify mutants matrix mutation vectors trace test lint format coverage bench docs serve catalogue faults proto wheel lock clean
+.PHONY: help setup verify explore figures reach mutants matrix mutation vectors trace test lint format coverage bench docs serve catalogue faults proto wheel lock clean
 
 help: ## this list
 	@echo 'Pawl: the commands of this checkout'
@@ -31,6 +31,15 @@ matrix: setup ## make the committed kill matrix and its page again
 	@$(BIN)/pawl mutants --jobs $(JOBS) $(ARGS)
 	@cp build/mutants/matrix.json src/pawl_gate/controls/matrix.json
 	@$(BIN)/python -m tools.make_faults
+
+explore: setup ## explore every scope of the model to its end, and reach each state on Pawl (ARGS='smoke --json')
+	@$(BIN)/pawl explore $(or $(ARGS),all)
+
+figures: setup ## write the counts of the exhaustive search again (some minutes; read the difference)
+	@$(BIN)/python -m tools.write_figures
+
+reach: setup ## write the list of what each engine must reach again (read the difference)
+	@$(BIN)/python -m tools.write_reach $(ARGS)
 
 test: setup ## run the tests (ARGS='-k storage')
 	@echo 'test: running the tests on $(JOBS) processes' >&2

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from pawl_gate.chart import chart, sentence
 from pawl_gate.expect import Expected
-from pawl_gate.verify import Exit, Found, Report, unsupported
+from pawl_gate.verify import Exit, Found, Reached, Report, unsupported
 from pawl_gate.visible import visible
 from pawl_spec.history import Hello, History
 from pawl_spec.invariants import INVARIANTS, secrecy
@@ -76,7 +76,7 @@ def verify_text(
     for id_, found in report.by_size():
         reason = expected.findings.get(id_) if expected else None
         parts.append(_finding(found, saved.get(id_), report, reason))
-    parts += [_reached(report), _unknown(report), f"report: {page}\n" if page else ""]
+    parts += [_explored(report), _reached(report), _unknown(report), f"report: {page}\n" if page else ""]
     return "\n".join(part for part in parts if part)
 
 
@@ -177,12 +177,30 @@ def _claim(entry: Invariant) -> str:
     return textwrap.fill(f"{entry.id} does not hold: {entry.claim}", WIDTH, subsequent_indent="  ")
 
 
+def _explored(report: Report) -> str:
+    """The scopes that were explored to their end."""
+    if not report.scopes:
+        return ""
+    lines = ["explored to the end, with the committed counts"]
+    for scope in report.scopes:
+        done = scope.replayed
+        lines += [
+            textwrap.fill(scope.bounds, WIDTH, initial_indent=f"  {scope.name:<15}", subsequent_indent=" " * 17),
+            f"{'':17}{scope.counts['states']:,} states, {scope.counts['transitions']:,} transitions, "
+            f"depth {scope.counts['depth']}",
+            f"{'':17}{done.states:,} states reached on the target, {done.judged:,} histories judged"
+            + (f", parted on {done.disagreements:,} steps" if done.disagreements else ""),
+        ]
+    return "\n".join(lines) + "\n"
+
+
 def _reached(report: Report) -> str:
     reached = report.reached
     lines = [
         "reached",
         _listed("operations", reached.operations),
         _listed("refusals", reached.refusals),
+        _listed("shapes", reached.shapes),
         f"  ratchet steps  {reached.ratchet_steps:,}",
         f"  crashes        {reached.crashes:,}",
     ]
@@ -231,17 +249,37 @@ def verify_document(
         "seconds": round(report.seconds, 3),
         "steps_per_second": round(report.steps / report.seconds, 1) if report.seconds else 0.0,
         "engines": [
-            {"name": e.name, "traces": e.traces, "steps": e.steps, "seconds": round(e.seconds, 3), "note": e.note}
+            {
+                "name": e.name,
+                "traces": e.traces,
+                "steps": e.steps,
+                "seconds": round(e.seconds, 3),
+                "note": e.note,
+                "reached": _reached_document(e.reached),
+            }
             for e in report.engines
         ],
         "reached": {
-            "operations": dict(sorted(report.reached.operations.items())),
+            **_reached_document(report.reached),
             "skipped": report.reached.skipped,
-            "refusals": dict(sorted(report.reached.refusals.items())),
             "ratchet_steps": report.reached.ratchet_steps,
             "crashes": report.reached.crashes,
             "died_or_hung": report.reached.deaths,
+            "listed": report.listed is not None,
+            "missing": report.unreached,
         },
+        "explored": [
+            {
+                "scope": scope.name,
+                "bounds": scope.bounds,
+                **scope.counts,
+                "replayed": scope.replayed.states,
+                "judged": scope.replayed.judged,
+                "disagreements": scope.replayed.disagreements,
+                "seconds": round(scope.seconds, 3),
+            }
+            for scope in report.scopes
+        ],
         "invariants": [
             {
                 "id": entry.id,
@@ -268,6 +306,14 @@ def verify_document(
             "vanished": comparison.vanished,
         }
     return document
+
+
+def _reached_document(reached: Reached) -> dict[str, dict[str, int]]:
+    return {
+        "operations": dict(sorted(reached.operations.items())),
+        "refusals": dict(sorted(reached.refusals.items())),
+        "shapes": dict(sorted(reached.shapes.items())),
+    }
 
 
 def _target(report: Report) -> dict[str, Any]:

@@ -1,21 +1,22 @@
 """Verification: run every engine on a target, judge each history, and keep the shortest trace of each finding.
 
-The engines, in order: the directed scenarios, the committed corpus, a seeded random walk, and Hypothesis. What they do
-is counted in traces, never in seconds, so that one seed gives the same traces and verdicts; the time cap of a budget
-only cuts, and a run that was cut says so and is not a success.
+The engines, in order: the directed scenarios, the committed corpus, the exhaustive search of small scopes, a seeded
+random walk, and Hypothesis. What they do is counted in traces, never in seconds, so that one seed gives the same traces
+and verdicts; the time cap of a budget only cuts, and a run that was cut says so and is not a success.
 """
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from itertools import islice
 from typing import Final, TextIO
 
-from pawl_gate.engines import corpus, machine
+from pawl_gate import reach
+from pawl_gate.engines import corpus, explore, machine
 from pawl_gate.engines.walk import traces as walk
 from pawl_gate.runner import run_trace
 from pawl_gate.scenarios import ScenarioError, scenarios
@@ -23,10 +24,11 @@ from pawl_gate.shrink import shrink
 from pawl_gate.targets.base import Target
 from pawl_gate.targets.inprocess import InProcessTarget
 from pawl_gate.visible import one_line
+from pawl_spec.explore import SCOPES, counts
 from pawl_spec.history import Hello, History, Outcome
 from pawl_spec.invariants import INVARIANTS
 from pawl_spec.judge import Broken, Tally, Verdict, judge
-from pawl_spec.registry import Invariant
+from pawl_spec.registry import REGISTRY, Invariant
 from pawl_spec.trace import Trace
 
 PROGRESS_SECONDS: Final = 5.0
@@ -39,6 +41,9 @@ that hangs in every operation would otherwise take that for every trace."""
 
 MAX_SAID: Final = 200
 """Characters of a line of progress: it may hold a target's own words."""
+
+
+NO_CORPUS: Final = "none here: it comes with a checkout, not with the package"
 
 
 class Exit(IntEnum):
@@ -71,12 +76,30 @@ class Budget:
     by one operation, which the target's own time limit ends."""
     shrink_seconds: float
     """Cap on shrinking, on top, with the same precision. It is reached only by targets that hang or crawl."""
+    scopes: tuple[str, ...] = ()
+    """Scopes that are explored to their end and, for a target that can fork its world, replayed state by state."""
+    leaves: int = 60
+    """Histories of each scope that are judged by all invariants, spread evenly over its leaves."""
+    driven_leaves: int = 20
+    """The same for a target that cannot fork its world: it reaches the states on the way to these leaves, no others."""
 
+
+SMALL_SCOPES: Final = tuple(name for name in SCOPES if name != "main")
+"""All but the largest."""
 
 BUDGETS: Final = {
     budget.name: budget
     for budget in (
-        Budget("smoke", walks=300, examples=50, driven_share=0.2, shrink_steps=6_000, seconds=50, shrink_seconds=8),
+        Budget(
+            "smoke",
+            walks=300,
+            examples=50,
+            driven_share=0.2,
+            shrink_steps=6_000,
+            seconds=50,
+            shrink_seconds=8,
+            scopes=("smoke",),
+        ),
         Budget(
             "pr",
             walks=4_000,
@@ -85,6 +108,9 @@ BUDGETS: Final = {
             shrink_steps=60_000,
             seconds=15 * 60,
             shrink_seconds=3 * 60,
+            scopes=SMALL_SCOPES,
+            leaves=500,
+            driven_leaves=100,
         ),
         Budget(
             "nightly",
@@ -94,6 +120,9 @@ BUDGETS: Final = {
             shrink_steps=400_000,
             seconds=8 * 60 * 60,
             shrink_seconds=30 * 60,
+            scopes=tuple(SCOPES),
+            leaves=20_000,
+            driven_leaves=2_000,
         ),
     )
 }
@@ -117,9 +146,12 @@ class Reached:
     """Operations in which the target died or hung."""
     hangs: int = 0
     """Operations that the target did not end in time; they are deaths too."""
+    shapes: Counter[str] = field(default_factory=Counter)
+    """Histories that came to each shape of state (`pawl_gate.reach`)."""
 
-    def add(self, history: History) -> None:
-        """Count one history."""
+    def add(self, history: History, shapes: Iterable[str]) -> None:
+        """Count one history, which came to these shapes of state."""
+        self.shapes.update(shapes)
         key_of: dict[int, str] = {}
         heard: set[tuple[int | None, str]] = set()
         for event in history.events:
@@ -129,6 +161,9 @@ class Reached:
             self.operations[event.op.kind.word] += 1
             if event.outcome is Outcome.REFUSED:
                 self.refusals[event.code or "unknown"] += 1
+            # The trial on a damaged copy is an operation of its own.
+            if event.damaged is not None and event.damaged.outcome is Outcome.REFUSED:
+                self.refusals[event.damaged.code or "unknown"] += 1
             self.crashes += event.outcome is Outcome.CRASHED
             self.deaths += event.outcome in (Outcome.DIED, Outcome.HUNG)
             self.hangs += event.outcome is Outcome.HUNG
@@ -166,6 +201,21 @@ class EngineRun:
     """How often each invariant was checked, by id."""
     checked_on: Counter[str] = field(default_factory=Counter)
     """On how many traces each invariant was checked, by id."""
+    reached: Reached = field(default_factory=Reached)
+
+
+@dataclass(frozen=True, slots=True)
+class ScopeRun:
+    """What the exhaustive search of one scope came to, and its replay on the target."""
+
+    name: str
+    bounds: str
+    """In words."""
+    counts: dict[str, int]
+    """States, transitions and depth, which are the committed ones."""
+    replayed: explore.Replayed
+    seconds: float
+    """Of search and replay."""
 
 
 @dataclass(slots=True)
@@ -190,6 +240,9 @@ class Report:
     """Of the search, without shrinking."""
     cut: str = ""
     """Why the run ended before its budget was used up; empty if it did not."""
+    scopes: list[ScopeRun] = field(default_factory=list)
+    listed: Mapping[str, reach.Items] | None = None
+    """What each engine must reach, where there is a committed list for such a run."""
 
     @property
     def hung(self) -> bool:
@@ -199,6 +252,17 @@ class Report:
     def by_size(self) -> list[tuple[str, Found]]:
         """The findings, shortest trace first: of several that one fault causes, it is the one to look at first."""
         return sorted(self.found.items(), key=lambda item: (trace_size(item[1].trace), item[0]))
+
+    @property
+    def unreached(self) -> list[str]:
+        """What the committed list names and an engine did not reach, one line an engine."""
+        if self.listed is None:
+            return []
+        done = {engine.name: reach.items(engine.reached) for engine in self.engines}
+        due = dict(self.listed)
+        if any(engine.note == NO_CORPUS for engine in self.engines):
+            due.pop("corpus", None)
+        return reach.missing(due, done)
 
     def with_verdict(self, verdict: Verdict) -> list[Invariant]:
         """The invariants of that verdict, by id."""
@@ -218,6 +282,9 @@ class Report:
         gaps = [self.cut] if self.cut else []
         if missed:
             gaps.append(f"never reached, so nothing is known of it: {missed}")
+        # What was cut short is incomplete anyway.
+        if not self.cut:
+            gaps += self.unreached
         # A run that judged nothing is never a success.
         if not self.with_verdict(Verdict.HOLDS) and not self.found:
             gaps.append("no invariant could be judged on this target")
@@ -239,8 +306,13 @@ class Verification:
         self._started = self._told = time.monotonic()
         self._engine = ""
         self._checked_on: Counter[str] = Counter()
+        self._reached = Reached()
         self._share = 1.0 if isinstance(target, InProcessTarget) else budget.driven_share
         self.report = Report(target.hello, name, is_driver, budget, seed, Tally(target.hello))
+        # A budget of a test, or of a machine of its own, may carry the name of a known one.
+        known = BUDGETS.get(budget.name)
+        if known is not None and replace(budget, seconds=known.seconds) == known:
+            self.report.listed = reach.listed(name, budget.name, seed)
 
     def run(self) -> Report:
         """Run all engines, then shrink what was found. Raises: HarnessBroken."""
@@ -248,6 +320,7 @@ class Verification:
         engines: tuple[tuple[str, Callable[[], str]], ...] = (
             ("scenarios", self._scenarios),
             ("corpus", self._corpus),
+            ("explore", self._explore),
             ("walk", self._walk),
             ("hypothesis", self._hypothesis),
         )
@@ -255,6 +328,7 @@ class Verification:
             self._engine = name
             traces, steps, started = report.traces, report.steps, time.monotonic()
             checked, checked_on = Counter(report.tally.checked), Counter(self._checked_on)
+            self._reached = Reached()
             try:
                 note = engine()
             except Cut:
@@ -268,6 +342,7 @@ class Verification:
                 note,
                 checked=report.tally.checked - checked,
                 checked_on=self._checked_on - checked_on,
+                reached=self._reached,
             )
             report.engines.append(done)
             self._say(f"{name}: {done.traces} traces, {done.steps} steps, {seconds:.1f} s" + (note and f"; {note}"))
@@ -302,7 +377,42 @@ class Verification:
         entries = corpus.load(corpus.SESSION_TRACE)
         for name, trace in entries:
             self._run(trace, f"corpus {name}")
-        return "" if entries else "none here: it comes with a checkout, not with the package"
+        return "" if entries else NO_CORPUS
+
+    def _explore(self) -> str:
+        budget, notes = self.report.budget, list[str]()
+        deadline = self._started + budget.seconds
+        forks = isinstance(self._target, InProcessTarget)
+        for scope in [SCOPES[name] for name in budget.scopes]:
+            if lacks := explore.lacks(scope, self._target.hello):
+                notes.append(f"{scope.name} left out, as the target lacks {', '.join(lacks)}")
+                continue
+            started = time.monotonic()
+            explored = explore.searched(scope, deadline=deadline, progress=self._say)
+            if not explored.closed:
+                raise Cut
+            replayed = explore.replay(
+                self._target,
+                explored,
+                leaves=budget.leaves if forks else budget.driven_leaves,
+                judge=lambda history: self._judge(history, f"explore {scope.name}"),  # noqa: B023 - called before the next
+                check=self._check,
+            )
+            self._name(replayed, scope.name)
+            took = time.monotonic() - started
+            self.report.scopes.append(ScopeRun(scope.name, scope.bounds, counts(explored), replayed, took))
+            self._say(f"{scope.name}: {explored.states:,} states, {replayed.states:,} of them reached on the target")
+            self._check()
+        return "; ".join(notes)
+
+    def _name(self, replayed: explore.Replayed, scope: str) -> None:
+        """A disagreement that no invariant names is one all the same: what the protocol says was not done."""
+        found = replayed.disagreement
+        if found is None or judge(found.history)[0]:
+            return
+        one = Broken(REGISTRY["CNF-01"], found.violation)
+        self.report.tally.add([one], Counter())
+        self.report.found.setdefault("CNF-01", Found(found.history.trace, found.history, one, f"explore {scope}"))
 
     def _walk(self) -> str:
         for trace in islice(walk(self.report.seed), int(self.report.budget.walks * self._share)):
@@ -348,7 +458,9 @@ class Verification:
         broken, checked = judge(history)
         report.tally.add(broken, checked)
         self._checked_on.update(checked.keys())
-        report.reached.add(history)
+        shapes = reach.shapes(history)
+        for reached in (report.reached, self._reached):
+            reached.add(history, shapes)
         report.traces += 1
         report.steps += len(history.events)
         for one in broken:

@@ -38,7 +38,7 @@ def small(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     few = [scenario for scenario in scenarios() if scenario.name in ("forged-bundle-first", "conversation")]
     monkeypatch.setattr(verify, "scenarios", lambda: few)
     monkeypatch.setattr(verify.corpus, "load", lambda folder: [])
-    monkeypatch.setitem(BUDGETS, "smoke", replace(BUDGETS["smoke"], walks=3, examples=1, shrink_steps=300))
+    monkeypatch.setitem(BUDGETS, "smoke", replace(BUDGETS["smoke"], walks=3, examples=1, shrink_steps=300, scopes=()))
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("PAWL_DEBUG", raising=False)
     monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)

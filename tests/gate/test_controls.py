@@ -67,6 +67,7 @@ TRACES = {
     "ratchet-key-derived": Trace((*TALKED, STEAL, SEND, DELIVER, ANSWER, DELIVER, SEND, ATTACK)),
     "ratchet-key-guessable": Trace((*TALKED, STEAL, SEND, DELIVER, ANSWER, DELIVER, SEND, ATTACK)),
     "plaintext-stored-afterwards": Trace((HOOK, MEET, SEND, op(Kind.CRASH, actor=BOB, at=15), DELIVER)),
+    "chains-dropped-early": Trace((*TALKED, SEND, DELIVER, ANSWER, DELIVER)),
     "half-written": Trace((MEET, SEND, op(Kind.CRASH, actor=BOB, at=8), DELIVER)),
     "conflict-overwritten": Trace((*TALKED, op(Kind.RIVAL, actor=ALICE), SEND)),
     "rollback-forgotten": Trace((MEET, SEND, op(Kind.STORE_FAULT, actor=BOB, at=8), DELIVER)),
@@ -175,12 +176,15 @@ ALSO = {
     "conflict-overwritten": {"CTR-01"},
     # A message that the store failed to be read is refused too.
     "rollback-forgotten": {"CTR-05"},
-    # More chains than may be there.
-    "chains-kept": {"BND-02"},
+    # More chains than may be there, and more than the protocol keeps.
+    "chains-kept": {"BND-02", "CNF-02"},
+    # One more key, and one more prekey, than the protocol keeps.
+    "message-key-kept": {"CNF-02"},
+    "prekey-kept": {"CNF-02"},
     # The exception is one that no refusal is.
     "callback-unguarded": {"PAR-01"},
-    # The state that was not durable becomes so in the next operation, which here is refused.
-    "committed-late": {"CTR-05"},
+    # The state that was not durable becomes so in the next operation, which here is refused. Until then nothing is kept.
+    "committed-late": {"CNF-02", "CTR-05"},
     # The plaintext comes from memory: nothing is stored when it is handed out once more.
     "duplicate-accepted": {"ATM-02"},
     # What a crash left is neither the state before nor the one after: the plaintext is not there.

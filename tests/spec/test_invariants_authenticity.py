@@ -163,3 +163,38 @@ def test_something_is_sent_without_a_session() -> Tale:
     tale = Tale()
     tale.send(ALICE, BOB)
     return tale
+
+
+# -- CNF-02 -----------------------------------------------------------------------------------------------------------
+
+
+@holds("CNF-02")
+def test_as_much_is_kept_as_must_be() -> Tale:
+    """Claim: "a party keeps after each operation as many sessions, chains and message keys ... as the protocol"."""
+    tale = met()
+    first, second = tale.send(ALICE, BOB), tale.send(ALICE, BOB)
+    tale.deliver(second, seen={"sessions": 0, "chains": 2, "kept_chain": 1, "kept_session": 1})
+    return tale.deliver(first, seen={"sessions": 0, "chains": 2, "kept_chain": 0, "kept_session": 0})
+
+
+@breaks("CNF-02", says="kept chain: 1, the model says 0")
+def test_a_used_key_is_kept() -> Tale:
+    """Claim: "message keys": the late message was read, and its key is still there."""
+    tale = met()
+    first, second = tale.send(ALICE, BOB), tale.send(ALICE, BOB)
+    tale.deliver(second, seen={"kept_chain": 1, "kept_session": 1})
+    return tale.deliver(first, seen={"kept_chain": 1, "kept_session": 1})
+
+
+@breaks("CNF-02", says="chains: 1, the model says 2")
+def test_a_former_chain_is_dropped() -> Tale:
+    """Claim: "chains": a new ratchet key of the peer drops the chain before it, of which a message may be under way."""
+    tale = met()
+    return tale.deliver(tale.send(ALICE, BOB), seen={"chains": 1})
+
+
+@breaks("CNF-02", says="sessions: 0, the model says 1")
+def test_a_former_session_is_dropped() -> Tale:
+    """Claim: "sessions": Bob hears of a new session and forgets the old, of which a message may be under way."""
+    tale = met().establish(ALICE, BOB)
+    return tale.deliver(tale.send(ALICE, BOB), seen={"sessions": 0})

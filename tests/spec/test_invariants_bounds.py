@@ -43,17 +43,22 @@ DECLARED = {"kept_chain": 2, "kept_session": 3, "chains": 2, "sessions": 1}
 CATALOGUE = {"kept_chain": 2_000, "kept_session": 8_000, "chains": 5, "sessions": 40}
 
 
+def later(**settings: object) -> Tale:
+    """A day after Alice and Bob met: from then on nobody but BND-02 asks how much is kept (CNF-02 does not)."""
+    return met(**settings).clock(1)
+
+
 @holds("BND-02")
 def test_state_within_the_bounds() -> Tale:
     """Claim: "... never exceed their limits, or the target's declared ones": exactly as much."""
-    tale = met()
+    tale = later()
     return tale.deliver(tale.send(ALICE, BOB), seen=DECLARED)
 
 
 @breaks("BND-02", says="3 keys kept in one chain, at most 2 are allowed")
 def test_too_many_keys_in_a_chain() -> Tale:
     """Claim: "Kept keys per chain ... never exceed": one more."""
-    tale = met()
+    tale = later()
     return tale.deliver(tale.send(ALICE, BOB), seen={"kept_chain": 3})
 
 
@@ -63,7 +68,7 @@ def test_each_limit(limits: Limits, most: dict[str, int], what: str) -> None:
     """Claim: "Kept keys per chain (2,000) and per session (8,000), receiving chains (5) and archived sessions (40)
     never exceed their limits, or the target's declared ones": one more of each is one too many.
     """
-    good, bad = met(limits=limits), met(limits=limits)
+    good, bad = later(limits=limits), later(limits=limits)
     good.deliver(good.send(ALICE, BOB), seen={what: most[what]})
     bad.deliver(bad.send(ALICE, BOB), seen={what: most[what] + 1})
     assert set(findings(good, "BND-02")) == {None}

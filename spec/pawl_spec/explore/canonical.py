@@ -5,8 +5,9 @@ as what it was derived from, so that equal structure is equal text, whatever the
 by their sender and its count, and what is on its way is a bag, since the network may deliver in any order. Where the
 parties of a scope may be exchanged for each other, the state is read in each order of them, and the least name counts.
 
-Not reduced: two fresh keys that first appear together inside one Diffie-Hellman term, or of which only the attacker
-knows, may be numbered either way. That costs states and never merges two that differ. Left out: the step at which a
+The two keys in a Diffie-Hellman term have no order, so one of them must have its number before: the keys that parties
+publish or answer under are read first, and of a derivation its last part. Not reduced: keys of which only the attacker
+knows may be numbered either way. That costs states and never merges two that differ. Left out: the step at which a
 chain or session began, on which nothing in a scope depends.
 """
 
@@ -110,7 +111,8 @@ class _Reader:
             shape = SHAPES[tag]
             parts = made_of[1:]
             if shape == "t*" or shape == "t" * len(parts):
-                found = self._intern(tag, *map(name, parts))  # type: ignore[arg-type]
+                # The last part first: it was made with the newest key, which has its number already.
+                found = self._intern(tag, *map(name, reversed(parts)))  # type: ignore[arg-type]
             else:
                 found = self._intern(tag, *map(self._part, shape, parts))
         elif tag not in FRESH:
@@ -132,6 +134,10 @@ class _Reader:
         world = self._world
         known: Reading | None = world.readings.get(order)  # type: ignore[assignment]
         if known is None:
+            for party in order:
+                self.name(world.model.parties[party].identity)
+                for held in world.model.parties[party].signed_prekeys:
+                    self.name(held.key)
             found = tuple([self._party(world.model.parties[party]) for party in order])
             known = world.readings[order] = (self._intern("parties", found), self._named, self._fresh)
         name, named, self._fresh = known
@@ -160,12 +166,13 @@ class _Reader:
         return (
             name(one.base),
             name(one.remote),
-            name(one.root),
             name(one.ratchet),
+            tuple([name(c.ratchet) for c in one.receiving]),
+            name(one.root),
             name(one.sending),
             one.counter,
             one.previous,
-            tuple([(name(c.ratchet), name(c.base), c.next, c.kept, c.closed) for c in one.receiving]),
+            tuple([(name(c.base), c.next, c.kept, c.closed) for c in one.receiving]),
             None if one.pending is None else (one.pending[0] is None, name(one.pending[1])),
             self._world.model.now - one.created,
         )

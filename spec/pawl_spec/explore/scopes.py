@@ -53,6 +53,32 @@ class Scope:
         """Whether messages still matter that left the network."""
         return bool(self.replays or self.compromises)
 
+    @property
+    def needs(self) -> frozenset[str]:
+        """The capabilities without which a target cannot be led through the scope."""
+        return frozenset({"restart"} if self.restarts else ()) | frozenset({"compromise"} if self.compromises else ())
+
+    @property
+    def bounds(self) -> str:
+        """The bounds, in words."""
+        one_time = {(0,): "without one-time prekeys", (1,): "", (0, 1): "with and without one-time prekeys"}
+        return "; ".join(
+            said
+            for said in (
+                f"{self.parties} parties",
+                f"{_counted(self.sends, 'message')} of each",
+                f"{_counted(self.establishes, 'session')} begun by each" if self.establishes else "",
+                one_time[self.one_time] if self.establishes else "",
+                f"{_counted(self.restarts, 'restart')} of each" if self.restarts else "",
+                _counted(self.duplicates, "copy", "copies") if self.duplicates else "",
+                _counted(self.drops, "loss", "losses") if self.drops else "",
+                _counted(self.replays, "replay") if self.replays else "",
+                f"{_counted(self.compromises, 'state')} taken" if self.compromises else "",
+                "delivered in any order",
+            )
+            if said
+        )
+
     def start(self) -> tuple[Ideal, Spent]:
         """The first state."""
         world = Ideal()
@@ -96,6 +122,10 @@ class Scope:
         if spent[REPLAYED][0] < self.replays:
             after = _used(spent, REPLAYED, 0)
             yield from ((op(Kind.REPLAY, message=m), after) for m in range(len(world.routes)) if m not in flight)
+
+
+def _counted(count: int, one: str, many: str = "") -> str:
+    return f"{count} {one if count == 1 else many or one + 's'}"
 
 
 def _used(spent: Spent, what: int, at: int) -> Spent:

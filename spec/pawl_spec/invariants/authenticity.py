@@ -1,4 +1,4 @@
-"""Authenticity and conformance: what is accepted was sent, and what is sent is what the protocol says.
+"""Authenticity and conformance: what is accepted was sent, and what is sent and kept is what the protocol says.
 
 Threat        T-FORGERY: bytes that a peer never sent are taken for its message.
 Source        Double Ratchet, sections 3.4 and 3.5; X3DH, section 3.4.
@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pawl_spec.history import Outcome
+from pawl_spec.explore.agreement import KNOWN, Agreement
+from pawl_spec.history import Observe, Outcome
 from pawl_spec.invariants.common import RECEIVES, as_expected
 from pawl_spec.registry import Finding, Story, Violation, invariant
+from pawl_spec.trace import Kind
 
 
 @invariant(
@@ -55,3 +57,32 @@ def messages_say_what_the_protocol_says(story: Story) -> Iterator[Finding]:
         else:
             yield None
     yield from as_expected(story, "CNF-01")
+
+
+@invariant(
+    id="CNF-02",
+    threat="T-DESYNC",
+    source="Double Ratchet, sections 2.6 and 3.5; X3DH, section 3.4; Sesame, section 3",
+    level=Observe.COUNTS,
+    needs=("counts",),
+    not_covered="what follows a crash, an interference with messages, a change of identity or the passing of time",
+)
+def as_much_is_kept_as_the_protocol_keeps(story: Story) -> Iterator[Finding]:
+    """As long as nothing but the network and thefts interferes, a party keeps after each operation as many sessions,
+    chains and message keys, and the same one-time prekeys, as the protocol does.
+    """
+    if story.history.trace.strict:
+        return
+    agreement = Agreement(story.history.target)
+    for event in story.events:
+        if event.outcome is Outcome.SKIPPED or event.op.kind is Kind.INSPECT:
+            continue
+        # Where an operation ended otherwise, another invariant names it, and both have parted.
+        if event.op.kind not in KNOWN or agreement.ended_otherwise(event) is not None:
+            return
+        if event.after is None:
+            continue
+        wrong = agreement.keeps_otherwise(event)
+        yield None if wrong is None else Violation(event, wrong)
+        if wrong is not None:
+            return

@@ -198,7 +198,8 @@ def _start_chain(session: Session, derived: Derived, rng: Rng, count: Count) -> 
     ratchet = KeyPair.generate(rng)
     root_key, chain_key = kdf.root_step(derived.root_key, agree(ratchet.private, derived.ratchet_key))
     chain = ReceivingChain(derived.ratchet_key, ChainKey(derived.chain_key), derived.counter + 1, 0)
-    # Over the limit the oldest chain goes, and its kept seeds with it (BND-02, KEY-04).
+    # The former chains stay, for what is still on its way (CNF-02). Over the limit the oldest goes, and its kept seeds
+    # with it (BND-02, KEY-04).
     chains = (chain, *session.receiving[: MAX_RECEIVING_CHAINS - 1])
     closed = tuple((old.ratchet_key, None) for old in session.receiving[MAX_RECEIVING_CHAINS - 1 :] if old.kept)
     chains, skipped, dropped = _keep(session, chains, chain, derived.skipped, count)

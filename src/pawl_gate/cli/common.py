@@ -18,6 +18,9 @@ MAX_TRACE_BYTES: Final = 1 << 20
 
 DEFAULT_TARGET: Final = "pawl"
 
+FINDINGS: Final = Path("build", "findings")
+"""Where findings are saved."""
+
 OK, USAGE, BROKEN, INCOMPLETE = 0, 2, 3, 4
 
 Verbs = Any
@@ -135,6 +138,20 @@ def write(path: Path, text: str) -> Path | None:
         print(f"pawl: cannot write {path}: {error.strerror}", file=sys.stderr)
         return None
     return path
+
+
+def save(found: dict[str, Trace], folder: Path, target: str | None) -> dict[str, Path]:
+    """Write each trace to `folder`, with what it shows. What cannot be written is said, and the report goes on.
+
+    A target is named in the file, the command of a driver is not: a file must not say which programs to start.
+    """
+    saved: dict[str, Path] = {}
+    for id_, trace in sorted(found.items()):
+        path = folder / f"{id_}.json"
+        head = json.dumps({"violates": id_} if target is None else {"violates": id_, "target": target})[1:-1]
+        if write(path, traces.dumps(trace).replace("{", f"{{{head}, ", 1)):
+            saved[id_] = path
+    return saved
 
 
 # -- numbers ----------------------------------------------------------------------------------------------------------

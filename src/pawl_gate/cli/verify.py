@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from contextlib import closing
@@ -14,20 +13,19 @@ from typing import Final
 
 from pawl_gate.cli.common import (
     DEFAULT_TARGET,
+    FINDINGS,
     Usage,
     Verbs,
     find_target,
     print_json,
     print_text,
+    save,
     seconds,
     seed,
     target_options,
     write,
 )
-from pawl_spec import trace as traces
-from pawl_spec.trace import Trace
 
-FINDINGS: Final = Path("build", "findings")
 PAGE: Final = Path("build", "report", "index.html")
 
 
@@ -122,17 +120,3 @@ def _now() -> datetime:
         return datetime.fromtimestamp(int(fixed), UTC)
     except (ValueError, OverflowError, OSError):
         raise Usage(f"SOURCE_DATE_EPOCH: {fixed!r} is no time in Unix seconds") from None
-
-
-def save(found: dict[str, Trace], folder: Path, target: str | None) -> dict[str, Path]:
-    """Write each trace to `folder`, with what it shows. What cannot be written is said, and the report goes on.
-
-    A target is named in the file, the command of a driver is not: a file must not say which programs to start.
-    """
-    saved: dict[str, Path] = {}
-    for id_, trace in sorted(found.items()):
-        path = folder / f"{id_}.json"
-        head = json.dumps({"violates": id_} if target is None else {"violates": id_, "target": target})[1:-1]
-        if write(path, traces.dumps(trace).replace("{", f"{{{head}, ", 1)):
-            saved[id_] = path
-    return saved

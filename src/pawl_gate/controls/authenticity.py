@@ -110,3 +110,13 @@ slip(
     "A bundle is not processed where there is a session already.",
     Edit(Device.establish, "rows.add(session)", "rows.add(session) if not rows._base_keys else None"),
 )
+
+
+@control("chains-dropped-early", "CNF-02")
+class ChainsDroppedEarly(Patched):
+    """Of the receiving chains the newest alone is kept: whatever of a former one is still on its way will be lost."""
+
+    patches = (
+        ("pawl.session.double_ratchet.MAX_RECEIVING_CHAINS", 1),
+        ("pawl.wire.records.MAX_RECEIVING_CHAINS", 1),
+    )

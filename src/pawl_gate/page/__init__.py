@@ -23,6 +23,7 @@ from pawl_gate.expect import Expected
 from pawl_gate.explain import Explanation, explain
 from pawl_gate.page.environment import environment, times, traces
 from pawl_gate.page.picture import Picture, picture
+from pawl_gate.reach import SHAPES
 from pawl_gate.report_text import CHART_ROWS, FAMILIES, HANGS, QUIETER, family, replay_command
 from pawl_gate.targets.driver import REFUSALS
 from pawl_gate.verify import BUDGETS, Exit, Found, Report, unsupported
@@ -142,6 +143,7 @@ def render(
         limits=[(one.name.replace("_", " "), getattr(report.hello.limits, one.name)) for one in fields(Limits)],
         run_command=_run_command(report, expect),
         versions=dict(_versions()),
+        shapes=SHAPES,
     )  # fmt: skip
 
 

@@ -54,7 +54,7 @@ MAX_TEXT: Final = 500
 
 CAPABILITIES: Final = frozenset(
     {
-        *("reinstall", "approve", "strict-identity", "restart", "crash", "work", "rows", "deterministic"),
+        *("reinstall", "approve", "strict-identity", "restart", "crash", "work", "rows", "deterministic", "counts"),
         *("clock", "rotate", "forget", "compatibility", "events", "import-keys", "inject-keys"),
     }
 )

@@ -94,7 +94,7 @@ HELLO = Hello(
     level=Observe.STATE,
     capabilities=frozenset(
         {
-            *("reinstall", "approve", "strict-identity", "restart", "crash", "work", "deterministic"),
+            *("reinstall", "approve", "strict-identity", "restart", "crash", "work", "deterministic", "counts"),
             *("rows", "memory", "clock", "damage", "texts", "events", "callbacks", "rotate", "forget", "compromise"),
             *("compatibility", "store-faults", "rival", "plaintext-hook", "import-keys", "inject-keys"),
         }
