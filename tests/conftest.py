@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from hypothesis import Phase, settings
+from hypothesis import HealthCheck, Phase, settings
 
 from tests.gate.browser import why_no_browser
 
@@ -17,8 +17,14 @@ ROOT = Path(__file__).resolve().parent.parent
 # Two cores shared by all tests make time limits per example meaningless. In CI the same examples run every time.
 settings.register_profile("here", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
-# A mutant is killed by the first example that fails; a shorter one tells nothing more.
-settings.register_profile("mutation", deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
+# A mutant is killed by the first example that fails; a shorter one tells nothing more. A busy machine kills none.
+settings.register_profile(
+    "mutation",
+    deadline=None,
+    derandomize=True,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,14 @@ def test_no_commit_to_compare_with(checkout: Path, monkeypatch: pytest.MonkeyPat
     assert len(chosen.tried) == 3
     with pytest.raises(UsageError, match="origin/main, HEAD~1"):
         mutation.choose(["origin/main", "HEAD~1"], None, 1)
+
+
+def test_every_test_of_the_library_is_tried() -> None:
+    """A file of tests that is forgotten in pyproject.toml kills nothing. tests/test_texts.py needs the gate."""
+    settings = tomllib.loads((mutation.ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["mutmut"]
+    selected = {name for name in settings["pytest_add_cli_args_test_selection"] if name.startswith("tests/test_")}
+    there = {f"tests/{path.name}" for path in (mutation.ROOT / "tests").glob("test_*.py")}
+    assert there - selected == {"tests/test_texts.py"}
 
 
 # -- judging ----------------------------------------------------------------------------------------------------------
