@@ -24,15 +24,14 @@ from typing import Any, Final, TypeVar
 from pawl_gate.controls import CONTROLS, Control
 from pawl_gate.controls.edits import edited
 from pawl_gate.controls.weakenings import WEAKENINGS, Weakening
-from pawl_gate.engines import corpus, explore, machine, walk
+from pawl_gate.engines import corpus, machine, walk
 from pawl_gate.runner import run_trace
 from pawl_gate.scenarios import scenarios
 from pawl_gate.targets.base import HarnessBroken
 from pawl_gate.targets.inprocess import HELLO
 from pawl_gate.verify import BUDGETS as SEARCHES
 from pawl_gate.verify import Budget, trace_size
-from pawl_spec.explore import SCOPES
-from pawl_spec.explore import explore as explored
+from pawl_spec.explore import SCOPES, explore
 from pawl_spec.history import History
 from pawl_spec.invariants import INVARIANTS
 from pawl_spec.judge import judge
@@ -111,7 +110,10 @@ def collected() -> tuple[tuple[str, Trace], ...]:
 @cache
 def small_scope() -> tuple[tuple[str, Trace], ...]:
     """A trace to each last state of the smallest explored scope."""
-    return tuple((f"state {at}", trace) for at, trace in enumerate(explore.traces(explored(SCOPES["smoke"]))))
+    explored = explore(SCOPES["smoke"])
+    inner = set(explored.parents)
+    last = (state for state in range(explored.states) if state not in inner)
+    return tuple((f"state {at}", Trace(explored.trace(state))) for at, state in enumerate(last))
 
 
 def walked(budget: Budget) -> Iterator[tuple[str, Trace]]:
