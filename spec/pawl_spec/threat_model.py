@@ -60,7 +60,12 @@ class Line:
 
 LINES: Final = (
     Line("scope-establishment", Sort.SCOPE, "session establishment", ("IDC-01", "IDC-03", "IDC-05", "KEY-03")),
-    Line("scope-ratchet", Sort.SCOPE, "the ratchet's state transitions", ("CTR-01", "CTR-05", "CNF-01", "AUT-01")),
+    Line(
+        "scope-ratchet",
+        Sort.SCOPE,
+        "the ratchet's state transitions",
+        ("CTR-01", "CTR-05", "CNF-01", "CNF-02", "AUT-01"),
+    ),
     Line("scope-groups", Sort.SCOPE, "group sender keys", ("GRP-01", "GRP-02", "GRP-03", "GRP-04", "GRP-05", "GRP-06")),
     Line(
         "scope-storage",
