@@ -143,11 +143,11 @@ def test_no_commit_to_compare_with(checkout: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_every_test_of_the_library_is_tried() -> None:
-    """A file of tests that is forgotten in pyproject.toml kills nothing. tests/test_texts.py needs the gate."""
+    """A file of tests that is forgotten in pyproject.toml kills nothing. Two files need the gate, and are left out."""
     settings = tomllib.loads((mutation.ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["mutmut"]
     selected = {name for name in settings["pytest_add_cli_args_test_selection"] if name.startswith("tests/test_")}
     there = {f"tests/{path.name}" for path in (mutation.ROOT / "tests").glob("test_*.py")}
-    assert there - selected == {"tests/test_texts.py"}
+    assert there - selected == {"tests/test_texts.py", "tests/test_residual_risks.py"}
 
 
 # -- judging ----------------------------------------------------------------------------------------------------------
