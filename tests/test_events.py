@@ -92,7 +92,6 @@ def test_promotion_and_drops() -> None:
     assert "session-dropped" in alice.names()
 
 
-@pytest.mark.many_steps
 def test_dropped_keys_are_counted() -> None:
     """Keys that the limit pushes out are told with their number: their messages are lost."""
     alice, bob = watched_pair()

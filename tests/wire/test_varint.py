@@ -17,6 +17,9 @@ from pawl.wire.varint import MAX_UINT32, MAX_UINT64, encode_varint, read_varint
         (1, "01"),
         (127, "7f"),
         (128, "8001"),
+        # The last value of two bytes, and the first of three.
+        (2**14 - 1, "ff7f"),
+        (2**14, "808001"),
         # The two examples of the encoding's own description.
         (150, "9601"),
         (86942, "9ea705"),
