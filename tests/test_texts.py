@@ -327,8 +327,8 @@ SAYS = {
     "pawl.wire.messages": {"data[0]"},  # the version byte of a received message
     "pawl.wire.records": {"text"},  # words of ours
     "pawl.wire.scanner": {
-        "known.name",
-        "known.most",
+        "name",
+        "most",
         "missing",
         "tag",
         "wire_type",

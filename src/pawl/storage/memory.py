@@ -9,9 +9,12 @@ from types import MappingProxyType, TracebackType
 from typing import Final
 
 from pawl.errors import Conflict, InvalidArgument, StorageError
+from pawl.limits import MAX_RECORD_BYTES
 from pawl.storage.contract import Row, Table, Transaction
 from pawl.storage.rows import (
     DEFAULT_BUSY_TIMEOUT,
+    MAX_KEY_BYTES,
+    MAX_VERSION,
     Turns,
     check_key,
     check_limit,
@@ -108,8 +111,7 @@ class _MemoryTransaction:
             raise StorageError("a transaction is used once")
         store = self._store
         store._turns.take()
-        self._used = True
-        self._shelves = store._shelves
+        self._used, self._shelves = True, store._shelves
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -137,15 +139,26 @@ class _MemoryTransaction:
         return self._shelves[table._value_]
 
     def get(self, table: Table, key: bytes) -> Row | None:
-        # As `_shelf`, without another call: three rows are read for each message.
-        check_key(table, key)
+        # As `_shelf`, without other calls: three rows are read for each message.
+        if type(table) is not Table or type(key) is not bytes or len(key) > MAX_KEY_BYTES:
+            check_key(table, key)
         if self._shelves is None:
             raise StorageError("the transaction is not open")
         return self._shelves[table._value_].rows.get(key)
 
     def put(self, table: Table, key: bytes, value: bytes, *, version: int) -> int:
         # Check
-        check_write(table, key, value, version)
+        # All is well with nearly all; who finds the fault names it.
+        if (
+            type(table) is not Table
+            or type(key) is not bytes
+            or type(value) is not bytes
+            or type(version) is not int
+            or len(key) > MAX_KEY_BYTES
+            or len(value) > MAX_RECORD_BYTES
+            or not 0 <= version < MAX_VERSION
+        ):
+            check_write(table, key, value, version)
         if self._shelves is None:
             raise StorageError("the transaction is not open")
         shelf = self._shelves[table._value_]

@@ -61,19 +61,9 @@ def check_version(version: int) -> None:
 
 def check_write(table: Table, key: bytes, value: bytes, version: int) -> None:
     """What `put` is given: `check_key`, `check_value` and `check_version`. Raises: InvalidArgument."""
-    # All is well with nearly all; who finds the fault names it.
-    if (
-        type(table) is not Table
-        or type(key) is not bytes
-        or type(value) is not bytes
-        or type(version) is not int
-        or len(key) > MAX_KEY_BYTES
-        or len(value) > MAX_RECORD_BYTES
-        or not 0 <= version < MAX_VERSION
-    ):
-        check_key(table, key)
-        check_value(value)
-        check_version(version)
+    check_key(table, key)
+    check_value(value)
+    check_version(version)
 
 
 def check_limit(limit: int | None) -> None:

@@ -21,7 +21,7 @@ from pawl.crypto.keys import KEY_BYTES, PublicKey
 from pawl.errors import InvalidArgument, MalformedMessage, MessageTooLarge, UnknownVersion
 from pawl.limits import MAX_CIPHERTEXT_BYTES, MAX_MESSAGE_BYTES
 from pawl.wire.scanner import Schema, bytes_field, key_field, scan, uint32_field
-from pawl.wire.varint import MAX_UINT32, encode_varint
+from pawl.wire.varint import MAX_UINT32, encode_varint, varint
 
 MESSAGE_VERSION: Final = 3
 """The message version that this library speaks: the high nibble of the version byte."""
@@ -129,18 +129,12 @@ def encode_signal_body(*, ratchet_key: PublicKey, counter: int, previous_counter
     if len(ciphertext) > MAX_CIPHERTEXT_BYTES:
         raise MessageTooLarge(f"a ciphertext has at most {MAX_CIPHERTEXT_BYTES} bytes")
     # Derive: the fields in the order of their numbers, zeros written (PAR-02).
-    return b"".join(
-        (
-            b"\x33\x0a\x21\x05",
-            ratchet_key.data,
-            b"\x10",
-            _uint32(counter),
-            b"\x18",
-            _uint32(previous_counter),
-            b"\x22",
-            encode_varint(len(ciphertext)),
-            ciphertext,
-        )
+    return b"\x33\x0a\x21\x05%b\x10%b\x18%b\x22%b%b" % (
+        ratchet_key.data,
+        _uint32(counter),
+        _uint32(previous_counter),
+        varint(len(ciphertext)),
+        ciphertext,
     )
 
 
@@ -169,7 +163,7 @@ def encode_prekey_message(
             b"\x1a\x21\x05",
             identity_key.data,
             b"\x22",
-            encode_varint(len(message)),
+            varint(len(message)),
             message,
             b"\x28",
             _uint32(registration_id),
@@ -254,7 +248,7 @@ def _check_frame(data: bytes) -> int:
 
 def _uint32(value: int) -> bytes:
     """`value` as a varint of at most 5 bytes."""
-    encoded = encode_varint(value)
+    encoded = varint(value) if type(value) is int else encode_varint(value)
     if value > MAX_UINT32:
         raise InvalidArgument("an integer of a message has at most 32 bits")
     return encoded

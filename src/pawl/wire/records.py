@@ -32,7 +32,7 @@ from pawl.limits import (
 from pawl.session.state import PendingPreKey, ReceivingChain, SendingChain, Session
 from pawl.wire import records_pb2
 from pawl.wire.messages import MESSAGE_VERSION
-from pawl.wire.varint import MAX_UINT32, ONE_BYTE, encode_varint
+from pawl.wire.varint import MAX_UINT32, varint
 
 MAX_SECONDS: Final = 2**63 - 1
 """Largest Unix time in a record, in seconds: what a signed 64-bit integer holds."""
@@ -41,6 +41,12 @@ _KEY_FIELD: Final = b"\x0a\x20"
 """The tag of field 1 and the length 32, as they stand before a key."""
 
 _KEY_FIELD_BYTES: Final = len(_KEY_FIELD) + KEY_BYTES
+
+_SESSION: Final = b"%b\x3a\x20%b\x42%c\x0a\x20%b\x12\x20%b\x1a\x20%b\x20%b"
+"""A session's record up to its receiving chains: head, root key, and the sending chain with its length in one byte."""
+
+_CHAIN: Final = b"\x4a%c\x0a\x20%b\x12\x20%b\x18%b\x20%b"
+"""A receiving chain in a session's record, with its length in one byte."""
 
 _MAX_HEADS: Final = 256
 """Beginnings of session records, about 110 bytes each, that are remembered. It holds nothing secret."""
@@ -102,69 +108,61 @@ class LocalIdentity:
 
 def encode_session(session: Session) -> bytes:
     """The record of `session`. Raises: InvalidArgument if it is not one that could be read back."""
-    # Check
+    # Check: every bound of a session holds, before it is written and after it is read (BND-02).
     if type(session) is not Session:
         raise InvalidArgument("this record is made of a Session")
-    _check_limits(session)
+    # Taken apart at once: to ask a named tuple for each of its fields costs several times as much.
+    version, base, local, remote, local_id, remote_id, root_key, sending, receiving, previous, pending = session
+    ratchet, chain_key, counter = sending
+    # A chain that used its last counter is one past it.
+    if counter > MAX_COUNTER + 1 or previous > MAX_COUNTER:
+        raise InvalidArgument("a counter has at most 32 bits")
+    if len(receiving) > MAX_RECEIVING_CHAINS:
+        raise InvalidArgument(f"a session has at most {MAX_RECEIVING_CHAINS} receiving chains")
     # Derive: the fields in the order of their numbers, zeros written, absent left out.
-    sending = session.sending
-    sending_counter = encode_varint(sending.counter)
+    sent = varint(counter)
     parts = [
-        _encode_head(
-            session.version,
-            session.base_key.data,
-            session.local_identity.data,
-            session.remote_identity.data,
-            session.local_registration_id,
-            session.remote_registration_id,
-        ),
-        b"\x3a\x20",
-        session.root_key.data,
-        b"\x42",
-        # Tag and length of the three keys, and the tag of the counter, are 103 bytes with the keys: one byte says it.
-        ONE_BYTE[103 + len(sending_counter)],
-        b"\x0a\x20",
-        sending.ratchet.public.data,
-        b"\x12\x20",
-        sending.ratchet.private.data,
-        b"\x1a\x20",
-        sending.chain_key.data,
-        b"\x20",
-        sending_counter,
-    ]
-    for receiving in session.receiving:
-        ratchet_key, chain_key, next_counter, kept_keys = receiving
-        counter, kept = encode_varint(next_counter), encode_varint(kept_keys)
-        # Tag and length of the two keys, and the tags of the two numbers, are 70 bytes with the keys.
-        parts += (
-            b"\x4a",
-            ONE_BYTE[70 + len(counter) + len(kept)],
-            b"\x0a\x20",
-            ratchet_key.data,
-            b"\x12\x20",
+        _SESSION
+        % (
+            _encode_head(version, base.data, local.data, remote.data, local_id, remote_id),
+            root_key.data,
+            # Tag and length of the three keys, and the tag of the counter, are 103 bytes with the keys.
+            103 + len(sent),
+            ratchet.public.data,
+            ratchet.private.data,
             chain_key.data,
-            b"\x18",
-            counter,
-            b"\x20",
-            kept,
+            sent,
         )
-    parts += (b"\x50", encode_varint(session.previous_counter))
-    pending = session.pending
+    ]
+    all_kept = 0
+    for ratchet_key, chain_key, counter, kept in receiving:
+        if counter > MAX_COUNTER + 1 or kept > MAX_SKIPPED_KEYS_PER_CHAIN:
+            raise InvalidArgument("a receiving chain is over its limits")
+        all_kept += kept
+        due, bound = varint(counter), varint(kept)
+        # Tag and length of the two keys, and the tags of the two numbers, are 70 bytes with the keys.
+        parts.append(_CHAIN % (70 + len(due) + len(bound), ratchet_key.data, chain_key.data, due, bound))
+    if all_kept > MAX_SKIPPED_KEYS_PER_SESSION:
+        raise InvalidArgument(f"a session keeps at most {MAX_SKIPPED_KEYS_PER_SESSION} message keys")
+    parts.append(b"\x50" + varint(previous))
     if pending is not None:
-        prekey = b"" if pending.prekey_id is None else b"\x08" + encode_varint(pending.prekey_id)
-        inner = b"".join(
-            (
-                prekey,
-                b"\x10",
-                encode_varint(pending.signed_prekey_id),
-                b"\x1a\x20",
-                pending.base_key.data,
-                b"\x20",
-                encode_varint(pending.created_at),
-            )
-        )
-        parts += (b"\x5a", encode_varint(len(inner)), inner)
+        parts.append(_encode_pending(pending))
     return b"".join(parts)
+
+
+def _encode_pending(pending: PendingPreKey) -> bytes:
+    """The field of what an initiator repeats until the peer answers."""
+    if pending.signed_prekey_id > MAX_UINT32 or (pending.prekey_id or 0) > MAX_UINT32:
+        raise InvalidArgument("a prekey id has at most 32 bits")
+    if pending.created_at > MAX_SECONDS:
+        raise InvalidArgument("a time is 0 to 2^63 - 1 seconds")
+    inner = b"%b\x10%b\x1a\x20%b\x20%b" % (
+        b"" if pending.prekey_id is None else b"\x08" + varint(pending.prekey_id),
+        varint(pending.signed_prekey_id),
+        pending.base_key.data,
+        varint(pending.created_at),
+    )
+    return b"\x5a%b%b" % (varint(len(inner)), inner)
 
 
 @lru_cache(maxsize=_MAX_HEADS, typed=True)
@@ -172,21 +170,17 @@ def _encode_head(
     version: int, base_key: bytes, local: bytes, remote: bytes, local_registration_id: int, remote_registration_id: int
 ) -> bytes:
     """What is the same in every record of one session. All of it is public, so that it may be remembered."""
-    return b"".join(
-        (
-            b"\x08",
-            encode_varint(version),
-            b"\x12\x20",
-            base_key,
-            b"\x1a\x20",
-            local,
-            b"\x22\x20",
-            remote,
-            b"\x28",
-            encode_varint(local_registration_id),
-            b"\x30",
-            encode_varint(remote_registration_id),
-        )
+    if version != MESSAGE_VERSION:
+        raise InvalidArgument("a session has version 3")
+    if local_registration_id > MAX_UINT32 or remote_registration_id > MAX_UINT32:
+        raise InvalidArgument("a registration id has at most 32 bits")
+    return b"\x08%b\x12\x20%b\x1a\x20%b\x22\x20%b\x28%b\x30%b" % (
+        varint(version),
+        base_key,
+        local,
+        remote,
+        varint(local_registration_id),
+        varint(remote_registration_id),
     )
 
 
@@ -200,13 +194,18 @@ def encode_session_index(base_keys: Sequence[bytes]) -> bytes:
 
     Raises: InvalidArgument unless they are 1 to 41 different keys. Without sessions there is no record.
     """
-    # Check
+    data = b""
     for each in base_keys:
-        _require(type(each) is bytes and len(each) == KEY_BYTES, "a base key is exactly 32 bytes")
-    _require(1 <= len(base_keys) <= 1 + MAX_ARCHIVED_SESSIONS, "an index holds 1 to 41 sessions")
-    _require(len(set(base_keys)) == len(base_keys), "an index names each session once")
-    # Derive
-    return b"".join([_KEY_FIELD + each for each in base_keys])
+        if type(each) is not bytes or len(each) != KEY_BYTES:
+            raise InvalidArgument("a base key is exactly 32 bytes")
+        data += _KEY_FIELD + each
+    count = len(base_keys)
+    if not 1 <= count <= 1 + MAX_ARCHIVED_SESSIONS:
+        raise InvalidArgument("an index holds 1 to 41 sessions")
+    # One alone, the common case, is named once.
+    if count > 1 and len(set(base_keys)) != count:
+        raise InvalidArgument("an index names each session once")
+    return data
 
 
 def decode_session_index(data: bytes) -> tuple[bytes, ...]:
@@ -358,32 +357,6 @@ def _check_canonical(data: bytes, value: _T, encode: Callable[[_T], bytes]) -> N
         raise CorruptStore("a record holds a value out of range") from None
     if again != data:
         raise CorruptStore("a record is not as it was written")
-
-
-def _check_limits(session: Session) -> None:
-    """Every bound of a session holds, before it is written and after it is read (BND-02)."""
-    if session.version != MESSAGE_VERSION:
-        raise InvalidArgument("a session has version 3")
-    if session.local_registration_id > MAX_UINT32 or session.remote_registration_id > MAX_UINT32:
-        raise InvalidArgument("a registration id has at most 32 bits")
-    # A chain that used its last counter is one past it.
-    if session.sending.counter > MAX_COUNTER + 1 or session.previous_counter > MAX_COUNTER:
-        raise InvalidArgument("a counter has at most 32 bits")
-    if len(session.receiving) > MAX_RECEIVING_CHAINS:
-        raise InvalidArgument(f"a session has at most {MAX_RECEIVING_CHAINS} receiving chains")
-    all_kept = 0
-    for _, _, counter, kept in session.receiving:
-        all_kept += kept
-        if counter > MAX_COUNTER + 1 or kept > MAX_SKIPPED_KEYS_PER_CHAIN:
-            raise InvalidArgument("a receiving chain is over its limits")
-    if all_kept > MAX_SKIPPED_KEYS_PER_SESSION:
-        raise InvalidArgument(f"a session keeps at most {MAX_SKIPPED_KEYS_PER_SESSION} message keys")
-    pending = session.pending
-    if pending is not None:
-        if pending.signed_prekey_id > MAX_UINT32 or (pending.prekey_id or 0) > MAX_UINT32:
-            raise InvalidArgument("a prekey id has at most 32 bits")
-        if pending.created_at > MAX_SECONDS:
-            raise InvalidArgument("a time is 0 to 2^63 - 1 seconds")
 
 
 def _build_session(read: records_pb2.SessionRecord) -> Session:

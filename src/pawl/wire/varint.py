@@ -5,6 +5,7 @@ Source: Protocol Buffers, "Encoding", Base 128 Varints.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from pawl.errors import InvalidArgument, MalformedMessage
@@ -34,6 +35,10 @@ def encode_varint(value: int) -> bytes:
         value >>= 7
     out.append(value)
     return bytes(out)
+
+
+varint: Final = lru_cache(maxsize=4096, typed=True)(encode_varint)
+"""`encode_varint` that remembers: a counter is written into a message and into two records. Only for what is an int."""
 
 
 def read_varint(data: bytes, at: int, end: int, maximum: int) -> tuple[int, int]:

@@ -84,7 +84,7 @@ slip(
     "prekey-said-once",
     "CNF-01",
     "Only the first message says how to build the session.",
-    Edit(double_ratchet._with_sending, "session.pending,", "None,"),
+    Edit(double_ratchet._with_sending, "previous, pending)", "previous, None)"),
 )
 slip(
     "unanswered-session-for-ever",

@@ -65,7 +65,7 @@ slip(
     "counter-not-advanced",
     "CTR-01",
     "The counter of the sending chain stays where it is after a message.",
-    Edit(double_ratchet.send, "sending.counter + 1", "sending.counter"),
+    Edit(double_ratchet.send, "counter + 1)", "counter)"),
 )
 slip(
     "counter-from-one",

@@ -88,7 +88,7 @@ slip(
     "sending-chain-key-kept",
     "KEY-02",
     "The key of the sending chain stays as it is after a message.",
-    Edit(double_ratchet.send, "ChainKey(chain_key)", "sending.chain_key"),
+    Edit(double_ratchet.send, "ChainKey(next_key)", "chain_key"),
 )
 slip(
     "receiving-chain-key-kept",

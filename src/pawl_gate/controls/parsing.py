@@ -115,7 +115,7 @@ slip(
     "repeated-fields-accepted",
     "PAR-02",
     "Of two fields with one number the last one counts.",
-    Edit(scanner.scan, "if known.number in values:", "if False:"),
+    Edit(scanner.scan, "if number in values:", "if False:"),
 )
 slip(
     "overlong-varints-accepted",
@@ -128,7 +128,7 @@ slip(
     "order-of-fields-fixed",
     "PAR-02",
     "Fields are accepted in the order of their numbers only.",
-    Edit(scanner.scan, "if known.number in values:", "if values and known.number <= max(values):"),
+    Edit(scanner.scan, "if number in values:", "if values and number <= max(values):"),
 )
 
 
@@ -143,7 +143,7 @@ slip(
     "body-unlimited",
     "PAR-03",
     "A field may be longer than its limit.",
-    Edit(scanner.scan, "if not known.least <= value <= known.most:", "if value < known.least:"),
+    Edit(scanner.scan, "if not least <= value <= most:", "if value < least:"),
 )
 
 
