@@ -26,7 +26,7 @@ from pawl import (
     SQLiteStore,
 )
 from pawl.crypto import cbc, kdf
-from pawl.errors import StorageError
+from pawl.errors import CorruptRecord, StorageError
 from pawl.limits import MAX_COUNTER, MAX_PLAINTEXT_BYTES, MAX_PREKEY_ID, MAX_UNACKNOWLEDGED_SECONDS
 from pawl.session import double_ratchet, prekeys, rows
 from pawl.session.prekeys import LOCAL_KEY, id_key
@@ -1187,6 +1187,67 @@ def operations(alice: Party, bob: Party) -> list[Callable[[Device], object]]:
         lambda device: device.rotate_signed_prekey(),
         lambda device: device.maintain(top_up=20, rotate_after=0),
     ]
+
+
+@pytest.mark.parametrize("table", [Table.SESSION, Table.SKIPPED_KEY])
+def test_forgetting_what_is_damaged(table: Table) -> None:
+    """ATM-06: damaged records are refused, until the application decides to be rid of them; then all goes on.
+
+    `forget_session`: "Sessions whose records are damaged are deleted too, unread."
+    """
+    alice, bob = talking()
+    messages = [alice.send(bob) for _ in range(150)]
+    bob.take(alice, messages[-1])
+    assert bob.count(Table.SKIPPED_KEY) > 140
+    shelves = {each: dict(rows) for each, rows in bob.store.records().items()}
+    # Every other one, so that there are more whole and more damaged ones than are deleted at a time.
+    for number, (key, row) in enumerate(sorted(shelves[table].items())):
+        if number % 2 == 0:
+            shelves[table][key] = Row(row.value[:-1] + bytes([row.value[-1] ^ 1]), row.version)
+    bob.store = MemoryStore(records=shelves, store_id=bob.store.store_id)
+    bob.restarted()
+    with pytest.raises(CorruptRecord):
+        bob.take(alice, messages[0] if table is Table.SKIPPED_KEY else alice.send(bob))
+    # Refused, and as it was.
+    assert bob.store.records() == shelves
+    bob.device.forget_session(ALICE)
+    assert [bob.count(each) for each in (Table.SESSION, Table.SKIPPED_KEY, Table.SESSION_INDEX)] == [0, 0, 0]
+    bob.meet(alice)
+    assert alice.take(bob, bob.send(alice)) == b"text"
+
+
+def test_a_damaged_record_without_a_version_stays() -> None:
+    """Where not even the version is known there is no deleting by it: refused, not deleted unseen."""
+    _, bob = talking()
+
+    class Lost:
+        """Its sessions cannot be told apart from damage."""
+
+        def transaction(self) -> Any:
+            return self._transaction()
+
+        @contextmanager
+        def _transaction(self) -> Iterator[Any]:
+            with bob.store.transaction() as tx:
+                yield LostTransaction(tx)
+
+        def close(self) -> None:
+            pass
+
+    class LostTransaction:
+        def __init__(self, tx: Transaction) -> None:
+            self._tx = tx
+
+        def scan(self, table: Table, prefix: bytes, *, limit: int | None = None) -> object:
+            raise CorruptRecord("session: a version that no store writes", key=b"key")
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._tx, name)
+
+    before = bob.store.snapshot()
+    with pytest.raises(CorruptRecord):
+        Device(Lost()).forget_session(ALICE)
+    assert bob.store.snapshot() == before
 
 
 @pytest.mark.parametrize("number", range(13))

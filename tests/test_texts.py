@@ -28,15 +28,18 @@ import pytest
 
 import pawl
 from pawl import Device, MemoryStore, SQLiteStore
+from pawl.announced import announced
 from pawl.application import ApplicationRows
 from pawl.crypto.keys import KeyPair, PrivateKey, _Secret
 from pawl.session.rows import Memos, PeerRows
+from pawl.storage.adapter import AdapterStore
 from pawl.storage.contract import Row, Table
 from pawl.storage.sqlite import _STATEMENTS
 from pawl.wire.messages import SIGNAL_SCHEMA
 from pawl_gate.leaks import leaked
 from pawl_gate.targets.inprocess import ObservedStore
 from tests.devices import ALICE, BOB, Party
+from tests.storage.adapters import DictAdapter
 
 PLAINTEXT = b"what Alice said to Bob, and to nobody else"
 
@@ -153,15 +156,21 @@ def said(value: object, secrets: list[bytes]) -> tuple[str, ...]:
 
 
 LIVING = {
+    "pawl.announced._AnnouncedStore",
     "pawl.application.ApplicationRows",
     "pawl.device.Device",
     "pawl.session.rows.Memo",
     "pawl.session.rows.Memos",
     "pawl.session.rows.PeerRows",
     "pawl.storage.memory.MemoryStore",
+    "pawl.storage.adapter.AdapterStore",
+    "pawl.storage.adapter._AdapterTransaction",
+    "pawl.storage.adapter._Block",
     "pawl.storage.memory._MemoryTransaction",
+    "pawl.storage.memory._OpeningTransaction",
     "pawl.storage.memory._Shelf",
     "pawl.storage.rows.Turns",
+    "pawl.storage.seal.Seal",
     "pawl.storage.sqlite.SQLiteStore",
     "pawl.storage.sqlite._SQLiteTransaction",
     "pawl.storage.sqlite._Statements",
@@ -212,6 +221,7 @@ def test_nothing_that_lives_says_its_secrets(tmp_path: Path) -> None:
         living: list[object] = [carol, path_store, tx, memos, memos.sessions, memos.identities]
         living += [PeerRows(tx, ALICE, memos), ApplicationRows(tx), path_store._turns, Memos()]
         living += [Row(PLAINTEXT, 1), *_STATEMENTS.values(), SIGNAL_SCHEMA]
+        living += over_an_adapter(alice.store)
         with alice.store.transaction() as memory_tx:
             living += [alice.device, alice.store, memory_tx, *alice.store._shelves.values()]
             found = {f"{type(each).__module__}.{type(each).__name__}": said(each, secrets) for each in living}
@@ -220,6 +230,19 @@ def test_nothing_that_lives_says_its_secrets(tmp_path: Path) -> None:
     assert len(copy[Table.SKIPPED_KEY]) == 1
     assert set(found) >= LIVING
     assert {name: where for name, where in found.items() if where} == {}
+
+
+def over_an_adapter(store: MemoryStore) -> list[object]:
+    """A device over an adapter, and what is between them, with the rows of `store`; and a store of its records."""
+    adapted = AdapterStore(DictAdapter(), allow_non_atomic=True)
+    with adapted.transaction() as tx:
+        for table, rows in store.snapshot().items():
+            for key, row in rows.items():
+                tx.put(table, key, row.value, version=0)
+        device = Device(MemoryStore())
+        device._store = announced(adapted, None)
+        opening = MemoryStore(records=store.records(), store_id=store.store_id).transaction()
+        return [adapted, tx, tx._block, adapted._seal, device, device._store, opening]  # type: ignore[attr-defined]
 
 
 class Kept:
@@ -320,10 +343,15 @@ SAYS = {
     "pawl.identity": {"callback", "what", "why"},  # words of ours
     "pawl.session.bundle": {"what", "most", "xeddsa.SIGNATURE_BYTES"},  # words of ours, limits
     "pawl.sources": {"length"},  # how many bytes were asked for
+    "pawl.errors": {"text"},  # words of ours
+    # Versions, limits, the name of a method; keys of rows, in attributes: names, ids and public keys.
+    "pawl.storage.adapter": {"table.value", "version", "present", "name", "key", "found[0]"},
     "pawl.storage.memory": {"table.value", "version", "old.version"},
-    "pawl.storage.rows": {"table.value", "self.timeout"},
+    "pawl.storage.rows": {"table.value", "self.timeout", "most", "named", "counted"},
+    "pawl.storage.seal": {"table.value", "text", "place", "row.version", "rest[0]"},
+    "pawl.storage.sqlite": {"table.value", "version", "schema"},
     # The system's words name files, the engine's tables and files; neither has values.
-    "pawl.storage.sqlite": {"table.value", "version", "schema", "error", "error.strerror"},
+    "pawl.storage.sqlite_file": {"schema", "error", "error.strerror"},
     "pawl.wire.messages": {"data[0]"},  # the version byte of a received message
     "pawl.wire.records": {"text"},  # words of ours
     "pawl.wire.scanner": {

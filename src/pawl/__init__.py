@@ -17,12 +17,15 @@ from pawl.events import Event
 from pawl.fingerprint import SafetyNumber, safety_number
 from pawl.identity import Decision, IdentityPolicy
 from pawl.session.bundle import PreKeyBundle, PublicPreKey, PublicSignedPreKey
+from pawl.storage.adapter import AdapterStore
 from pawl.storage.contract import Store
 from pawl.storage.memory import MemoryStore
 from pawl.storage.sqlite import SQLiteStore
+from pawl.storage.sqlite_migration import migrate_sqlite
 from pawl.wire.messages import EncryptedMessage, MessageType
 
 __all__ = [
+    "AdapterStore",
     "ApplicationRows",
     "Compatibility",
     "Decision",
@@ -42,5 +45,6 @@ __all__ = [
     "SQLiteStore",
     "SafetyNumber",
     "Store",
+    "migrate_sqlite",
     "safety_number",
 ]

@@ -14,6 +14,7 @@ from functools import partial
 from typing import Final, TypeVar
 
 from pawl.address import ProtocolAddress
+from pawl.announced import announced
 from pawl.application import ApplicationRows, HookTrouble, StorePlaintext, run_hook
 from pawl.compatibility import STRICT, Compatibility
 from pawl.crypto.keys import PublicKey
@@ -130,7 +131,7 @@ class Device:
             _check_callable(store_plaintext, "store_plaintext is a callable or None")
         _check_callable(rng, "rng is a callable")
         _check_callable(clock, "clock is a callable")
-        self._store = store
+        self._store = announced(store, on_event)
         self._policy = identity_policy
         self._compatibility = compatibility
         self._on_event = on_event
@@ -138,7 +139,7 @@ class Device:
         self._rng = rng
         self._clock = clock
         self._memos = Memos()
-        with store.transaction() as tx:
+        with self._store.transaction() as tx:
             local = prekeys.open_local(tx, rng)
         self._identity = local.pair
         self._registration_id = local.registration_id

@@ -195,6 +195,18 @@ class CorruptStore(StorageError):
     code = "corrupt-store"
 
 
+class CorruptRecord(CorruptStore):
+    """A record is damaged, or was written for another key, version or store. Nothing is read from it."""
+
+    code = "corrupt-record"
+
+    def __init__(self, text: str, *, key: bytes | None = None, version: int | None = None) -> None:
+        super().__init__(text)
+        self.key = key
+        self.version = version
+        """Where both are known, the record can be deleted by them, unread."""
+
+
 class Conflict(StorageError):
     """A row changed since it was read; the transaction was rolled back."""
 
@@ -214,6 +226,18 @@ class StoreBusy(StorageError):
 
 
 class UnsupportedSchema(StorageError):
-    """The store was written by a release with another schema version."""
+    """The store, or a record in it, was written by a release with another schema version."""
 
     code = "unsupported-schema"
+
+
+class NonAtomicStore(StorageError):
+    """The adapter has no transactions, and nobody said that it may be used without."""
+
+    code = "non-atomic-store"
+
+
+class OutcomeUnknown(StorageError):
+    """The store failed while it committed: whether what was to be written is there is not known."""
+
+    code = "outcome-unknown"

@@ -207,6 +207,19 @@ class SignedPreKeyDeleted(Event):
     id: int
 
 
+# -- storage ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NonAtomicStoreUsed(Event):
+    """A transaction ran on an adapter that has none: a crash in it leaves part of it."""
+
+    name: ClassVar[str] = "non-atomic-store-used"
+    level: ClassVar[int] = logging.WARNING
+    adapter: str
+    """The name of its class."""
+
+
 # -- compatibility ----------------------------------------------------------------------------------------------------
 
 

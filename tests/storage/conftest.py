@@ -7,31 +7,34 @@ from pathlib import Path
 
 import pytest
 
-from pawl.storage import MemoryStore, SQLiteStore, Store
+from pawl.storage import Store
+from tests.storage.media import MEDIA, Medium
 
 Reopen = Callable[[Store], Store]
 
 
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    made: Store = (
-        MemoryStore(busy_timeout=0.05)
-        if request.param == "memory"
-        else SQLiteStore(tmp_path / "pawl.db", busy_timeout=0.05)
-    )
+@pytest.fixture(params=MEDIA)
+def medium(request: pytest.FixtureRequest, tmp_path: Path) -> Medium:
+    """The place of a store, new and empty."""
+    kind: type[Medium] = MEDIA[request.param]
+    return kind(tmp_path)
+
+
+@pytest.fixture
+def store(medium: Medium) -> Iterator[Store]:
+    made = medium.open(busy_timeout=0.05)
     yield made
     made.close()
 
 
 @pytest.fixture
-def reopen(tmp_path: Path) -> Iterator[Reopen]:
-    """Look at a store with fresh eyes: a memory store as it is, a file through a second connection."""
+def reopen(medium: Medium) -> Iterator[Reopen]:
+    """Look at a store with fresh eyes: a memory store through its records, a file through a second connection."""
     opened: list[Store] = []
 
     def look(store: Store) -> Store:
-        if isinstance(store, MemoryStore):
-            return store
-        opened.append(SQLiteStore(tmp_path / "pawl.db"))
+        medium.keep(store)
+        opened.append(medium.open())
         return opened[-1]
 
     yield look

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from pawl.errors import Conflict, StorageError
-from pawl.storage import MemoryStore, Row, SQLiteStore, Store, Table, Transaction
+from pawl.storage import AdapterStore, MemoryStore, Row, SQLiteStore, Store, Table, Transaction
+from tests.storage.adapters import FileAdapter
 
 Rows = dict[tuple[Table, bytes], Row]
 
@@ -149,7 +150,27 @@ class SQLiteMachine(StoreMachine):
         return SQLiteStore(self.folder / "pawl.db")
 
 
+class RecordsMachine(MemoryMachine):
+    """Reopening is leaving the process and coming back."""
+
+    def open(self) -> Store:
+        if not hasattr(self, "store"):
+            self.twin = MemoryStore()
+        else:
+            self.twin = MemoryStore(records=self.twin.records(), store_id=self.twin.store_id)
+        return self.twin
+
+
+class AdapterMachine(StoreMachine):
+    def open(self) -> Store:
+        return AdapterStore(FileAdapter(self.folder / "pairs.db"))
+
+
 MemoryMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+RecordsMachine.TestCase.settings = MemoryMachine.TestCase.settings
+AdapterMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
 SQLiteMachine.TestCase.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
 TestMemory = MemoryMachine.TestCase
+TestRecords = RecordsMachine.TestCase
+TestAdapter = AdapterMachine.TestCase
 TestSQLite = SQLiteMachine.TestCase

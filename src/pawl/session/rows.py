@@ -11,7 +11,7 @@ from typing import Final, Generic, TypeVar
 
 from pawl.address import ProtocolAddress
 from pawl.crypto.keys import MessageSeed, PublicKey
-from pawl.errors import CorruptStore
+from pawl.errors import CorruptRecord, CorruptStore
 from pawl.events import (
     Event,
     IdentityPinned,
@@ -30,6 +30,9 @@ from pawl.wire import records
 
 MAX_MEMO: Final = 256
 """Decoded records of one kind held in memory. An address has at most 41 sessions; the rest is room for other peers."""
+
+_BATCH: Final = 64
+"""Rows deleted at a time where damaged ones go too: each of those costs one more look at so many."""
 
 T = TypeVar("T")
 
@@ -267,14 +270,12 @@ class PeerRows:
         self._tx.put(Table.SESSION_INDEX, self._address, data, version=self._index_version)
 
     def _delete(self, base_key: bytes) -> None:
-        """Delete a session and every seed kept for it."""
+        """Delete a session and every seed kept for it, damaged or not: nobody is to read them any more."""
         key = self._address + base_key
-        row = self._tx.get(Table.SESSION, key)
-        if row is None:
+        if not self._delete_all(Table.SESSION, key):
             raise CorruptStore("the index names a session that is not there")
-        self._tx.delete(Table.SESSION, key, version=row.version)
         self._dropped.append(key)
-        self._delete_kept(key, None)
+        self._delete_all(Table.SKIPPED_KEY, key)
 
     def _delete_kept(self, prefix: bytes, count: int | None) -> int:
         """Delete the oldest `count` kept seeds (None: all) whose key starts with `prefix`; how many there were."""
@@ -282,3 +283,22 @@ class PeerRows:
         for key, row in found:
             self._tx.delete(Table.SKIPPED_KEY, key, version=row.version)
         return len(found)
+
+    def _delete_all(self, table: Table, prefix: bytes) -> int:
+        """Delete all rows whose key starts with `prefix`, unread where they are damaged; how many there were.
+
+        Raises: CorruptRecord (where not even the version is known).
+        """
+        deleted, more = 0, True
+        while more:
+            try:
+                found = [(key, row.version) for key, row in self._tx.scan(table, prefix, limit=_BATCH)]
+                more = len(found) == _BATCH
+            except CorruptRecord as damaged:
+                if damaged.key is None or damaged.version is None:
+                    raise
+                found = [(damaged.key, damaged.version)]
+            for key, version in found:
+                self._tx.delete(table, key, version=version)
+            deleted += len(found)
+        return deleted

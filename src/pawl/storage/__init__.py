@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from pawl.storage.adapter import Adapter, AdapterStore, TransactionalAdapter
 from pawl.storage.contract import Row, Store, Table, Transaction
 from pawl.storage.memory import MemoryStore
 from pawl.storage.sqlite import SQLiteStore
+from pawl.storage.sqlite_migration import migrate_sqlite
 
-__all__ = ["MemoryStore", "Row", "SQLiteStore", "Store", "Table", "Transaction"]
+__all__ = [
+    "Adapter",
+    "AdapterStore",
+    "MemoryStore",
+    "Row",
+    "SQLiteStore",
+    "Store",
+    "Table",
+    "Transaction",
+    "TransactionalAdapter",
+    "migrate_sqlite",
+]

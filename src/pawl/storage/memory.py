@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left, insort
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import MappingProxyType, TracebackType
 from typing import Final
 
 from pawl.errors import Conflict, InvalidArgument, StorageError
 from pawl.limits import MAX_RECORD_BYTES
+from pawl.sources import system_rng
 from pawl.storage.contract import Row, Table, Transaction
 from pawl.storage.rows import (
     DEFAULT_BUSY_TIMEOUT,
@@ -23,12 +24,22 @@ from pawl.storage.rows import (
     check_write,
     prefix_end,
 )
+from pawl.storage.seal import MAX_SEALED_BYTES, STORE_ID_BYTES, Seal
 
 Rows = Mapping[Table, Mapping[bytes, Row]]
 """All rows of a store, by table and key."""
 
+Records = Mapping[Table, Mapping[bytes, Row]]
+"""The same, each value in its seal (`pawl.storage.seal`): what a store is outside of a process."""
+
 _MISSING: Final = Row(b"", 0)
 """Stands for a row that is not there."""
+
+
+class _Sealed(Row):
+    """A row that came from outside, and that nobody read yet."""
+
+    __slots__ = ()
 
 
 class _Shelf:
@@ -52,24 +63,59 @@ class _Shelf:
 class MemoryStore:
     """A `Store` whose rows live in this process' memory, safe to share between its threads.
 
-    `rows`: what it holds at first. `busy_timeout`: seconds to wait for another thread's transaction.
-    Raises: InvalidArgument.
+    `rows`: what it holds at first. `records`, with the `store_id` (16 bytes) that they were sealed for: the same, as
+    `records()` gave it out; a record is opened, or refused by CorruptRecord, when it is first read.
+    `busy_timeout`: seconds to wait for another thread's transaction. Raises: InvalidArgument.
+
+    Rows are sealed when they leave the process' memory and checked when they come back to it. In between nothing but
+    this store holds them, as Python objects that cannot change, so that there is nothing to check at each read.
     """
 
-    __slots__ = ("_shelves", "_turns", "revision")
+    __slots__ = ("_seal", "_shelves", "_transaction", "_turns", "revision")
 
-    def __init__(self, *, rows: Rows | None = None, busy_timeout: float = DEFAULT_BUSY_TIMEOUT) -> None:
+    def __init__(
+        self,
+        *,
+        rows: Rows | None = None,
+        records: Records | None = None,
+        store_id: bytes | None = None,
+        busy_timeout: float = DEFAULT_BUSY_TIMEOUT,
+    ) -> None:
+        # Check
+        if (records is None) != (store_id is None) or (records is not None and rows is not None):
+            raise InvalidArgument("a store begins with nothing, with rows, or with records and their store's id")
         self._turns = Turns(busy_timeout)
         self.revision = 0
         """How many transactions that wrote something were committed."""
-        given = {} if rows is None else _checked(rows)
+        self._seal = None if store_id is None else Seal(store_id)
+        self._transaction: type[_MemoryTransaction] = _MemoryTransaction
+        given: Mapping[Table, dict[bytes, Row]] = {}
+        if rows is not None:
+            given = _checked(rows, MAX_RECORD_BYTES)
+        elif records is not None:
+            self._transaction = _OpeningTransaction
+            given = {
+                table: {key: _Sealed(*row) for key, row in shelf.items()}
+                for table, shelf in _checked(records, MAX_SEALED_BYTES).items()
+            }
         # By the table's name: an Enum hashes in Python code, a str does not.
         self._shelves = {table.value: _Shelf(given.get(table, {})) for table in Table}
+
+    @property
+    def store_id(self) -> bytes:
+        """16 random bytes, the same for the whole life of the store. No secret; its records are sealed with them."""
+        return self._sealing().store_id
+
+    def _sealing(self) -> Seal:
+        # Drawn when it is first asked for: most memory stores never leave their process.
+        if self._seal is None:
+            self._seal = Seal(system_rng(STORE_ID_BYTES))
+        return self._seal
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """See `Store.transaction`. Its thread has the store for itself until the block ends."""
         self._turns.check_open()
-        return _MemoryTransaction(self)
+        return self._transaction(self)
 
     def close(self) -> None:
         """See `Store.close`. The rows are dropped."""
@@ -78,21 +124,49 @@ class MemoryStore:
             self._turns.give()
 
     def snapshot(self) -> Rows:
-        """An unchanging copy of all committed rows. Raises: StorageError (in a transaction), StoreBusy, StoreClosed."""
-        return MappingProxyType({table: MappingProxyType(rows) for table, rows in self._copy().items()})
+        """An unchanging copy of all committed rows.
+
+        Raises: StorageError (in a transaction), StoreBusy, StoreClosed, CorruptRecord (of `records` not read before).
+        """
+        return _unchanging(self._copy(self._opened))
+
+    def records(self) -> Records:
+        """An unchanging copy of all committed rows in their seals; those not read before, as they came.
+
+        Raises: StorageError (in a transaction), StoreBusy, StoreClosed.
+        """
+        seal = self._sealing()
+
+        def sealed(table: Table, key: bytes, row: Row) -> Row:
+            return Row(
+                row.value if type(row) is _Sealed else seal.close(table, key, row.value, row.version), row.version
+            )
+
+        return _unchanging(self._copy(sealed))
 
     def fork(self) -> MemoryStore:
-        """A store of its own with the same rows. Raises: StorageError (in a transaction), StoreBusy, StoreClosed."""
+        """A store with the same rows and the same id, as a copy of a file has.
+
+        Raises: StorageError (in a transaction), StoreBusy, StoreClosed.
+        """
         twin = MemoryStore(busy_timeout=self._turns.timeout)
-        twin._shelves = {table.value: _Shelf(rows) for table, rows in self._copy().items()}
+        twin._seal, twin._transaction = self._sealing(), self._transaction
+        twin._shelves = {table.value: _Shelf(rows) for table, rows in self._copy(None).items()}
         return twin
 
-    def _copy(self) -> dict[Table, dict[bytes, Row]]:
+    def _opened(self, table: Table, key: bytes, row: Row) -> Row:
+        """`row` as it is to be read. Raises: CorruptRecord, UnsupportedSchema."""
+        return self._sealing().open(table, key, row.value, row.version)[1] if type(row) is _Sealed else row
+
+    def _copy(self, each: Callable[[Table, bytes, Row], Row] | None) -> dict[Table, dict[bytes, Row]]:
         self._turns.take()
         try:
-            return {table: dict(self._shelves[table.value].rows) for table in Table}
+            copy = {table: dict(self._shelves[table.value].rows) for table in Table}
         finally:
             self._turns.give()
+        if each is None:
+            return copy
+        return {table: {key: each(table, key, row) for key, row in rows.items()} for table, rows in copy.items()}
 
 
 class _MemoryTransaction:
@@ -199,8 +273,33 @@ class _MemoryTransaction:
         return end - start
 
 
-def _checked(rows: Rows) -> dict[Table, dict[bytes, Row]]:
-    """A copy of rows that a caller handed in. Raises: InvalidArgument."""
+class _OpeningTransaction(_MemoryTransaction):
+    """The same over rows that came in their seals: each is opened when it is first read, and kept so."""
+
+    __slots__ = ()
+
+    def _open(self, shelf: _Shelf, table: Table, key: bytes, row: Row) -> Row:
+        opened = self._store._opened(table, key, row)
+        # Not undone by a rollback: it is the same row.
+        shelf.rows[key] = opened
+        return opened
+
+    def get(self, table: Table, key: bytes) -> Row | None:
+        shelf = self._shelf(table, key)
+        row = shelf.rows.get(key)
+        return None if row is None else self._open(shelf, table, key, row)
+
+    def scan(self, table: Table, prefix: bytes, *, limit: int | None = None) -> Sequence[tuple[bytes, Row]]:
+        shelf = self._shelf(table, prefix)
+        return [(key, self._open(shelf, table, key, row)) for key, row in super().scan(table, prefix, limit=limit)]
+
+
+def _unchanging(rows: dict[Table, dict[bytes, Row]]) -> Rows:
+    return MappingProxyType({table: MappingProxyType(shelf) for table, shelf in rows.items()})
+
+
+def _checked(rows: Rows, most: int) -> dict[Table, dict[bytes, Row]]:
+    """A copy of rows that a caller handed in, with values of at most `most` bytes. Raises: InvalidArgument."""
     if not isinstance(rows, Mapping):
         raise InvalidArgument("rows are a mapping of each Table to a mapping of keys")
     copy: dict[Table, dict[bytes, Row]] = {}
@@ -212,7 +311,7 @@ def _checked(rows: Rows) -> dict[Table, dict[bytes, Row]]:
             check_key(table, key)
             if type(row) is not Row:
                 raise InvalidArgument("a row is a Row")
-            check_value(row.value)
+            check_value(row.value, most=most)
             check_version(row.version)
             # Version 0 means "not there".
             if row.version == 0:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import Final
 
-from pawl.errors import CorruptStore, InvalidArgument, StorageError, StoreBusy, StoreClosed
+from pawl.errors import CorruptRecord, InvalidArgument, StorageError, StoreBusy, StoreClosed
 from pawl.limits import MAX_RECORD_BYTES
 from pawl.storage.contract import Row, Table
 
@@ -43,12 +43,12 @@ def check_key(table: Table, key: bytes) -> None:
         raise InvalidArgument(f"a key has at most {MAX_KEY_BYTES} bytes")
 
 
-def check_value(value: bytes) -> None:
+def check_value(value: bytes, *, most: int = MAX_RECORD_BYTES) -> None:
     """A row's value has at most 65,536 bytes. Raises: InvalidArgument."""
     if type(value) is not bytes:
         raise InvalidArgument("a value is bytes")
-    if len(value) > MAX_RECORD_BYTES:
-        raise InvalidArgument(f"a value has at most {MAX_RECORD_BYTES} bytes")
+    if len(value) > most:
+        raise InvalidArgument(f"a value has at most {most} bytes")
 
 
 def check_version(version: int) -> None:
@@ -82,15 +82,22 @@ def check_timeout(seconds: float) -> float:
 # -- rows --------------------------------------------------------------------------------------------------------------
 
 
-def check_row(table: Table, key: object, value: object, version: object) -> tuple[bytes, Row]:
-    """What a medium gave back is a row that a store could have written. Raises: CorruptStore."""
-    if type(key) is not bytes or len(key) > MAX_KEY_BYTES:
-        raise CorruptStore(f"{table.value}: a key that no store writes")
-    if type(value) is not bytes or len(value) > MAX_RECORD_BYTES:
-        raise CorruptStore(f"{table.value}: a value that no store writes")
-    if type(version) is not int or not 1 <= version <= MAX_VERSION:
-        raise CorruptStore(f"{table.value}: a version that no store writes")
-    return key, Row(value, version)
+def check_row(
+    table: Table, key: object, value: object, version: object, *, most: int = MAX_RECORD_BYTES
+) -> tuple[bytes, Row]:
+    """What a medium gave back is a row that a store could have written, its value at most `most` bytes long.
+
+    Raises: CorruptRecord.
+    """
+    named = key if type(key) is bytes and len(key) <= MAX_KEY_BYTES else None
+    counted = version if type(version) is int and 1 <= version <= MAX_VERSION else None
+    if named is None:
+        raise CorruptRecord(f"{table.value}: a key that no store writes")
+    if type(value) is not bytes or len(value) > most:
+        raise CorruptRecord(f"{table.value}: a value that no store writes", key=named, version=counted)
+    if counted is None:
+        raise CorruptRecord(f"{table.value}: a version that no store writes", key=named)
+    return named, Row(value, counted)
 
 
 def prefix_end(prefix: bytes) -> bytes:
