@@ -188,6 +188,25 @@ class Damaged:
 
 
 @dataclass(frozen=True, slots=True)
+class Medium:
+    """What became of an operation that was first tried on the party's store as another medium gives it back."""
+
+    how: str
+    """What was done to the medium: one of `trace.MEDIA`."""
+    read: bool
+    """What was done was met: a record that it concerns was read, or the store itself is concerned."""
+    outcome: Outcome
+    code: str | None
+    kept: bool
+    """The medium is as it was: neither overwritten nor made anew."""
+    digest: str | None = None
+    """Of all rows afterwards, where the store could be opened."""
+    transactions: int = 0
+    said: int = 0
+    """Events that a store without transactions is in use."""
+
+
+@dataclass(frozen=True, slots=True)
 class Event:
     """One operation and what came of it."""
 
@@ -241,6 +260,7 @@ class Event:
     leaks: tuple[str, ...] | None = None
     """Where a secret was found in the texts that the target handed out since the last search; None: not searched."""
     damaged: Damaged | None = None
+    medium: Medium | None = None
     stored: tuple[int, ...] | None = None
     """Handles of the messages whose plaintexts the actor's application finds in its store afterwards, one for each
     row; -1 for a plaintext that nobody sent. None: it stores none there, or that cannot be seen."""

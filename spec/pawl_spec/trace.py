@@ -149,6 +149,25 @@ DAMAGES: Final = (
 )
 """What is done to a stored record."""
 
+MEDIA: Final = (
+    "flip-bit",
+    "cut-short",
+    "another-key",
+    "another-store",
+    "another-version",
+    "newer-record",
+    "file-emptied",
+    "file-cut",
+    "file-overwritten",
+    "newer-file",
+    "older-file",
+    "older-file-migrated",
+    "no-transactions",
+    "no-transactions-allowed",
+)
+"""What becomes of a store in its medium before it is opened again: records of one kind change, or are those of another
+key, store or version; its file is damaged or of another release; its place is an adapter without transactions."""
+
 STORE_FAULTS: Final = ("fails", "busy", "conflict")
 """How a store refuses a call: it cannot, somebody else holds it for too long, or a row changed since it was read."""
 
@@ -194,6 +213,7 @@ class Kind(Enum):
     ATTACK = (25, ())
     STORE_FAULT = (26, (("actor", 3), ("at", 16), ("how", len(STORE_FAULTS))))
     RIVAL = (27, (("actor", 3), ("how", len(RIVALS))))
+    MEDIUM = (28, (("actor", 3), ("table", len(TABLES)), ("how", len(MEDIA))))
 
     def __init__(self, opcode: int, operands: tuple[tuple[str, int], ...]) -> None:
         self.opcode = opcode
@@ -238,6 +258,8 @@ CHOICES: Final[dict[tuple[Kind, str], tuple[str, ...]]] = {
     (Kind.DAMAGE, "how"): DAMAGES,
     (Kind.STORE_FAULT, "how"): STORE_FAULTS,
     (Kind.RIVAL, "how"): RIVALS,
+    (Kind.MEDIUM, "table"): TABLES,
+    (Kind.MEDIUM, "how"): MEDIA,
 }
 """Operands that choose by name, beside the parties."""
 

@@ -14,7 +14,7 @@ from typing import Final
 from pawl_gate.visible import visible
 from pawl_spec.history import Event, History, Outcome
 from pawl_spec.registry import Violation
-from pawl_spec.trace import DAMAGES, FORGERIES, JUNK, PARTIES, RIVALS, STORE_FAULTS, TAMPERS, Kind, describe
+from pawl_spec.trace import DAMAGES, FORGERIES, JUNK, MEDIA, PARTIES, RIVALS, STORE_FAULTS, TAMPERS, Kind, describe
 
 LANE: Final = 15
 """Columns from one lane to the next: room for an arrow with a word on it."""
@@ -349,6 +349,9 @@ def sentence(event: Event) -> str:
         case Kind.DAMAGE:
             named = describe(op.kind, "table", op["table"])
             return f"what {actor} does next is tried on {named} records that are damaged ({DAMAGES[op['how']]})"
+        case Kind.MEDIUM:
+            named = describe(op.kind, "table", op["table"])
+            return f"what {actor} does next is tried on its store after {MEDIA[op['how']]} (records: {named})"
         case Kind.STORE_FAULT:
             named = STORE_FAULT_WORDS[STORE_FAULTS[op["how"]]]
             return f"{actor}'s store is to refuse call {op['at']} of what {actor} does next: {named}"

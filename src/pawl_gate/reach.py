@@ -36,6 +36,7 @@ SHAPES: Final = {
     "begun-by-both": "both of a pair sent first messages, of sessions of their own",
     "signed-prekey-superseded": "a party holds a signed prekey beside the one that took its place",
     "damaged-record-met": "an operation read a damaged record",
+    "changed-medium-met": "an operation met a store whose medium had changed",
     "crashed-before-commit": "a crash left the state as it was",
     "crashed-after-commit": "a crash left the state as the completed operation would have",
     "callback-misbehaved": "a callback of the application misbehaved during an operation",
@@ -86,6 +87,8 @@ def _of_event(event: Event) -> Iterator[str]:
     """What one operation met."""
     if event.damaged is not None and event.damaged.read:
         yield "damaged-record-met"
+    if event.medium is not None and event.medium.read:
+        yield "changed-medium-met"
     if event.struck or event.peer_struck:
         yield "callback-misbehaved"
     if event.outcome is Outcome.CRASHED and event.before is not None and event.after is not None:

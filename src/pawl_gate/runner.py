@@ -35,6 +35,7 @@ from pawl_spec.trace import (
     DAMAGES,
     FORGERIES,
     JUNK,
+    MEDIA,
     OPTIONS,
     PARTIES,
     RIVALS,
@@ -62,7 +63,7 @@ CRASHABLE = frozenset({Kind.SEND, Kind.DELIVER, Kind.REPLAY, Kind.TAMPER, Kind.E
 """Operations in which an armed crash can strike."""
 
 DAMAGEABLE = CRASHABLE | {Kind.FORGET, Kind.ROTATE, Kind.MAINTAIN}
-"""Operations that are tried on a damaged copy first."""
+"""Operations that are tried on a damaged copy, or on another medium, first."""
 
 DAY_SECONDS = 24 * 60 * 60
 
@@ -100,6 +101,7 @@ class Run:
         self._flight: list[int] = []
         self._armed: dict[int, int] = {}
         self._damage: dict[int, tuple[str, str]] = {}
+        self._media: dict[int, tuple[str, str]] = {}
         self._faults: dict[int, tuple[int, str]] = {}
         self._rivals: dict[int, str] = {}
         self._secrets: dict[bytes, int] = {}
@@ -128,7 +130,7 @@ class Run:
         twin._texts, twin._secrets = dict(self._texts), dict(self._secrets)
         twin._identities, twin._stolen = dict(self._identities), list(self._stolen)
         twin._armed, twin._damage = dict(self._armed), dict(self._damage)
-        twin._faults, twin._rivals = dict(self._faults), dict(self._rivals)
+        twin._faults, twin._rivals, twin._media = dict(self._faults), dict(self._rivals), dict(self._media)
         twin._names = {party: list(names) for party, names in self._names.items()}
         twin._start_searching()
         return twin
@@ -210,6 +212,9 @@ class Run:
         damage = self._damage.pop(party, None) if event.op.kind in DAMAGEABLE else None
         if damage is not None:
             self._world.arm_damage(party, *damage)
+        medium = self._media.pop(party, None) if event.op.kind in DAMAGEABLE else None
+        if medium is not None:
+            self._world.arm_medium(party, *medium)
         if event.op.kind in MEASURED and "memory" in self._can:
             self._world.measure_memory(party)
         before = self._observe(party)
@@ -243,6 +248,8 @@ class Run:
             seen |= {"told": told.events, "asked": told.asked, "struck": _strikes(told)}
         if damage is not None:
             seen["damaged"] = self._world.damaged(party)
+        if medium is not None:
+            seen["medium"] = self._world.medium(party)
         seen["stored"] = self._stored(party)
         if seen["outcome"] in (Outcome.DIED, Outcome.HUNG):
             return replace(event, **seen), None
@@ -567,6 +574,14 @@ class Run:
         self._damage[actor] = (TABLES[event.op["table"]], DAMAGES[event.op["how"]])
         return replace(event, outcome=Outcome.DONE, actor=actor)
 
+    def _medium_next(self, event: Event) -> Event:
+        actor = event.op["actor"]
+        if "medium" not in self._can:
+            return event
+        self._party(actor)
+        self._media[actor] = (TABLES[event.op["table"]], MEDIA[event.op["how"]])
+        return replace(event, outcome=Outcome.DONE, actor=actor)
+
     def _store_fault(self, event: Event) -> Event:
         actor = event.op["actor"]
         if "store-faults" not in self._can:
@@ -612,6 +627,7 @@ HANDLERS: dict[Kind, Callable[[Run, Event], Event]] = {
     Kind.CALLBACK: Run._callback,
     Kind.COMPATIBILITY: Run._compatibility,
     Kind.DAMAGE: Run._damage_next,
+    Kind.MEDIUM: Run._medium_next,
     Kind.COMPROMISE: Run._compromise,
     Kind.ATTACK: Run._attack,
     Kind.STORE_FAULT: Run._store_fault,

@@ -164,6 +164,8 @@ class Reached:
             # The trial on a damaged copy is an operation of its own.
             if event.damaged is not None and event.damaged.outcome is Outcome.REFUSED:
                 self.refusals[event.damaged.code or "unknown"] += 1
+            if event.medium is not None and event.medium.outcome is Outcome.REFUSED:
+                self.refusals[event.medium.code or "unknown"] += 1
             self.crashes += event.outcome is Outcome.CRASHED
             self.deaths += event.outcome in (Outcome.DIED, Outcome.HUNG)
             self.hangs += event.outcome is Outcome.HUNG

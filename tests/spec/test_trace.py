@@ -24,6 +24,7 @@ from pawl_spec.trace import (
     HEADER_BYTES,
     JUNK,
     MAX_OPS,
+    MEDIA,
     OPTIONS,
     PARTIES,
     RIVALS,
@@ -76,6 +77,7 @@ OPCODES_1 = {
     "attack": (25, {}),
     "store-fault": (26, {"actor": 1, "at": 1, "how": 1}),
     "rival": (27, {"actor": 1, "how": 1}),
+    "medium": (28, {"actor": 1, "table": 1, "how": 1}),
 }
 """Format 1: opcode, and the width in bytes of each operand, in order. Nothing here may ever change; new ones follow."""
 
@@ -160,6 +162,23 @@ DAMAGES_1 = [
 ]
 FAULTS_1 = ["fails", "busy", "conflict"]
 RIVALS_1 = ["send", "receive"]
+
+MEDIA_1 = [
+    "flip-bit",
+    "cut-short",
+    "another-key",
+    "another-store",
+    "another-version",
+    "newer-record",
+    "file-emptied",
+    "file-cut",
+    "file-overwritten",
+    "newer-file",
+    "older-file",
+    "older-file-migrated",
+    "no-transactions",
+    "no-transactions-allowed",
+]
 DELTAS_1 = (1, 2, 300, 25_001, 2_147_483_648)
 VERSION_BYTES_1 = (0x34, 0x32, 0x43, 0x23, 0x53, 0x35, 0x00, 0xFF)
 
@@ -232,6 +251,7 @@ def test_opcodes_are_append_only() -> None:
         (DAMAGES, DAMAGES_1),
         (STORE_FAULTS, FAULTS_1),
         (RIVALS, RIVALS_1),
+        (MEDIA, MEDIA_1),
         (COUNTER_DELTAS, DELTAS_1),
         (VERSION_BYTES, VERSION_BYTES_1),
     ],
@@ -246,6 +266,7 @@ def test_opcodes_are_append_only() -> None:
         "damages",
         "store-faults",
         "rivals",
+        "media",
         "counter-deltas",
         "version-bytes",
     ],

@@ -10,10 +10,6 @@ WORKERS = "the worker pool is not built yet"
 
 for id_, threat, claim, why in (
     ("KEY-05", "T-KEYS", "A deleted secret is not in the store's bytes after a checkpoint.", STORES),
-    ("ATM-03", "T-DESYNC", "An adapter without transactions is refused by default.", STORES),
-    ("ATM-06", "T-DESYNC", "A corrupt store is refused, never read as empty, never overwritten.", STORES),
-    ("ATM-07", "T-DESYNC", "A record of any released schema version is read, or refused by name.", STORES),
-    ("ATM-08", "T-DESYNC", "A record read back under another key, store or version is refused.", STORES),
     ("WRK-01", "T-WORKER", "Pending and queued jobs never exceed the limits.", WORKERS),
     ("WRK-02", "T-WORKER", "Over the limit a job is refused at once with a typed error.", WORKERS),
     ("WRK-03", "T-WORKER", "Each job ends exactly once, with its own result or a typed error.", WORKERS),

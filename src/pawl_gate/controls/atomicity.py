@@ -11,8 +11,9 @@ from pawl.errors import Conflict, StorageError
 from pawl.storage.contract import Row, Store, Table, Transaction
 from pawl_gate.controls.catalogue import control, slip
 from pawl_gate.controls.edits import Edit
-from pawl_gate.controls.variants import PassingTransaction, Wrapped, WrappedVariant
+from pawl_gate.controls.variants import Wrapped, WrappedVariant
 from pawl_gate.targets.inprocess import Setup, Variant
+from pawl_gate.targets.passing import PassingTransaction
 
 
 class LateStore:

@@ -6,8 +6,9 @@ from pawl.session import cipher, prekeys
 from pawl.storage.contract import Row, Store, Table
 from pawl_gate.controls.catalogue import control, slip
 from pawl_gate.controls.edits import Edit
-from pawl_gate.controls.variants import PassingStore, PassingTransaction, Patched
+from pawl_gate.controls.variants import Patched
 from pawl_gate.targets.inprocess import Variant
+from pawl_gate.targets.passing import PassingStore, PassingTransaction
 
 
 class _ReadsAllKeptKeys(PassingTransaction):

@@ -14,8 +14,9 @@ from pawl.storage.contract import Row, Store, Table, Transaction
 from pawl.wire.messages import PreKeySignalMessage, decode_prekey_message
 from pawl_gate.controls.catalogue import control, slip
 from pawl_gate.controls.edits import Edit
-from pawl_gate.controls.variants import PassingTransaction, Wrapped, WrappedVariant
+from pawl_gate.controls.variants import Wrapped, WrappedVariant
 from pawl_gate.targets.inprocess import Setup, Variant
+from pawl_gate.targets.passing import PassingTransaction
 
 
 class _RemembersPlaintexts(Wrapped):

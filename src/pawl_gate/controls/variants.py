@@ -1,4 +1,4 @@
-"""What broken variants are made of: devices and stores that pass everything on, and functions that are replaced."""
+"""What broken variants are made of: devices that pass everything on, and functions that are replaced."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from unittest import mock
 from pawl import EncryptedMessage, Maintenance, PreKeyBundle, ProtocolAddress, PublicSignedPreKey
 from pawl.crypto import keys
 from pawl.crypto.keys import PublicKey
-from pawl.storage.contract import Row, Store, Table, Transaction
+from pawl.storage.contract import Store
 from pawl_gate.controls.edits import Edit, edited
 from pawl_gate.targets.inprocess import DeviceLike, Setup, Variant, open_device
 
@@ -123,51 +123,3 @@ class ForgetsKeys(Variant):
 
 def anything(*_: object, **__: object) -> None:
     """A check that checks nothing."""
-
-
-class PassingTransaction:
-    """A transaction that passes everything on."""
-
-    def __init__(self, inner: Transaction) -> None:
-        self.inner = inner
-
-    def get(self, table: Table, key: bytes) -> Row | None:
-        """See `Transaction`."""
-        return self.inner.get(table, key)
-
-    def put(self, table: Table, key: bytes, value: bytes, *, version: int) -> int:
-        """See `Transaction`."""
-        return self.inner.put(table, key, value, version=version)
-
-    def delete(self, table: Table, key: bytes, *, version: int) -> None:
-        """See `Transaction`."""
-        self.inner.delete(table, key, version=version)
-
-    def scan(self, table: Table, prefix: bytes, *, limit: int | None = None) -> Sequence[tuple[bytes, Row]]:
-        """See `Transaction`."""
-        return self.inner.scan(table, prefix, limit=limit)
-
-    def count(self, table: Table, prefix: bytes) -> int:
-        """See `Transaction`."""
-        return self.inner.count(table, prefix)
-
-
-class PassingStore:
-    """A store that passes everything on, with another transaction."""
-
-    def __init__(self, durable: Store, transaction: Callable[[Transaction], Transaction]) -> None:
-        self._durable = durable
-        self._make = transaction
-
-    def transaction(self) -> AbstractContextManager[Transaction]:
-        """See `Store`."""
-        return self._transaction()
-
-    @contextmanager
-    def _transaction(self) -> Iterator[Transaction]:
-        with self._durable.transaction() as inner:
-            yield self._make(inner)
-
-    def close(self) -> None:
-        """See `Store`."""
-        self._durable.close()

@@ -19,6 +19,7 @@ from pawl_spec.invariants import (
     counters,
     identity,
     keys,
+    media,
     parsing,
     secrecy,
 )
@@ -306,10 +307,42 @@ _weaken(
     Edit(parsing.records_and_bundles_are_strict, "elif not trial.kept:", "elif False:"),
 )
 
+_weaken(
+    "medium-by-any-name",
+    "ATM-07",
+    "By which code a store is refused as its medium gives it back.",
+    Edit(media.refused, 'elif trial.code not in (due[trial.how], "unknown"):', "elif False:"),
+)
+_weaken(
+    "medium-may-be-overwritten",
+    "ATM-06",
+    "Whether a medium stays as it is.",
+    Edit(media.refused, "elif not trial.kept:", "elif False:"),
+)
+_weaken(
+    "state-on-a-medium-not-compared",
+    "ATM-03",
+    "Which state an operation leaves on another medium.",
+    Edit(media.works, "elif event.after is not None and trial.digest != event.after.digest:", "elif False:"),
+)
+_weaken(
+    "end-on-a-medium-not-compared",
+    "ATM-07",
+    "How an operation ends on another medium.",
+    Edit(media.works, "if (trial.outcome, trial.code) != (event.outcome, event.code):", "if False:"),
+)
+_weaken(
+    "uses-need-not-be-said",
+    "ATM-03",
+    "Whether each use of an adapter without transactions is said.",
+    Edit(media.no_transactions_no_store, "and trial.said != trial.transactions", "and False"),
+)
+
 NAMES: Final = "Other invariants see each of its faults too, by what comes of them: this one says what is wrong."
 
 NOT_NEEDED: Final[dict[str, str]] = {
     "damage-may-be-read": "Whoever reads what is damaged then refuses for another reason, which is compared.",
+    "end-on-a-medium-not-compared": "What ends otherwise leaves another state, which is compared.",
     "form-not-judged": "A field too many changes what becomes of changed copies, which the model notices.",
     "kind-not-compared": "The one-time prekey's id in the header gives the same faults away.",
     "question-not-demanded": "Where the answer would be no, something is accepted that must be refused.",

@@ -15,6 +15,7 @@ from pawl_spec.trace import (
     DAMAGES,
     FORGERIES,
     JUNK,
+    MEDIA,
     OPTIONS,
     PARTIES,
     RIVALS,
@@ -104,6 +105,9 @@ OPERATIONS: dict[Kind, SearchStrategy[Op]] = {
     Kind.COMPATIBILITY: _other(Kind.COMPATIBILITY, actor=parties(), option=st.integers(0, len(OPTIONS) - 1)),
     Kind.DAMAGE: _other(
         Kind.DAMAGE, actor=parties(), table=st.integers(0, len(TABLES) - 1), how=st.integers(0, len(DAMAGES) - 1)
+    ),
+    Kind.MEDIUM: _other(
+        Kind.MEDIUM, actor=parties(), table=st.integers(0, len(TABLES) - 1), how=st.integers(0, len(MEDIA) - 1)
     ),
     Kind.COMPROMISE: _other(Kind.COMPROMISE, actor=parties()),
     Kind.STORE_FAULT: _other(

@@ -19,6 +19,7 @@ from pawl_spec.trace import (
     DAMAGES,
     FORGERIES,
     JUNK,
+    MEDIA,
     OPTIONS,
     PARTIES,
     RIVALS,
@@ -391,6 +392,15 @@ class Walk:
         else:
             self.arrive()
 
+    def medium(self) -> None:
+        """What a party does next is tried on its store as another medium gives it back first."""
+        one, other = self.pair()
+        self.add(Kind.MEDIUM, one, self.rng.randrange(len(TABLES)), self.rng.randrange(len(MEDIA)))
+        if self.chance(0.5):
+            self.send(one, other)
+        else:
+            self.arrive()
+
 
 SCENES: dict[Callable[[Walk], None], tuple[int, int, int, int]] = {
     # Weights by mood:     calm hostile churn crashing
@@ -423,6 +433,7 @@ SCENES: dict[Callable[[Walk], None], tuple[int, int, int, int]] = {
     Walk.store: (1, 1, 1, 4),
     Walk.adapt: (0, 2, 0, 0),
     Walk.damage: (1, 1, 1, 1),
+    Walk.medium: (1, 1, 1, 1),
     Walk.store_trouble: (1, 1, 2, 5),
 }
 MOODS = tuple(zip(*SCENES.values(), strict=True))

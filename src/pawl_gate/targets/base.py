@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NoReturn, Protocol, Self, runtime_checkable
 
-from pawl_spec.history import Damaged, Hello, Observation, Question, Strike
+from pawl_spec.history import Damaged, Hello, Medium, Observation, Question, Strike
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +178,12 @@ class World(Protocol):
     def damaged(self, party: int) -> Damaged | None:
         """What became of that trial; None if there was no such record."""
 
+    def arm_medium(self, party: int, table: str, how: str) -> None:
+        """Try the party's next operation first on its store as another medium gives it back. Needs "medium"."""
+
+    def medium(self, party: int) -> Medium | None:
+        """What became of that trial; None if there was nothing to do it to."""
+
     def arm_fault(self, party: int, at: int, how: str) -> None:
         """Let the store refuse the `at`-th call of the party's next operation, from 14 on its commit.
 
@@ -287,6 +293,14 @@ class Unable:
         self._unable("damage")
 
     def damaged(self, party: int) -> Damaged | None:
+        """See `World`."""
+        return None
+
+    def arm_medium(self, party: int, table: str, how: str) -> None:
+        """See `World`."""
+        self._unable("medium")
+
+    def medium(self, party: int) -> Medium | None:
         """See `World`."""
         return None
 

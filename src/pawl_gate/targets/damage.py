@@ -6,12 +6,13 @@ It is done to a copy of the store, so that the trace goes on with what is whole.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from pawl.errors import ProtocolError
 from pawl.storage.contract import Row, Store, Table, Transaction
 from pawl.storage.memory import MemoryStore
+from pawl_gate.targets.passing import PassingTransaction
 from pawl_spec.history import Damaged, Outcome
 
 UNKNOWN_FIELD = b"\xa2\x06\x00"
@@ -89,23 +90,11 @@ class _WatchedStore:
         self._inner.close()
 
 
-class _WatchedTransaction:
+class _WatchedTransaction(PassingTransaction):
     def __init__(self, store: _WatchedStore, inner: Transaction) -> None:
+        super().__init__(inner)
         self._store = store
-        self._inner = inner
 
     def get(self, table: Table, key: bytes) -> Row | None:
         self._store.read |= table is self._store.table and key in self._store.broken
-        return self._inner.get(table, key)
-
-    def put(self, table: Table, key: bytes, value: bytes, *, version: int) -> int:
-        return self._inner.put(table, key, value, version=version)
-
-    def delete(self, table: Table, key: bytes, *, version: int) -> None:
-        self._inner.delete(table, key, version=version)
-
-    def scan(self, table: Table, prefix: bytes, *, limit: int | None = None) -> Sequence[tuple[bytes, Row]]:
-        return self._inner.scan(table, prefix, limit=limit)
-
-    def count(self, table: Table, prefix: bytes) -> int:
-        return self._inner.count(table, prefix)
+        return super().get(table, key)

@@ -58,7 +58,7 @@ CAPABILITIES: Final = frozenset(
         *("clock", "rotate", "forget", "compatibility", "events", "import-keys", "inject-keys"),
     }
 )
-"""What a driver may declare. Callbacks and damaged records exist in process only."""
+"""What a driver may declare. Callbacks, damaged records and other media exist in process only."""
 
 PUBLIC_KEY_BYTES: Final = 33
 SIGNATURE_BYTES: Final = 64

@@ -48,6 +48,7 @@ from pawl.storage.memory import MemoryStore
 from pawl.wire import records
 from pawl.wire.records import DecodeError, LocalIdentity, PreKey, SignedPreKey, decode_session
 from pawl.wire.records_pb2 import LocalIdentityRecord, PreKeyRecord, SessionRecord, SignedPreKeyRecord
+from pawl_gate.targets import medium
 from pawl_gate.targets.application import Application
 from pawl_gate.targets.base import (
     Bundle,
@@ -64,7 +65,7 @@ from pawl_gate.targets.base import (
 from pawl_gate.targets.damage import attempt, damaged_copy
 from pawl_gate.targets.rival import OpenTransaction
 from pawl_gate.wire_view import read_fields
-from pawl_spec.history import Damaged, Hello, Limits, Observation, Observe, Profile, Strike
+from pawl_spec.history import Damaged, Hello, Limits, Medium, Observation, Observe, Profile, Strike
 from pawl_spec.trace import PARTIES
 
 T = TypeVar("T")
@@ -96,7 +97,7 @@ HELLO = Hello(
         {
             *("reinstall", "approve", "strict-identity", "restart", "crash", "work", "deterministic", "counts"),
             *("rows", "memory", "clock", "damage", "texts", "events", "callbacks", "rotate", "forget", "compromise"),
-            *("compatibility", "store-faults", "rival", "plaintext-hook", "import-keys", "inject-keys"),
+            *("compatibility", "store-faults", "rival", "medium", "plaintext-hook", "import-keys", "inject-keys"),
         }
     ),
     limits=LIMITS,
@@ -392,6 +393,10 @@ class Variant:
         """What the device writes to, over what is durable."""
         return durable
 
+    def reopen(self, opened: Callable[[], Store]) -> Store:
+        """The store in a medium, which `opened` opens, or refuses."""
+        return opened()
+
     def device(self, store: Store, setup: Setup) -> DeviceLike:
         """The device itself."""
         return open_device(store, setup)
@@ -436,6 +441,8 @@ class _Party:
         self.measuring = False
         self.damage: tuple[Table, str] | None = None
         self.damaged: Damaged | None = None
+        self.next_medium: tuple[Table, str] | None = None
+        self.medium: Medium | None = None
         self.texts: list[tuple[str, str]] = []
         """What was said since somebody searched it."""
         self.rival: str | None = None
@@ -570,6 +577,7 @@ class InProcessWorld(Unable):
         if one.device is None:
             raise HarnessBroken(f"party {party} was not opened")
         one.damaged = self._damaged(one, call)
+        one.medium = self._on_medium(one, call)
         revision = one.store.inner.revision
         one.store.touched = one.store.written = one.raced = 0
         # One trouble at a time: where a callback misbehaves, nobody else comes in between.
@@ -634,6 +642,40 @@ class InProcessWorld(Unable):
                 call(self._variant.device(self._variant.store(store), setup))
 
         return attempt(copy, table, broken, step)
+
+    def arm_medium(self, party: int, table: str, how: str) -> None:
+        self._parties[party].next_medium = (Table(table.replace("-", "_")), how)
+
+    def medium(self, party: int) -> Medium | None:
+        return self._parties[party].medium
+
+    def _on_medium(self, one: _Party, call: Callable[[DeviceLike], object]) -> Medium | None:
+        """Try the operation on the store as another medium gives it back, if that was asked for."""
+        if one.next_medium is None:
+            return None
+        (table, how), one.next_medium = one.next_medium, None
+        application = one.application.copy()
+        setup = self._setup(one, trial=(one.rng.copy(), application))
+
+        def step(store: Store) -> None:
+            call(self._variant.device(store, setup))
+
+        def reopen(opened: Callable[[], Store]) -> Store:
+            return self._variant.reopen(opened)
+
+        with application.listening(), self._variant.patched():
+            tried = medium.attempt(
+                one.store.inner.fork(),
+                table,
+                how,
+                reopen=reopen,
+                call=step,
+                told=lambda: [event.name for event in application.heard],
+            )
+        if tried is None:
+            return None
+        seen, left = tried
+        return seen if left is None else replace(seen, digest=ObservedStore(left).digest())
 
     def measure_memory(self, party: int) -> None:
         self._parties[party].measuring = True

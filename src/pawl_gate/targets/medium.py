@@ -1,0 +1,314 @@
+"""Media: a party's store as another medium gives it back, and what becomes of an operation on that.
+
+It is done to a copy, so that the trace goes on with what is whole. Records change in their seals; files are real ones,
+in a folder of their own; an adapter without transactions is the least that one can be.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from pawl.errors import ProtocolError
+from pawl.storage import AdapterStore, migrate_sqlite
+from pawl.storage.contract import Row, Store, Table, Transaction
+from pawl.storage.memory import MemoryStore
+from pawl.storage.seal import RECORD_SCHEMA, Seal
+from pawl.storage.sqlite import SQLiteStore
+from pawl.storage.sqlite_file import APPLICATION_ID, SCHEMA_VERSION, SCHEMAS
+from pawl_gate.targets.passing import PassingTransaction
+from pawl_spec.history import Medium, Outcome
+
+Shelf = Mapping[bytes, Row]
+
+OLDER: Final = 2
+"""The schema of the store that is migrated: the last one whose records are not sealed."""
+
+EVENT: Final = "non-atomic-store-used"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A medium: how the store in it is opened, and what is there, to be compared."""
+
+    opened: Callable[[], Store]
+    content: Callable[[], object]
+    concerned: frozenset[tuple[Table, bytes]] | None = None
+    """Which records the change concerns; None: the store as a whole."""
+
+
+# -- records in their seals -------------------------------------------------------------------------------------------
+
+
+def _flipped(value: bytes) -> bytes:
+    return value[:-1] + bytes([value[-1] ^ 1])
+
+
+def _moved(shelf: Shelf) -> dict[bytes, Row]:
+    """Each record under the key of the next one."""
+    keys = sorted(shelf)
+    return dict(zip(keys, [shelf[key] for key in keys[1:] + keys[:1]], strict=True))
+
+
+def _changed(rows: Shelf, shelf: Shelf, seal: Seal, table: Table, how: str) -> dict[bytes, Row]:
+    """The records of one table, `rows` in their seals (`shelf`), after the change."""
+    match how:
+        case "flip-bit":
+            return {key: Row(_flipped(row.value), row.version) for key, row in shelf.items()}
+        case "cut-short":
+            return {key: Row(row.value[:-1], row.version) for key, row in shelf.items()}
+        case "another-key":
+            return _moved(shelf)
+        case "another-version":
+            return {key: Row(row.value, row.version + 1) for key, row in shelf.items()}
+        case "another-store":
+            other = Seal(seal.store_id[::-1])
+            return {key: Row(other.close(table, key, row.value, row.version), row.version) for key, row in rows.items()}
+        case _:  # "newer-record"
+            newer = bytes([RECORD_SCHEMA + 1])
+            return {
+                key: Row(
+                    seal._checksum(table, key, row.version, newer + row.value) + newer + row.value,
+                    row.version,
+                )
+                for key, row in rows.items()
+            }
+
+
+def _records(whole: MemoryStore, table: Table, how: str) -> Place | None:
+    """The store with the records of one table changed; None where there is nothing to change."""
+    sealed = {each: dict(shelf) for each, shelf in whole.records().items()}
+    rows = whole.snapshot()[table]
+    changed = _changed(rows, sealed[table], Seal(whole.store_id), table, how)
+    # A record is that of another store even where nothing in its bytes says so.
+    if how != "another-store":
+        changed = {key: row for key, row in changed.items() if row != sealed[table][key]}
+    if not changed:
+        return None
+    sealed[table].update(changed)
+    store = MemoryStore(records=sealed, store_id=whole.store_id)
+    return Place(
+        lambda: store,
+        lambda: [store.records()[table].get(key) for key in changed],
+        frozenset((table, key) for key in changed),
+    )
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def _sqlite(whole: MemoryStore, folder: Path) -> Path:
+    """A SQLite store of this release with the same rows."""
+    path = folder / "pawl.db"
+    made = SQLiteStore(path)
+    seal = Seal(made.store_id)
+    made.close()
+    _insert(path, whole, lambda table, key, row: seal.close(table, key, row.value, row.version))
+    return path
+
+
+def _older(whole: MemoryStore, folder: Path) -> Path:
+    """A SQLite store as an earlier release wrote it: records are not sealed."""
+    path = folder / "pawl.db"
+    with closing(sqlite3.connect(path)) as file:
+        for statement in SCHEMAS[OLDER].values():
+            file.execute(statement)
+        file.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        file.execute(f"PRAGMA user_version = {OLDER}")
+    _insert(path, whole, lambda table, key, row: row.value)
+    return path
+
+
+def _insert(path: Path, whole: MemoryStore, value: Callable[[Table, bytes, Row], bytes]) -> None:
+    with closing(sqlite3.connect(path)) as file:
+        for table, shelf in whole.snapshot().items():
+            for key, row in shelf.items():
+                place = (key, value(table, key, row), row.version)
+                file.execute(f"INSERT INTO {table.value} VALUES (?, ?, ?)", place)  # noqa: S608 - a table of ours
+        file.commit()
+        # One file holds all: what is done to it is done to the store.
+        file.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
+
+def _damage(path: Path, how: str) -> None:
+    data = path.read_bytes()
+    match how:
+        case "file-emptied":
+            path.write_bytes(b"")
+        case "file-cut":
+            path.write_bytes(data[: len(data) // 2])
+        case "file-overwritten":
+            path.write_bytes(bytes(100) + data[100:])
+        case _:  # "newer-file"
+            with closing(sqlite3.connect(path)) as file:
+                file.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 1}")
+
+
+def _migrated(path: Path) -> Store:
+    migrate_sqlite(path)
+    return SQLiteStore(path)
+
+
+def _file(whole: MemoryStore, folder: Path, how: str) -> Place:
+    if how.startswith("older-file"):
+        path = _older(whole, folder)
+    else:
+        path = _sqlite(whole, folder)
+        _damage(path, how)
+    if how == "older-file-migrated":
+        return Place(lambda: _migrated(path), lambda: None)
+    return Place(lambda: SQLiteStore(path), path.read_bytes)
+
+
+# -- adapters ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Pairs:
+    """The least that an adapter can be: no transactions."""
+
+    held: dict[bytes, bytes] = field(default_factory=dict)
+
+    def get(self, key: bytes) -> bytes | None:
+        """See `Adapter`."""
+        return self.held.get(key)
+
+    def put(self, key: bytes, value: bytes) -> None:
+        """See `Adapter`."""
+        self.held[key] = value
+
+    def delete(self, key: bytes) -> None:
+        """See `Adapter`."""
+        self.held.pop(key, None)
+
+    def scan(self, prefix: bytes) -> Iterable[tuple[bytes, bytes]]:
+        """See `Adapter`."""
+        return [(key, self.held[key]) for key in sorted(self.held) if key.startswith(prefix)]
+
+
+def _adapter(whole: MemoryStore, how: str) -> Place:
+    pairs = Pairs()
+    made = AdapterStore(pairs, allow_non_atomic=True)
+    seal = Seal(made.store_id)
+    for table, shelf in whole.snapshot().items():
+        for key, row in shelf.items():
+            sealed = seal.close(table, key, row.value, row.version)
+            pairs.put(b"%b\0%b" % (table.value.encode(), key), row.version.to_bytes(8, "big") + sealed)
+    allowed = how == "no-transactions-allowed"
+    return Place(lambda: AdapterStore(pairs, allow_non_atomic=allowed), lambda: None if allowed else dict(pairs.held))
+
+
+# -- the trial --------------------------------------------------------------------------------------------------------
+
+
+class _Watched:
+    """Notes whether a record was read that the change concerns, and counts transactions."""
+
+    def __init__(self, inner: Store, atomic: bool, concerned: frozenset[tuple[Table, bytes]]) -> None:
+        self._inner = inner
+        self._concerned = concerned
+        self.atomic = atomic
+        self.read = False
+        self.transactions = 0
+
+    def transaction(self) -> AbstractContextManager[Transaction]:
+        """See `Store`."""
+        return self._transaction()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Transaction]:
+        self.transactions += 1
+        with self._inner.transaction() as inner:
+            yield _WatchedTransaction(self, inner)
+
+    def close(self) -> None:
+        """See `Store`."""
+        self._inner.close()
+
+    def note(self, table: Table, key: bytes) -> None:
+        """A record was read."""
+        self.read |= (table, key) in self._concerned
+
+
+class _WatchedTransaction(PassingTransaction):
+    def __init__(self, store: _Watched, inner: Transaction) -> None:
+        super().__init__(inner)
+        self._store = store
+
+    def get(self, table: Table, key: bytes) -> Row | None:
+        self._store.note(table, key)
+        return super().get(table, key)
+
+
+def attempt(
+    whole: MemoryStore,
+    table: Table,
+    how: str,
+    *,
+    reopen: Callable[[Callable[[], Store]], Store],
+    call: Callable[[Store], object],
+    told: Callable[[], Iterable[str]],
+) -> tuple[Medium, MemoryStore | None] | None:
+    """Carry out `call` on the store as the medium gives it back; what became of it, and the rows that are there then.
+
+    `reopen` opens a store by the function that it is given; `told` says which events were heard. None: nothing to do.
+    """
+    with tempfile.TemporaryDirectory(prefix="pawl-medium-") as folder:
+        place = _place(whole, table, how, Path(folder))
+        return None if place is None else _tried(place, how, reopen, call, told)
+
+
+def _place(whole: MemoryStore, table: Table, how: str, folder: Path) -> Place | None:
+    if "file" in how:
+        return _file(whole, folder, how)
+    return _adapter(whole, how) if "transactions" in how else _records(whole, table, how)
+
+
+def _tried(
+    place: Place,
+    how: str,
+    reopen: Callable[[Callable[[], Store]], Store],
+    call: Callable[[Store], object],
+    told: Callable[[], Iterable[str]],
+) -> tuple[Medium, MemoryStore | None]:
+    before = place.content()
+    code = None
+    outcome = Outcome.DONE
+    store: Store | None = None
+    watched: _Watched | None = None
+    try:
+        store = reopen(place.opened)
+        watched = _Watched(store, getattr(store, "atomic", True), place.concerned or frozenset())
+        call(watched)
+    except ProtocolError as error:
+        outcome, code = Outcome.REFUSED, error.code
+    except Exception as error:
+        outcome, code = Outcome.DIED, type(error).__name__
+    left = None
+    if store is not None and place.concerned is None:
+        left = _rows(store)
+        store.close()
+    tried = Medium(
+        how=how,
+        read=place.concerned is None or (watched is not None and watched.read),
+        outcome=outcome,
+        code=code,
+        kept=place.content() == before,
+        transactions=0 if watched is None else watched.transactions,
+        said=sum(name == EVENT for name in told()),
+    )
+    return tried, left
+
+
+def _rows(store: Store) -> MemoryStore | None:
+    """A copy of what the store holds; None where it cannot be read."""
+    try:
+        with store.transaction() as tx:
+            return MemoryStore(rows={table: dict(tx.scan(table, b"")) for table in Table})
+    except ProtocolError:
+        return None
