@@ -34,6 +34,7 @@ from pawl.crypto.keys import KeyPair, PrivateKey, _Secret
 from pawl.session.rows import Memos, PeerRows
 from pawl.storage.adapter import AdapterStore
 from pawl.storage.contract import Row, Table
+from pawl.storage.json_file import JSONFileStore
 from pawl.storage.sqlite import _STATEMENTS
 from pawl.wire.messages import SIGNAL_SCHEMA
 from pawl_gate.leaks import leaked
@@ -162,11 +163,13 @@ LIVING = {
     "pawl.session.rows.Memo",
     "pawl.session.rows.Memos",
     "pawl.session.rows.PeerRows",
+    "pawl.storage.json_file.JSONFileStore",
+    "pawl.storage.json_file._JSONTransaction",
     "pawl.storage.memory.MemoryStore",
     "pawl.storage.adapter.AdapterStore",
     "pawl.storage.adapter._AdapterTransaction",
     "pawl.storage.adapter._Block",
-    "pawl.storage.memory._MemoryTransaction",
+    "pawl.storage.memory.MemoryTransaction",
     "pawl.storage.memory._OpeningTransaction",
     "pawl.storage.memory._Shelf",
     "pawl.storage.rows.Turns",
@@ -222,6 +225,8 @@ def test_nothing_that_lives_says_its_secrets(tmp_path: Path) -> None:
         living += [PeerRows(tx, ALICE, memos), ApplicationRows(tx), path_store._turns, Memos()]
         living += [Row(PLAINTEXT, 1), *_STATEMENTS.values(), SIGNAL_SCHEMA]
         living += over_an_adapter(alice.store)
+        json_store = JSONFileStore(tmp_path / "dave.json")
+        living += [json_store, json_store.transaction()]
         with alice.store.transaction() as memory_tx:
             living += [alice.device, alice.store, memory_tx, *alice.store._shelves.values()]
             found = {f"{type(each).__module__}.{type(each).__name__}": said(each, secrets) for each in living}
@@ -346,6 +351,7 @@ SAYS = {
     "pawl.errors": {"text"},  # words of ours
     # Versions, limits, the name of a method; keys of rows, in attributes: names, ids and public keys.
     "pawl.storage.adapter": {"table.value", "version", "present", "name", "key", "found[0]"},
+    "pawl.storage.json_file": {"schema", "error.strerror"},  # the system's words name files
     "pawl.storage.memory": {"table.value", "version", "old.version"},
     "pawl.storage.rows": {"table.value", "self.timeout", "most", "named", "counted"},
     "pawl.storage.seal": {"table.value", "text", "place", "row.version", "rest[0]"},

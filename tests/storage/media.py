@@ -8,7 +8,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import cast
 
-from pawl.storage import AdapterStore, MemoryStore, Row, SQLiteStore, Store, Table
+from pawl.storage import AdapterStore, JSONFileStore, MemoryStore, Row, SQLiteStore, Store, Table
+from pawl.storage.json_file import read_json, write_json
 from tests.storage.adapters import FileAdapter
 
 Records = dict[tuple[Table, bytes], Row]
@@ -117,4 +118,26 @@ class Adapted(Medium):
                 adapter.put(table.value.encode() + b"\0" + key, row.version.to_bytes(8, "big") + row.value)
 
 
-MEDIA: dict[str, type[Medium]] = {"memory": Memory, "sqlite": SQLite, "adapter": Adapted}
+class JSON(Medium):
+    """A JSON file."""
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "pawl.json"
+
+    def open(self, *, busy_timeout: float = 5.0) -> Store:
+        return JSONFileStore(self.path, busy_timeout=busy_timeout)
+
+    def load(self) -> Records:
+        _, records = read_json(self.path.read_bytes())
+        return {(table, key): row for table, rows in records.items() for key, row in rows.items()}
+
+    def save(self, records: Records) -> None:
+        store_id, _ = read_json(self.path.read_bytes())
+        shelves: dict[Table, dict[bytes, Row]] = {table: {} for table in Table}
+        for (table, key), row in records.items():
+            shelves[table][key] = row
+        self.path.write_bytes(write_json(store_id, shelves))
+
+
+MEDIA: dict[str, type[Medium]] = {"memory": Memory, "sqlite": SQLite, "adapter": Adapted, "json": JSON}

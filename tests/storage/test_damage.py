@@ -171,4 +171,4 @@ def test_the_text_holds_nothing_of_the_record(medium: Medium) -> None:
 
 def test_every_kind_of_store_is_here() -> None:
     """A store that is added is added to the list that these tests run over."""
-    assert set(MEDIA) == {"memory", "sqlite", "adapter"}
+    assert set(MEDIA) == {"memory", "sqlite", "adapter", "json"}
