@@ -181,7 +181,17 @@ LIVING = {
 }
 """Classes that are no records: one of each is taken out of two devices that have talked."""
 
-NOTHING_OF_ITS_OWN = {"pawl.crypto.keys._Secret": "the base of secrets; the four that there are inherit its texts"}
+NOTHING_OF_ITS_OWN = {
+    "pawl.crypto.keys._Secret": "the base of secrets; the four that there are inherit its texts",
+    **dict.fromkeys(
+        (
+            "pawl.storage.postgres.PostgresStore",
+            "pawl.storage.postgres._PostgresTransaction",
+            "pawl.storage.postgres._Statements",
+        ),
+        "needs a server: tests/storage/test_postgres.py looks at one of each",
+    ),
+}
 """Classes that are not made, and why."""
 
 
@@ -353,6 +363,8 @@ SAYS = {
     "pawl.storage.adapter": {"table.value", "version", "present", "name", "key", "found[0]"},
     "pawl.storage.json_file": {"schema", "error.strerror"},  # the system's words name files
     "pawl.storage.memory": {"table.value", "version", "old.version"},
+    # The name of a class of errors and the server's code for it: its words may quote values.
+    "pawl.storage.postgres": {"table.value", "version", "type(error).__name__", "error.sqlstate"},
     "pawl.storage.rows": {"table.value", "self.timeout", "most", "named", "counted"},
     "pawl.storage.seal": {"table.value", "text", "place", "row.version", "rest[0]"},
     "pawl.storage.sqlite": {"table.value", "version", "schema"},

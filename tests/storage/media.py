@@ -5,8 +5,9 @@ from __future__ import annotations
 import sqlite3
 from abc import ABC, abstractmethod
 from contextlib import closing
+from hashlib import blake2b
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from pawl.storage import AdapterStore, JSONFileStore, MemoryStore, Row, SQLiteStore, Store, Table
 from pawl.storage.json_file import read_json, write_json
@@ -21,6 +22,10 @@ class Medium(ABC):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def beside(self, folder: Path) -> Medium:
+        """Another place of the same kind."""
+        return type(self)(folder)
 
     @abstractmethod
     def open(self, *, busy_timeout: float = 5.0) -> Store:
@@ -140,4 +145,47 @@ class JSON(Medium):
         self.path.write_bytes(write_json(store_id, shelves))
 
 
-MEDIA: dict[str, type[Medium]] = {"memory": Memory, "sqlite": SQLite, "adapter": Adapted, "json": JSON}
+class Postgres(Medium):
+    """A schema of a real server's database."""
+
+    conninfo: str
+
+    def beside(self, folder: Path) -> Medium:
+        other = Postgres(folder)
+        other.conninfo = self.conninfo
+        return other
+
+    @property
+    def name(self) -> str:
+        return "t" + blake2b(str(self.folder).encode(), digest_size=8).hexdigest()
+
+    def open(self, *, busy_timeout: float = 5.0) -> Store:
+        from pawl.storage.postgres import PostgresStore
+
+        return PostgresStore(self.conninfo, name=self.name, busy_timeout=busy_timeout)
+
+    def _connect(self) -> Any:
+        import psycopg
+
+        return psycopg.connect(self.conninfo, autocommit=True)
+
+    def load(self) -> Records:
+        with self._connect() as editor:
+            found = editor.execute(f"SELECT kind, key, value, version FROM {self.name}.rows").fetchall()
+        return {(Table(kind), key): Row(value, version) for kind, key, value, version in found}
+
+    def save(self, records: Records) -> None:
+        with self._connect() as editor, editor.transaction():
+            editor.execute(f"DELETE FROM {self.name}.rows")
+            for (table, key), row in records.items():
+                values = (table.value, key, row.value, row.version)
+                editor.execute(f"INSERT INTO {self.name}.rows VALUES (%s, %s, %s, %s)", values)
+
+
+MEDIA: dict[str, type[Medium]] = {
+    "memory": Memory,
+    "sqlite": SQLite,
+    "adapter": Adapted,
+    "json": JSON,
+    "postgres": Postgres,
+}
