@@ -19,6 +19,7 @@ import itertools
 import pickle
 import pkgutil
 import types
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
@@ -31,7 +32,9 @@ from pawl import Device, MemoryStore, SQLiteStore
 from pawl.announced import announced
 from pawl.application import ApplicationRows
 from pawl.crypto.keys import KeyPair, PrivateKey, _Secret
+from pawl.node_import import _Import, _Node
 from pawl.session.rows import Memos, PeerRows
+from pawl.sources import system_rng
 from pawl.storage.adapter import AdapterStore
 from pawl.storage.contract import Row, Table
 from pawl.storage.json_file import JSONFileStore
@@ -157,6 +160,8 @@ def said(value: object, secrets: list[bytes]) -> tuple[str, ...]:
 
 
 LIVING = {
+    "pawl.node_import._Import",
+    "pawl.node_import._Node",
     "pawl.announced._AnnouncedStore",
     "pawl.application.ApplicationRows",
     "pawl.device.Device",
@@ -235,6 +240,10 @@ def test_nothing_that_lives_says_its_secrets(tmp_path: Path) -> None:
         living += [PeerRows(tx, ALICE, memos), ApplicationRows(tx), path_store._turns, Memos()]
         living += [Row(PLAINTEXT, 1), *_STATEMENTS.values(), SIGNAL_SCHEMA]
         living += over_an_adapter(alice.store)
+        pair = {name: b64encode(carol._identity.private.data).decode() for name in ("privKey",)}
+        pair["pubKey"] = b64encode(carol.identity_key.serialize()).decode()
+        document = _Node({"identity": pair, "registrationId": 7}, "the document")
+        living += [document, _Import(tx, document, system_rng, 0)]
         json_store = JSONFileStore(tmp_path / "dave.json")
         living += [json_store, json_store.transaction()]
         with alice.store.transaction() as memory_tx:
@@ -356,6 +365,8 @@ SAYS = {
     "pawl.events": {"event", "event.level", "event.name", "{'pawl_event': event}", "type(error).__name__"},  # public
     "pawl.fingerprint": {"scanned[1]", "self.version"},  # version numbers
     "pawl.identity": {"callback", "what", "why"},  # words of ours
+    # Where in the document something is wrong: names of ours, and numbers.
+    "pawl.node_import": {"what", "name", "self.place", "at.place", "found.place"},
     "pawl.session.bundle": {"what", "most", "xeddsa.SIGNATURE_BYTES"},  # words of ours, limits
     "pawl.sources": {"length"},  # how many bytes were asked for
     "pawl.errors": {"text"},  # words of ours
