@@ -22,15 +22,13 @@ def add(verbs: Verbs) -> None:
     check = whats.add_parser("check", help="open the seal of every record; nothing is changed", allow_abbrev=False)
     migrate = whats.add_parser(
         "migrate",
-        help="bring a SQLite store of an earlier schema to the present one, all or nothing",
+        help="bring a SQLite store to the present schema, all or nothing",
         allow_abbrev=False,
     )
     for each, verb in ((check, store_check), (migrate, store_migrate)):
         each.add_argument("path", type=Path, metavar="PATH", help="the store's file")
         each.set_defaults(verb=verb)
-    bring = whats.add_parser(
-        "import", help="take over a device of another package into a new store", allow_abbrev=False
-    )
+    bring = whats.add_parser("import", help="take over another package's device into a new store", allow_abbrev=False)
     bring.add_argument("--from", dest="source", choices=SOURCES, required=True, help="the package")
     bring.add_argument("file", type=Path, metavar="FILE", help="the document that its application wrote")
     bring.add_argument("--store", type=Path, required=True, metavar="PATH", help="the new store")
@@ -73,9 +71,7 @@ def store_check(args: argparse.Namespace) -> int:
         head = f"{args.path} is damaged" if damage else f"{args.path} is whole: {sum(counts.values())} records"
         lines = [head, *(f"  {each}" for each in damage), *(f"  {name:14} {count}" for name, count in counts.items())]
         if damage:
-            lines.append(
-                "restore a copy of the whole store; a damaged session can be dropped with Device.forget_session"
-            )
+            lines.append("restore a copy of the whole store, or drop a damaged session with Device.forget_session")
         print_text("\n".join(lines) + "\n")
     return code
 
@@ -125,9 +121,7 @@ def store_import(args: argparse.Namespace) -> int:
     except ProtocolError as error:
         raise Usage(f"{args.file} was not imported: {error}") from None
     found = asdict(imported)
-    lines = [
-        f"{args.file} was imported into {args.store}; the former device must not go on, and the file holds its keys"
-    ]
+    lines = [f"{args.file} is now in {args.store}; the former device must not go on; the file holds all keys"]
     lines += [f"  {name.replace('_', ' '):14} {count}" for name, count in found.items()]
     _say(args, OK, "\n".join(lines), found)
     return OK
