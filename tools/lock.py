@@ -38,7 +38,13 @@ def main(arguments: list[str]) -> int:
     compile_lock("base.txt", ["pyproject.toml"], upgrade)
     compile_lock(
         "dev.txt",
-        ["--extra=gate", "--constraint=requirements/base.txt", "pyproject.toml", "requirements/dev.in"],
+        [
+            "--extra=gate",
+            "--extra=postgres",
+            "--constraint=requirements/base.txt",
+            "pyproject.toml",
+            "requirements/dev.in",
+        ],
         upgrade,
     )
     compile_lock("docs.txt", ["--constraint=requirements/base.txt", "pyproject.toml", "requirements/docs.in"], upgrade)

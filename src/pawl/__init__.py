@@ -19,6 +19,7 @@ from pawl.identity import Decision, IdentityPolicy
 from pawl.session.bundle import PreKeyBundle, PublicPreKey, PublicSignedPreKey
 from pawl.storage.adapter import AdapterStore
 from pawl.storage.contract import Store
+from pawl.storage.json_file import JSONFileStore
 from pawl.storage.memory import MemoryStore
 from pawl.storage.sqlite import SQLiteStore
 from pawl.storage.sqlite_migration import migrate_sqlite
@@ -33,6 +34,7 @@ __all__ = [
     "EncryptedMessage",
     "Event",
     "IdentityPolicy",
+    "JSONFileStore",
     "Maintenance",
     "MemoryStore",
     "MessageType",

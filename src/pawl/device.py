@@ -19,6 +19,7 @@ from pawl.application import ApplicationRows, HookTrouble, StorePlaintext, run_h
 from pawl.compatibility import STRICT, Compatibility
 from pawl.crypto.keys import PublicKey
 from pawl.errors import (
+    Conflict,
     InvalidArgument,
     InvalidKey,
     MessageTooLarge,
@@ -39,7 +40,8 @@ from pawl.events import (
 )
 from pawl.fingerprint import SafetyNumber, safety_number
 from pawl.identity import CallbackTrouble, IdentityPolicy
-from pawl.limits import MAX_DEVICE_ID, MAX_PLAINTEXT_BYTES, MAX_PREKEY_BATCH, SIGNED_PREKEY_ROTATION_SECONDS
+from pawl.limits import MAX_BATCH, MAX_DEVICE_ID, MAX_PLAINTEXT_BYTES, MAX_PREKEY_BATCH, SIGNED_PREKEY_ROTATION_SECONDS
+from pawl.retry import again, retried
 from pawl.session import cipher, double_ratchet, prekeys, x3dh
 from pawl.session.bundle import PreKeyBundle, PublicPreKey, PublicSignedPreKey
 from pawl.session.rows import Memos, PeerRows
@@ -156,6 +158,7 @@ class Device:
 
     # -- setting up ---------------------------------------------------------------------------------------------------
 
+    @retried
     def prekey_bundle(self, *, one_time: bool = True, device_id: int = 1) -> PreKeyBundle:
         """What a peer needs to establish a session with this device; to be published, once per peer.
 
@@ -212,8 +215,14 @@ class Device:
             rows.remember()
             self._tell([*rows.events, SessionEstablished(peer, "initiator", bundle.prekey is not None)])
 
+        def store_retried(decided: _Decided | None) -> None:
+            try:
+                store_session(decided)
+            except Conflict:
+                again(self, partial(store_session, decided))
+
         # A question is about the address' name, for a bundle and for a message alike (IDC-07).
-        self._with_decision(peer.name, bundle.identity_key, store_session)
+        self._with_decision(peer.name, bundle.identity_key, store_retried)
 
     def parse_public_key(self, peer: ProtocolAddress, data: bytes) -> PublicKey:
         """The public key in `data`, 33 bytes, of a bundle of `peer`; 32 bytes only with `untyped_public_keys` (IDC-09).
@@ -231,6 +240,7 @@ class Device:
         self._tell([CompatibilityUsed("untyped_public_keys", peer)])
         return key
 
+    @retried
     def forget_session(self, peer: ProtocolAddress) -> None:
         """Delete all sessions with `peer`, current and archived, with the keys kept for them; none is no refusal.
 
@@ -253,6 +263,7 @@ class Device:
 
     # -- prekeys ------------------------------------------------------------------------------------------------------
 
+    @retried
     def signed_prekey(self) -> PublicSignedPreKey:
         """The current signed prekey, made at the first call; to be published. Source: X3DH, section 3.2."""
         events: list[Event] = []
@@ -262,6 +273,7 @@ class Device:
         self._tell(events)
         return _public_signed(made)
 
+    @retried
     def rotate_signed_prekey(self) -> PublicSignedPreKey:
         """Make a new signed prekey the current one; to be published at once.
 
@@ -276,6 +288,7 @@ class Device:
         self._tell(events)
         return _public_signed(made)
 
+    @retried
     def generate_prekeys(self, count: int) -> list[PublicPreKey]:
         """Make 1 to 1,000 one-time prekeys; to be published. Raises: PreKeysFull. Source: X3DH, section 3.2."""
         # Check
@@ -293,6 +306,7 @@ class Device:
         with self._store.transaction() as tx:
             return tx.count(Table.PREKEY, b"")
 
+    @retried
     def maintain(self, *, top_up: int = 0, rotate_after: int = SIGNED_PREKEY_ROTATION_SECONDS) -> Maintenance:
         """What is to be done from time to time, such as once a day, in one transaction; publish what it returns.
 
@@ -324,6 +338,7 @@ class Device:
 
     # -- messages -----------------------------------------------------------------------------------------------------
 
+    @retried
     def encrypt(self, peer: ProtocolAddress, plaintext: bytes) -> EncryptedMessage:
         """Encrypt at most 262,128 bytes for `peer`.
 
@@ -331,10 +346,7 @@ class Device:
         """
         # Check
         _check_peer(peer)
-        if type(plaintext) is not bytes:
-            raise InvalidArgument("a plaintext is bytes")
-        if len(plaintext) > MAX_PLAINTEXT_BYTES:
-            raise MessageTooLarge(f"a plaintext has at most {MAX_PLAINTEXT_BYTES} bytes")
+        _check_plaintext(plaintext)
         with self._store.transaction() as tx:
             rows = PeerRows(tx, peer, self._memos)
             session = next(rows.candidates(), None)
@@ -346,6 +358,32 @@ class Device:
             rows.save(stepped)
         rows.remember()
         return message
+
+    @retried
+    def encrypt_many(self, peer: ProtocolAddress, plaintexts: Sequence[bytes]) -> list[EncryptedMessage]:
+        """Encrypt 1 to 1,000 plaintexts for `peer`, in order, in one transaction: all of them, or none.
+
+        Raises: what `encrypt` raises.
+        """
+        # Check
+        _check_peer(peer)
+        _check_batch(plaintexts)
+        for plaintext in plaintexts:
+            _check_plaintext(plaintext)
+        messages: list[EncryptedMessage] = []
+        with self._store.transaction() as tx:
+            rows = PeerRows(tx, peer, self._memos)
+            session = next(rows.candidates(), None)
+            if session is None:
+                raise NoSession("there is no session with this address")
+            # Derive
+            for plaintext in plaintexts:
+                session, message = cipher.encrypt(session, plaintext, clock=self._now)
+                messages.append(message)
+            # Commit
+            rows.save(session)
+        rows.remember()
+        return messages
 
     def decrypt(self, peer: ProtocolAddress, message: EncryptedMessage) -> bytes:
         """Decrypt a message that came from `peer`; a prekey message may build the session first.
@@ -391,32 +429,118 @@ class Device:
             raise refusal
         return decode(data, untyped_keys=True)
 
+    def decrypt_many(self, peer: ProtocolAddress, messages: Sequence[EncryptedMessage]) -> list[bytes]:
+        """Decrypt 1 to 1,000 messages that came from `peer`, in order, in one transaction: all of them, or none.
+
+        One that is refused refuses all, and a note of the exception says which: decrypt them one by one then. A batch
+        that names two identities is refused by UntrustedIdentity.
+
+        Raises: what `decrypt` raises.
+        """
+        # Check
+        _check_peer(peer)
+        _check_batch(messages)
+        for message in messages:
+            if type(message) is not EncryptedMessage:
+                raise InvalidArgument("a message is an EncryptedMessage")
+        try:
+            parsed = [self._parse(message) for message in messages]
+            read = [each for each, _ in parsed]
+            step = partial(self._decrypt_batch, peer, read)
+            identities = {each.identity_key for each in read if isinstance(each, PreKeySignalMessage)}
+            # There is one question, and one answer, for all.
+            if len(identities) > 1:
+                raise UntrustedIdentity("the batch names two identities")
+            plaintexts = self._with_decision(peer.name, identities.pop(), step) if identities else step(None)
+        except ProtocolError as refusal:
+            if isinstance(refusal, HookTrouble):
+                self._tell([CallbackFailed("store_plaintext", refusal.why)])
+            self._tell([MessageRefused(peer, refusal.code)])
+            raise
+        self._tell([CompatibilityUsed("untyped_public_keys", peer) for _, untyped in parsed if untyped])
+        return plaintexts
+
+    def _parse(self, message: EncryptedMessage) -> tuple[SignalMessage | PreKeySignalMessage, bool]:
+        """The message, and whether only an option allowed to read it."""
+        decode: Callable[..., SignalMessage | PreKeySignalMessage] = decode_prekey_message
+        if message.type is MessageType.SIGNAL:
+            decode = decode_signal_message
+        try:
+            return decode(message.serialized), False
+        except InvalidKey as refusal:
+            return self._parse_untyped(decode, message.serialized, refusal), True
+
+    @retried
+    def _decrypt_batch(
+        self, peer: ProtocolAddress, messages: Sequence[SignalMessage | PreKeySignalMessage], decided: _Decided | None
+    ) -> list[bytes]:
+        taken: list[tuple[PeerRows, bytes]] = []
+        try:
+            with self._store.transaction() as tx:
+                for number, message in enumerate(messages, 1):
+                    try:
+                        taken.append(self._take(tx, peer, message, decided))
+                    except ProtocolError as refusal:
+                        refusal.add_note(f"it is message {number} of the batch")
+                        raise
+        except BaseException:
+            # Later messages read what the earlier ones wrote: of what was rolled back nothing may stay in memory.
+            self._memos = Memos()
+            raise
+        for rows, _ in taken:
+            rows.remember()
+        self._tell([event for rows, _ in taken for event in rows.events])
+        return [plaintext for _, plaintext in taken]
+
+    def _take(
+        self,
+        tx: Transaction,
+        peer: ProtocolAddress,
+        message: SignalMessage | PreKeySignalMessage,
+        decided: _Decided | None,
+    ) -> tuple[PeerRows, bytes]:
+        if isinstance(message, PreKeySignalMessage):
+            return self._take_prekey(tx, peer, message, decided)
+        return self._take_signal(tx, peer, message)
+
+    @retried
     def _decrypt_signal(self, peer: ProtocolAddress, message: SignalMessage) -> bytes:
         with self._store.transaction() as tx:
-            rows = PeerRows(tx, peer, self._memos)
-            # Derive
-            opened = cipher.open_message(rows.candidates(), message, rows.kept)
-            # Commit
-            rows.apply(double_ratchet.advance(opened.session, opened.derived, rng=self._rng, count=rows.count_kept))
-            self._store_plaintext(tx, peer, opened.plaintext)
+            rows, plaintext = self._take_signal(tx, peer, message)
         rows.remember()
         if rows.events:
             self._tell(rows.events)
-        return opened.plaintext
+        return plaintext
 
+    def _take_signal(self, tx: Transaction, peer: ProtocolAddress, message: SignalMessage) -> tuple[PeerRows, bytes]:
+        rows = PeerRows(tx, peer, self._memos)
+        # Derive
+        opened = cipher.open_message(rows.candidates(), message, rows.kept)
+        # Commit
+        rows.apply(double_ratchet.advance(opened.session, opened.derived, rng=self._rng, count=rows.count_kept))
+        self._store_plaintext(tx, peer, opened.plaintext)
+        return rows, opened.plaintext
+
+    @retried
     def _decrypt_prekey(self, peer: ProtocolAddress, message: PreKeySignalMessage, decided: _Decided | None) -> bytes:
         with self._store.transaction() as tx:
-            rows = PeerRows(tx, peer, self._memos)
-            if rows.has_session(message.base_key):
-                plaintext = self._decrypt_repeated(rows, message)
-            else:
-                message = self._id_zero_read(tx, peer, rows, message)
-                plaintext = self._decrypt_first(tx, rows, message, decided)
-                rows.events.append(SessionEstablished(peer, "responder", message.prekey_id is not None))
-            self._store_plaintext(tx, peer, plaintext)
+            rows, plaintext = self._take_prekey(tx, peer, message, decided)
         rows.remember()
         self._tell(rows.events)
         return plaintext
+
+    def _take_prekey(
+        self, tx: Transaction, peer: ProtocolAddress, message: PreKeySignalMessage, decided: _Decided | None
+    ) -> tuple[PeerRows, bytes]:
+        rows = PeerRows(tx, peer, self._memos)
+        if rows.has_session(message.base_key):
+            plaintext = self._decrypt_repeated(rows, message)
+        else:
+            message = self._id_zero_read(tx, peer, rows, message)
+            plaintext = self._decrypt_first(tx, rows, message, decided)
+            rows.events.append(SessionEstablished(peer, "responder", message.prekey_id is not None))
+        self._store_plaintext(tx, peer, plaintext)
+        return rows, plaintext
 
     def _store_plaintext(self, tx: Transaction, peer: ProtocolAddress, plaintext: bytes) -> None:
         # Last of all, in the message's own transaction: a plaintext is stored exactly if its message is read (ATM-09).
@@ -494,6 +618,7 @@ class Device:
 
     # -- identities ---------------------------------------------------------------------------------------------------
 
+    @retried
     def trust_identity(self, name: str, key: PublicKey) -> None:
         """Record the decision that `key` is the identity of `name`, and pin it, instead of another one if need be.
 
@@ -586,6 +711,18 @@ def _check_callable(value: object, text: str) -> None:
 def _check_peer(peer: ProtocolAddress) -> None:
     if type(peer) is not ProtocolAddress:
         raise InvalidArgument("a peer is a ProtocolAddress")
+
+
+def _check_plaintext(plaintext: bytes) -> None:
+    if type(plaintext) is not bytes:
+        raise InvalidArgument("a plaintext is bytes")
+    if len(plaintext) > MAX_PLAINTEXT_BYTES:
+        raise MessageTooLarge(f"a plaintext has at most {MAX_PLAINTEXT_BYTES} bytes")
+
+
+def _check_batch(batch: Sequence[object]) -> None:
+    if type(batch) not in (list, tuple) or not 1 <= len(batch) <= MAX_BATCH:
+        raise InvalidArgument(f"a batch is a list or tuple of 1 to {MAX_BATCH}")
 
 
 def _address_of(name: str) -> ProtocolAddress:

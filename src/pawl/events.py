@@ -211,6 +211,15 @@ class SignedPreKeyDeleted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class ConflictRetried(Event):
+    """Another writer was faster; the step is taken again, from what is there by now."""
+
+    name: ClassVar[str] = "conflict-retried"
+    attempt: int
+    """Which try begins: 2 to 5."""
+
+
+@dataclass(frozen=True, slots=True)
 class NonAtomicStoreUsed(Event):
     """A transaction ran on an adapter that has none: a crash in it leaves part of it."""
 

@@ -91,3 +91,9 @@ SIGNED_PREKEY_GRACE_SECONDS: Final = 30 * 24 * 60 * 60
 
 As long as an initiator may go on sending on a session that was never answered. Source: X3DH, section 3.2; our choice.
 """
+
+MAX_CONFLICT_TRIES: Final = 5
+"""Times that a step is taken when other writers are faster each time; then its caller is told (ATM-04)."""
+
+MAX_BATCH: Final = 1_000
+"""Messages of one batch. Each costs its derivations inside one transaction, which keeps other writers out."""

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from pawl.storage import Store
-from tests.storage.media import MEDIA, Medium
+from tests.storage.media import MEDIA, Medium, Postgres
+from tests.storage.postgres_server import Server, programs
 
 Reopen = Callable[[Store], Store]
 
 
-@pytest.fixture(params=MEDIA)
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
+    """A server of its own for this run. Without one it is a skip, and where CI is set a failure."""
+    if programs() is None:
+        assert "CI" not in os.environ, "the PostgreSQL server is missing: apt-get install postgresql"
+        pytest.skip("there is no PostgreSQL server here: apt-get install postgresql")
+    server = Server()
+    server.start()
+    yield server
+    server.remove()
+
+
+@pytest.fixture(
+    params=[pytest.param(name, marks=pytest.mark.postgres) if name == "postgres" else name for name in MEDIA]
+)
 def medium(request: pytest.FixtureRequest, tmp_path: Path) -> Medium:
     """The place of a store, new and empty."""
     kind: type[Medium] = MEDIA[request.param]
-    return kind(tmp_path)
+    place = kind(tmp_path)
+    if isinstance(place, Postgres):
+        place.conninfo = request.getfixturevalue("postgres_server").conninfo
+    return place
 
 
 @pytest.fixture

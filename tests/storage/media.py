@@ -5,10 +5,12 @@ from __future__ import annotations
 import sqlite3
 from abc import ABC, abstractmethod
 from contextlib import closing
+from hashlib import blake2b
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
-from pawl.storage import AdapterStore, MemoryStore, Row, SQLiteStore, Store, Table
+from pawl.storage import AdapterStore, JSONFileStore, MemoryStore, Row, SQLiteStore, Store, Table
+from pawl.storage.json_file import read_json, write_json
 from tests.storage.adapters import FileAdapter
 
 Records = dict[tuple[Table, bytes], Row]
@@ -20,6 +22,10 @@ class Medium(ABC):
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+
+    def beside(self, folder: Path) -> Medium:
+        """Another place of the same kind."""
+        return type(self)(folder)
 
     @abstractmethod
     def open(self, *, busy_timeout: float = 5.0) -> Store:
@@ -117,4 +123,69 @@ class Adapted(Medium):
                 adapter.put(table.value.encode() + b"\0" + key, row.version.to_bytes(8, "big") + row.value)
 
 
-MEDIA: dict[str, type[Medium]] = {"memory": Memory, "sqlite": SQLite, "adapter": Adapted}
+class JSON(Medium):
+    """A JSON file."""
+
+    @property
+    def path(self) -> Path:
+        return self.folder / "pawl.json"
+
+    def open(self, *, busy_timeout: float = 5.0) -> Store:
+        return JSONFileStore(self.path, busy_timeout=busy_timeout)
+
+    def load(self) -> Records:
+        _, records = read_json(self.path.read_bytes())
+        return {(table, key): row for table, rows in records.items() for key, row in rows.items()}
+
+    def save(self, records: Records) -> None:
+        store_id, _ = read_json(self.path.read_bytes())
+        shelves: dict[Table, dict[bytes, Row]] = {table: {} for table in Table}
+        for (table, key), row in records.items():
+            shelves[table][key] = row
+        self.path.write_bytes(write_json(store_id, shelves))
+
+
+class Postgres(Medium):
+    """A schema of a real server's database."""
+
+    conninfo: str
+
+    def beside(self, folder: Path) -> Medium:
+        other = Postgres(folder)
+        other.conninfo = self.conninfo
+        return other
+
+    @property
+    def name(self) -> str:
+        return "t" + blake2b(str(self.folder).encode(), digest_size=8).hexdigest()
+
+    def open(self, *, busy_timeout: float = 5.0) -> Store:
+        from pawl.storage.postgres import PostgresStore
+
+        return PostgresStore(self.conninfo, name=self.name, busy_timeout=busy_timeout)
+
+    def _connect(self) -> Any:
+        import psycopg
+
+        return psycopg.connect(self.conninfo, autocommit=True)
+
+    def load(self) -> Records:
+        with self._connect() as editor:
+            found = editor.execute(f"SELECT kind, key, value, version FROM {self.name}.rows").fetchall()
+        return {(Table(kind), key): Row(value, version) for kind, key, value, version in found}
+
+    def save(self, records: Records) -> None:
+        with self._connect() as editor, editor.transaction():
+            editor.execute(f"DELETE FROM {self.name}.rows")
+            for (table, key), row in records.items():
+                values = (table.value, key, row.value, row.version)
+                editor.execute(f"INSERT INTO {self.name}.rows VALUES (%s, %s, %s, %s)", values)
+
+
+MEDIA: dict[str, type[Medium]] = {
+    "memory": Memory,
+    "sqlite": SQLite,
+    "adapter": Adapted,
+    "json": JSON,
+    "postgres": Postgres,
+}

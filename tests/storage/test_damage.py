@@ -125,7 +125,7 @@ def test_a_record_of_another_store(medium: Medium, tmp_path: Path) -> None:
     records = filled(medium)
     folder = tmp_path / "another"
     folder.mkdir()
-    theirs = filled(type(medium)(folder))
+    theirs = filled(medium.beside(folder))
     assert theirs.keys() == records.keys()
     assert theirs != records
     refused(medium, CorruptRecord, {**records, PLACE: theirs[PLACE]})
@@ -171,4 +171,4 @@ def test_the_text_holds_nothing_of_the_record(medium: Medium) -> None:
 
 def test_every_kind_of_store_is_here() -> None:
     """A store that is added is added to the list that these tests run over."""
-    assert set(MEDIA) == {"memory", "sqlite", "adapter"}
+    assert set(MEDIA) == {"memory", "sqlite", "adapter", "json", "postgres"}

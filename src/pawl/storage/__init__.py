@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pawl.storage.adapter import Adapter, AdapterStore, TransactionalAdapter
 from pawl.storage.contract import Row, Store, Table, Transaction
+from pawl.storage.json_file import JSONFileStore
 from pawl.storage.memory import MemoryStore
 from pawl.storage.sqlite import SQLiteStore
 from pawl.storage.sqlite_migration import migrate_sqlite
@@ -11,6 +12,7 @@ from pawl.storage.sqlite_migration import migrate_sqlite
 __all__ = [
     "Adapter",
     "AdapterStore",
+    "JSONFileStore",
     "MemoryStore",
     "Row",
     "SQLiteStore",

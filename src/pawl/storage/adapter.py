@@ -100,6 +100,7 @@ class AdapterStore:
         self.adapter_name: Final = type(adapter).__name__
         self.atomic: Final = callable(getattr(adapter, "transaction", None))
         """Whether the adapter has transactions."""
+        # Half of a step would be all that a crash leaves: not without the application's word (ATM-03).
         if not self.atomic and not allow_non_atomic:
             raise NonAtomicStore("the adapter has no transactions: a crash would leave part of a message's changes")
         # Commit

@@ -88,7 +88,7 @@ class MemoryStore:
         self.revision = 0
         """How many transactions that wrote something were committed."""
         self._seal = None if store_id is None else Seal(store_id)
-        self._transaction: type[_MemoryTransaction] = _MemoryTransaction
+        self._transaction: type[MemoryTransaction] = MemoryTransaction
         given: Mapping[Table, dict[bytes, Row]] = {}
         if rows is not None:
             given = _checked(rows, MAX_RECORD_BYTES)
@@ -114,6 +114,10 @@ class MemoryStore:
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """See `Store.transaction`. Its thread has the store for itself until the block ends."""
+        return self.open_transaction()
+
+    def open_transaction(self) -> MemoryTransaction:
+        """The same, for a store that keeps its rows in this one meanwhile."""
         self._turns.check_open()
         return self._transaction(self)
 
@@ -135,14 +139,19 @@ class MemoryStore:
 
         Raises: StorageError (in a transaction), StoreBusy, StoreClosed.
         """
-        seal = self._sealing()
+        return _unchanging(self._copy(self._sealed))
 
-        def sealed(table: Table, key: bytes, row: Row) -> Row:
-            return Row(
-                row.value if type(row) is _Sealed else seal.close(table, key, row.value, row.version), row.version
-            )
+    def records_inside(self) -> Records:
+        """The same in the midst of a transaction of the caller's, with what it wrote."""
+        return {
+            table: {key: self._sealed(table, key, row) for key, row in self._shelves[table.value].rows.items()}
+            for table in Table
+        }
 
-        return _unchanging(self._copy(sealed))
+    def _sealed(self, table: Table, key: bytes, row: Row) -> Row:
+        as_it_came = type(row) is _Sealed
+        value = row.value if as_it_came else self._sealing().close(table, key, row.value, row.version)
+        return Row(value, row.version)
 
     def fork(self) -> MemoryStore:
         """A store with the same rows and the same id, as a copy of a file has.
@@ -169,7 +178,7 @@ class MemoryStore:
         return {table: {key: each(table, key, row) for key, row in rows.items()} for table, rows in copy.items()}
 
 
-class _MemoryTransaction:
+class MemoryTransaction:
     """Writes at once and notes how to undo it; nobody else can look before the end."""
 
     __slots__ = ("_shelves", "_store", "_undo", "_used")
@@ -198,6 +207,11 @@ class _MemoryTransaction:
                 self._roll_back()
         self._store._turns.give()
 
+    @property
+    def wrote(self) -> bool:
+        """Whether anything was written."""
+        return bool(self._undo)
+
     def _roll_back(self) -> None:
         for shelf, key, row in reversed(self._undo):
             if row is _MISSING:
@@ -213,6 +227,7 @@ class _MemoryTransaction:
         return self._shelves[table._value_]
 
     def get(self, table: Table, key: bytes) -> Row | None:
+        """See `Transaction.get`."""
         # As `_shelf`, without other calls: three rows are read for each message.
         if type(table) is not Table or type(key) is not bytes or len(key) > MAX_KEY_BYTES:
             check_key(table, key)
@@ -221,6 +236,7 @@ class _MemoryTransaction:
         return self._shelves[table._value_].rows.get(key)
 
     def put(self, table: Table, key: bytes, value: bytes, *, version: int) -> int:
+        """See `Transaction.put`."""
         # Check
         # All is well with nearly all; who finds the fault names it.
         if (
@@ -248,6 +264,7 @@ class _MemoryTransaction:
         return version + 1
 
     def delete(self, table: Table, key: bytes, *, version: int) -> None:
+        """See `Transaction.delete`."""
         # Check
         shelf = self._shelf(table, key)
         check_version(version)
@@ -261,6 +278,7 @@ class _MemoryTransaction:
             del shelf.order[bisect_left(shelf.order, key)]
 
     def scan(self, table: Table, prefix: bytes, *, limit: int | None = None) -> Sequence[tuple[bytes, Row]]:
+        """See `Transaction.scan`."""
         shelf = self._shelf(table, prefix)
         check_limit(limit)
         order, start, end = shelf.span(prefix)
@@ -269,11 +287,12 @@ class _MemoryTransaction:
         return [(key, shelf.rows[key]) for key in order[start:end]]
 
     def count(self, table: Table, prefix: bytes) -> int:
+        """See `Transaction.count`."""
         _, start, end = self._shelf(table, prefix).span(prefix)
         return end - start
 
 
-class _OpeningTransaction(_MemoryTransaction):
+class _OpeningTransaction(MemoryTransaction):
     """The same over rows that came in their seals: each is opened when it is first read, and kept so."""
 
     __slots__ = ()

@@ -67,7 +67,7 @@ class Seal:
     def _checksum(self, table: Table, key: bytes, version: int, rest: bytes) -> bytes:
         """Over all that a record is bound to. `rest`: schema byte and value."""
         checksum = self._begun[table._value_].copy()
-        # Of fixed length before the key, and the key's length before it: no two records are the same bytes here.
+        # Of fixed length before the key, and the key's length before it: no two records are the same bytes (ATM-08).
         checksum.update(b"%b%b%b%b" % (version.to_bytes(8, "big"), len(key).to_bytes(2, "big"), key, rest))
         return checksum.digest()
 
@@ -83,12 +83,12 @@ class Seal:
         """
         # Check
         place, row = check_row(table, key, sealed, version, most=MAX_SEALED_BYTES)
-        # Nothing secret is compared.
+        # What is damaged is nobody's value (ATM-06). Nothing secret is compared.
         rest = row.value[CHECKSUM_BYTES:]
         if not rest or self._checksum(table, place, row.version, rest) != row.value[:CHECKSUM_BYTES]:
             text = f"{table.value}: a record is damaged, or is that of another key, version or store"
             raise CorruptRecord(text, key=place, version=row.version)
-        # Looked at last: a byte that is whole was written so.
+        # Looked at last: a byte that is whole was written so (ATM-07).
         if rest[0] != RECORD_SCHEMA:
             raise UnsupportedSchema(f"{table.value}: a record has schema {rest[0]}, this release knows {RECORD_SCHEMA}")
         return place, Row(rest[1:], row.version)

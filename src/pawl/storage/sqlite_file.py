@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from pawl.errors import CorruptStore, InvalidArgument, StorageError, StoreBusy, UnsupportedSchema
+from pawl.errors import CorruptStore, InvalidArgument, OutcomeUnknown, StorageError, StoreBusy, UnsupportedSchema
 from pawl.limits import MAX_RECORD_BYTES
 from pawl.sources import system_rng
 from pawl.storage.contract import Table
@@ -113,6 +113,18 @@ def refusal(error: sqlite3.Error | UnicodeDecodeError) -> StorageError:
     return StorageError(f"the store's engine failed: {error}")
 
 
+def commit_refusal(error: sqlite3.Error | UnicodeDecodeError) -> StorageError:
+    """What an error of a commit means to us."""
+    # Refused before the last page of the transaction was written.
+    if not isinstance(error, UnicodeDecodeError) and _code(error) in _NOT_COMMITTED:
+        return refusal(error)
+    # It may be in the log whole, though not synced: after a crash the engine would find it there.
+    return OutcomeUnknown(f"the store's engine failed while it committed: {error}")
+
+
+_NOT_COMMITTED: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL)
+
+
 # -- opening -----------------------------------------------------------------------------------------------------------
 
 
@@ -145,7 +157,7 @@ def is_there(file: str) -> bool:
         return False
     if not stat.S_ISREG(status.st_mode):
         raise StorageError("the path is not a regular file")
-    # SQLite would take an empty file for a new database, but a store is never empty: its rows were lost.
+    # SQLite would take an empty file for a new database, but a store is never empty: its rows were lost (ATM-06).
     if status.st_size == 0:
         raise CorruptStore("the file is empty; a new store is made only where there is no file")
     # A creator that died here left the draft's name on the file.
@@ -172,7 +184,7 @@ def create(file: str) -> None:
     finally:
         with suppress(FileNotFoundError):
             os.unlink(draft)
-    _sync_folder(folder)
+    sync_folder(folder)
 
 
 def _write_schema(file: str) -> None:
@@ -199,7 +211,7 @@ def _drop_draft(file: str, inode: int) -> None:
                 os.unlink(draft.path)
 
 
-def _sync_folder(folder: str) -> None:
+def sync_folder(folder: str) -> None:
     """Make a new name durable. Where folders cannot be opened, the file system sees to it by itself."""
     if hasattr(os, "O_DIRECTORY"):
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)

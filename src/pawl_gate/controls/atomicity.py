@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from inspect import unwrap
 
 from pawl import Device, EncryptedMessage, ProtocolAddress
 from pawl.errors import Conflict, StorageError
@@ -288,5 +289,5 @@ slip(
     "session-not-written",
     "ATM-02",
     "A ciphertext is handed out, and the session that made it is not written.",
-    Edit(Device.encrypt, "rows.save(stepped)", "pass"),
+    Edit(unwrap(Device.encrypt), "rows.save(stepped)", "pass"),
 )

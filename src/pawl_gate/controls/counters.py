@@ -282,11 +282,11 @@ slip(
     "CTR-08",
     "A first message is refused where there is a session already.",
     Edit(
-        Device._decrypt_prekey,
+        Device._take_prekey,
         "message = self._id_zero_read(tx, peer, rows, message)",
         """if rows._base_keys:
-                raise NoSession("there is a session already")
-            message = self._id_zero_read(tx, peer, rows, message)""",
+            raise NoSession("there is a session already")
+        message = self._id_zero_read(tx, peer, rows, message)""",
     ),
 )
 

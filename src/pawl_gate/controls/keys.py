@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from inspect import unwrap
+
 from pawl import Device, EncryptedMessage, ProtocolAddress
 from pawl.crypto import kdf, keys
 from pawl.errors import BadMac
@@ -153,7 +155,7 @@ slip(
     "expired-signed-prekey-stays",
     "KEY-07",
     "Maintenance does not delete signed prekeys past their grace.",
-    Edit(Device.maintain, "prekeys.delete_expired(tx, events, now=now)", "[]"),
+    Edit(unwrap(Device.maintain), "prekeys.delete_expired(tx, events, now=now)", "[]"),
 )
 slip(
     "signed-prekey-dropped-early",

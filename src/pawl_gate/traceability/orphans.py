@@ -24,7 +24,10 @@ LINES_FILE: Final = "spec/pawl_spec/threat_model.py"
 THREATS_FILE: Final = "spec/pawl_spec/registry.py"
 LIBRARY: Final = "src/pawl/"
 
-ELSEWHERE: Final = {"src/pawl/storage/sqlite.py": "the corpus runs over a memory store; tests/storage runs this one"}
+ELSEWHERE: Final = dict.fromkeys(
+    ("src/pawl/storage/sqlite.py", "src/pawl/storage/postgres.py"),
+    "the corpus runs over a memory store; tests/storage runs this one",
+)
 """Files of the library that no input of a corpus can run, and why."""
 
 TO_COME: Final[frozenset[str]] = frozenset()
