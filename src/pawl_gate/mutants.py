@@ -25,6 +25,7 @@ from pawl_gate.controls import CONTROLS, Control
 from pawl_gate.controls.edits import edited
 from pawl_gate.controls.weakenings import WEAKENINGS, Weakening
 from pawl_gate.engines import corpus, machine, walk
+from pawl_gate.lifetimes import end_with_parent
 from pawl_gate.runner import run_trace
 from pawl_gate.scenarios import scenarios
 from pawl_gate.targets.base import HarnessBroken
@@ -273,7 +274,7 @@ def _weaken_named(id_: str) -> tuple[str, dict[str, tuple[str, ...]]]:
 
 def _spread(work: Callable[..., T], calls: Sequence[tuple[Any, ...]], jobs: int) -> Iterator[T]:
     """Do the calls on so many processes, each with a library of its own: the variants change it while they run."""
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
         waiting = [pool.submit(work, *call) for call in calls]
         try:
             for done in as_completed(waiting):

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import IO, Any, Final, NoReturn, cast
 
 from pawl import errors
+from pawl_gate.lifetimes import killed_with_parent
 from pawl_gate.targets.base import (
     Bundle,
     HarnessBroken,
@@ -102,6 +103,7 @@ class _Process:
                 stderr=subprocess.PIPE,
                 bufsize=0,
                 start_new_session=True,
+                preexec_fn=killed_with_parent(),
             )
         except OSError as error:
             raise HarnessBroken(f"the driver cannot be started: {argv[0]}: {error.strerror}") from None
