@@ -7,8 +7,9 @@ specification.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum, IntEnum
+from typing import Any
 
 from pawl_spec.trace import Op, Trace
 
@@ -206,7 +207,8 @@ class Medium:
     """Events that a store without transactions is in use."""
 
 
-@dataclass(frozen=True, slots=True)
+# Without slots: what has a dictionary of its fields is copied many times faster, and each event is, several times.
+@dataclass(frozen=True)
 class Event:
     """One operation and what came of it."""
 
@@ -267,6 +269,14 @@ class Event:
     fault: str | None = None
     """How the store refused one of the operation's calls, as the trace asked; None: it did not."""
 
+    def but(self, **changes: Any) -> Event:
+        """The same with some fields changed. As `dataclasses.replace`, which sets every field anew."""
+        if not changes.keys() <= FIELDS:
+            raise TypeError(f"an event has no such field: {', '.join(sorted(changes.keys() - FIELDS))}")
+        twin = object.__new__(Event)
+        vars(twin).update(vars(self), **changes)
+        return twin
+
     @property
     def contended(self) -> bool:
         """The store refused a call, or another process wrote meanwhile: the step may have been tried more than once."""
@@ -303,6 +313,9 @@ class Event:
         if self.struck:
             return self.around()[2]
         return self.before is not None and self.after is not None and self.before.digest != self.after.digest
+
+
+FIELDS = frozenset(each.name for each in fields(Event))
 
 
 @dataclass(slots=True)

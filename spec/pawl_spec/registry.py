@@ -7,11 +7,11 @@ Ids are never renumbered.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from pawl_spec.history import Event, History, Observe
+from pawl_spec.history import Event, History, Observe, Outcome
 from pawl_spec.model import Expect, expectations
 
 THREATS = {
@@ -38,6 +38,9 @@ Finding = Violation | None
 """What a predicate yields: None where it was checked and held."""
 
 
+Stakes = list[tuple[Event, Expect, bool]]
+
+
 class Story:
     """A history with what the model expects of each event, worked out once for all predicates."""
 
@@ -50,6 +53,30 @@ class Story:
         """Events that the model has something to say about, with what it says."""
         pairs = zip(self.events, expectations(self.history), strict=True)
         return [(event, expect) for event, expect in pairs if expect is not None]
+
+    @cached_property
+    def at_stake(self) -> Mapping[str, Stakes]:
+        """The same, by the rule that each event puts at stake."""
+        return stakes(self.expected)
+
+
+def stakes(expected: Iterable[tuple[Event, Expect]]) -> dict[str, Stakes]:
+    """By rule: the events that put it at stake, what was expected, and whether a wrong reason to refuse is excused."""
+    found: dict[str, Stakes] = {}
+    changed: set[int | None] = set()
+    for event, expect in expected:
+        rule = expect.unless if expect.accept else expect.rule
+        if event.outcome is Outcome.REFUSED and expect.accept and event.code == "untrusted-identity":
+            # Whoever is refused for its identity although that identity is right was locked out.
+            rule = "IDC-06"
+        # An operation that a crash ended shows neither.
+        if event.outcome is not Outcome.CRASHED:
+            # Why a party refuses says nothing once a refusal has changed its state: that is CTR-05's finding.
+            excused = event.outcome is Outcome.REFUSED and not expect.accept and event.actor in changed
+            found.setdefault(rule, []).append((event, expect, excused))
+        if event.outcome is Outcome.REFUSED and event.changed:
+            changed.add(event.actor)
+    return found
 
 
 Predicate = Callable[[Story], Iterator[Finding]]

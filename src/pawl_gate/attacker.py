@@ -6,12 +6,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pawl.crypto import xeddsa
 from pawl.crypto.keys import KeyPair, PrivateKey
-from pawl_gate.derivations import Derivations
 from pawl_gate.targets.base import Bundle, WireMessage
 from pawl_gate.wire_view import Layer, prekey_layer, signal_layer, varint, write_field
 from pawl_spec.trace import COUNTER_DELTAS, VERSION_BYTES
@@ -368,93 +367,3 @@ def _well_formed(kind: str, how: int, noise: bytes) -> bytes:
         (6, 1),
     ]
     return Layer(0x33, outer).data()
-
-
-# -- a stolen state ---------------------------------------------------------------------------------------------------
-
-
-MAX_STEPS = 4
-"""Chain steps that the search takes from each secret.
-
-A chain key retained at position p reads message p at the first step; the steps behind it are for where message p was
-lost, or not recorded.
-"""
-
-MAX_KEYS = 4_096
-"""Keys that the search derives at most, so that a state with thousands of kept keys is searched in a second."""
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """A message as the attacker recorded it: its SignalMessage and the identities (33 bytes) under its MAC."""
-
-    handle: int
-    signal: bytes
-    sender: bytes
-    receiver: bytes
-
-
-class KeySearch:
-    """Tries secrets on recorded messages. It remembers what it derived and tried, so that nothing is done twice.
-
-    All messages that it is handed are of one list, which grows from call to call.
-    """
-
-    def __init__(self) -> None:
-        self.derived = Derivations()
-        self._tried: dict[bytes, int] = {}
-        """By MAC key: on how many messages it was tried."""
-        self._opened: dict[bytes, list[int]] = {}
-        """By MAC key: the handles of those that it authenticates."""
-
-    def readable(self, secrets: Iterable[bytes], recorded: Sequence[Recorded]) -> tuple[int, ...]:
-        """Handles of the recorded messages that a key derived from the secrets authenticates.
-
-        Each secret is tried as a message seed, and as a chain key stepped a few times. That is all that symmetric-key
-        state can be: what takes a Diffie-Hellman step leads forward, to keys not yet used. All secrets are stepped side
-        by side, until `MAX_KEYS` keys were derived from them.
-        """
-        if not recorded:
-            return ()
-        chains = list(secrets)
-        mac_keys = [self.derived.mac_key(secret) for secret in chains]
-        for _ in range(MAX_STEPS):
-            if len(mac_keys) + len(chains) > MAX_KEYS:
-                break
-            stepped = [self.derived.step_chain(chain) for chain in chains]
-            mac_keys += [self.derived.mac_key(seed) for seed, _ in stepped]
-            chains = [chain for _, chain in stepped]
-        wanted = [
-            (entry.handle, entry.sender + entry.receiver + entry.signal[:-8], entry.signal[-8:]) for entry in recorded
-        ]
-        found: set[int] = set()
-        for key in mac_keys:
-            tried = self._tried.get(key, 0)
-            if tried < len(wanted):
-                mac_of = hmac_under(key)
-                opened = [handle for handle, body, mac in wanted[tried:] if mac_of(body)[:8] == mac]
-                self._tried[key] = len(wanted)
-                self._opened.setdefault(key, []).extend(opened)
-            found.update(self._opened[key])
-        return tuple(entry.handle for entry in recorded if entry.handle in found)
-
-
-INNER_PAD, OUTER_PAD = (bytes(byte ^ pad for byte in range(256)) for pad in (0x36, 0x5C))
-"""What HMAC makes of the bytes of a key. Source: RFC 2104, section 2."""
-
-BLOCK_BYTES = 64
-"""Of SHA-256."""
-
-
-def hmac_under(key: bytes) -> Callable[[bytes], bytes]:
-    """HMAC-SHA256 under a key of at most 64 bytes, for many messages: what the key alone decides is done once."""
-    block = key.ljust(BLOCK_BYTES, b"\0")
-    inner, outer = hashlib.sha256(block.translate(INNER_PAD)), hashlib.sha256(block.translate(OUTER_PAD))
-
-    def digest(message: bytes) -> bytes:
-        one, other = inner.copy(), outer.copy()
-        one.update(message)
-        other.update(one.digest())
-        return other.digest()
-
-    return digest

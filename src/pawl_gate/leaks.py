@@ -9,9 +9,9 @@ from __future__ import annotations
 import ast
 import base64
 import re
-from collections.abc import Iterable, Sequence
-from functools import cached_property, lru_cache
-from typing import Literal
+from collections.abc import Callable, Iterable, Sequence
+from functools import lru_cache
+from typing import Literal, NamedTuple
 
 HEX = re.compile(r"(?:[0-9A-Fa-f]{2}[:\s-]?){16,}")
 BASE64 = re.compile(r"[A-Za-z0-9+/_-]{22,}")
@@ -23,44 +23,65 @@ LEAST_COMMAS = 15
 """In what `NUMBERS` matches: counting them costs less than looking for it."""
 
 MAX_REMEMBERED = 8_192
-"""Forms of secrets, and bytes as Python wrote them, that are remembered: both come again with each search."""
+"""Texts, forms of secrets, and bytes as Python wrote them, that are remembered: all come again with each search."""
 
 
 def leaked(texts: Iterable[tuple[str, str]], secrets: Sequence[bytes]) -> tuple[str, ...]:
     """Where a secret stands in a text, and in which form: "the text of a refusal: in hexadecimal"."""
-    known = _Secrets(secrets)
-    found: list[str] = []
-    for where, text in texts:
-        for form in known.forms(text):
-            words = f"{where}: {form}"
-            if words not in found:
-                found.append(words)
-    return tuple(found)
+    return LeakSearch().leaked(texts, secrets)
+
+
+class LeakSearch:
+    """A search that remembers the forms of the secrets it is given, for those who search again with more of them."""
+
+    def __init__(self) -> None:
+        self._known = _Secrets()
+
+    def leaked(self, texts: Iterable[tuple[str, str]], secrets: Sequence[bytes]) -> tuple[str, ...]:
+        """As the function of this name."""
+        if not self._known.grow(secrets):
+            # Other secrets, not more of them.
+            self._known = _Secrets()
+            self._known.grow(secrets)
+        found: dict[str, None] = {}
+        for where, text in texts:
+            for form in self._known.forms(text):
+                found[f"{where}: {form}"] = None
+        return tuple(found)
 
 
 class _Secrets:
     """Secrets as they may be written. Each form is made when the first text comes that may hold it."""
 
-    def __init__(self, secrets: Sequence[bytes]) -> None:
-        self._secrets = secrets
+    def __init__(self) -> None:
+        self._secrets: list[bytes] = []
+        orders: tuple[Literal["big", "little"], ...] = ("big", "little")
+        self._hex = _Words(self._secrets, lambda secret: (secret.hex(),))
+        self._base64 = _Words(self._secrets, _base64)
+        self._bytes = _Words(self._secrets, lambda secret: (secret.decode("latin-1"),))
+        self._numbers = _Words(self._secrets, lambda secret: [str(int.from_bytes(secret, order)) for order in orders])
+
+    def grow(self, secrets: Sequence[bytes]) -> bool:
+        """Add those that are new. False: some of the former are not among them, in their places; nothing is done."""
+        had = len(self._secrets)
+        if list(secrets[:had]) != self._secrets:
+            return False
+        self._secrets += secrets[had:]
+        return True
 
     def forms(self, text: str) -> list[str]:
         """The forms in which secrets stand in `text`."""
         forms: list[str] = []
-        runs = [re.sub(r"[:\s-]", "", run).lower() for run in HEX.findall(text)]
-        if runs and any(self._hex.within(run) for run in runs):
+        runs = _runs(text)
+        if any(self._hex.within(run) for run in runs.hex):
             forms.append("in hexadecimal")
-        runs = [run.replace("-", "+").replace("_", "/") for run in BASE64.findall(text)]
-        if runs and any(self._base64.within(run) for run in runs):
+        if any(self._base64.within(run) for run in runs.base64):
             forms.append("in base64")
-        if any(self._in_bytes(run) for run in BYTES.findall(text)):
+        if any(self._in_bytes(run) for run in runs.bytes):
             forms.append("as Python writes bytes")
-        listed = NUMBERS.findall(text) if text.count(",") >= LEAST_COMMAS else []
-        runs = [re.sub(r"\s", "", run) for run in listed]
-        if runs and any(",".join(map(str, secret)) in run for secret in self._secrets for run in runs):
+        if runs.lists and any(",".join(map(str, secret)) in run for secret in self._secrets for run in runs.lists):
             forms.append("as a list of numbers")
-        runs = DIGITS.findall(text)
-        if runs and any(self._numbers.within(run) for run in runs):
+        if any(self._numbers.within(run) for run in runs.digits):
             forms.append("as a number")
         return forms
 
@@ -71,34 +92,45 @@ class _Secrets:
             return any(repr(secret)[2:-1] in run for secret in self._secrets)
         return self._bytes.within(written)
 
-    @cached_property
-    def _hex(self) -> _Words:
-        return _Words(secret.hex() for secret in self._secrets)
 
-    @cached_property
-    def _base64(self) -> _Words:
-        return _Words(core for secret in self._secrets for core in _base64(secret))
+class _Runs(NamedTuple):
+    """The parts of a text in which a secret may stand, by the form."""
 
-    @cached_property
-    def _numbers(self) -> _Words:
-        orders: tuple[Literal["big", "little"], ...] = ("big", "little")
-        return _Words(str(int.from_bytes(secret, order)) for secret in self._secrets for order in orders)
+    hex: tuple[str, ...]
+    base64: tuple[str, ...]
+    bytes: tuple[str, ...]
+    lists: tuple[str, ...]
+    digits: tuple[str, ...]
 
-    @cached_property
-    def _bytes(self) -> _Words:
-        return _Words(secret.decode("latin-1") for secret in self._secrets)
+
+@lru_cache(MAX_REMEMBERED)
+def _runs(text: str) -> _Runs:
+    listed = NUMBERS.findall(text) if text.count(",") >= LEAST_COMMAS else []
+    return _Runs(
+        tuple(re.sub(r"[:\s-]", "", run).lower() for run in HEX.findall(text)),
+        tuple(run.replace("-", "+").replace("_", "/") for run in BASE64.findall(text)),
+        tuple(BYTES.findall(text)),
+        tuple(re.sub(r"\s", "", run) for run in listed),
+        tuple(DIGITS.findall(text)),
+    )
 
 
 class _Words:
     """Words to look for in a text, all at once: one look for each place in it and each length of a word."""
 
-    def __init__(self, words: Iterable[str]) -> None:
+    def __init__(self, secrets: Sequence[bytes], write: Callable[[bytes], Iterable[str]]) -> None:
+        """The words that `write` makes of `secrets`, which may grow."""
+        self._secrets = secrets
+        self._write = write
+        self._written = 0
         self._by_length: dict[int, set[str]] = {}
-        for word in words:
-            self._by_length.setdefault(len(word), set()).add(word)
 
     def within(self, text: str) -> bool:
         """One of the words stands somewhere in `text`."""
+        for secret in self._secrets[self._written :]:
+            for word in self._write(secret):
+                self._by_length.setdefault(len(word), set()).add(word)
+        self._written = len(self._secrets)
         return any(
             text[place : place + length] in words
             for length, words in self._by_length.items()

@@ -10,6 +10,7 @@ question run first, and small ones before large ones, so that a fault is seen ea
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -21,6 +22,7 @@ from multiprocessing import get_context
 from statistics import median
 from typing import Any, Final, TypeVar
 
+from pawl_gate.collection import THRESHOLDS
 from pawl_gate.controls import CONTROLS, Control
 from pawl_gate.controls.edits import edited
 from pawl_gate.controls.weakenings import WEAKENINGS, Weakening
@@ -272,9 +274,16 @@ def _weaken_named(id_: str) -> tuple[str, dict[str, tuple[str, ...]]]:
     return id_, weaken(id_)
 
 
+def _begin() -> None:
+    """A worker begins."""
+    end_with_parent()
+    gc.freeze()
+    gc.set_threshold(*THRESHOLDS)
+
+
 def _spread(work: Callable[..., T], calls: Sequence[tuple[Any, ...]], jobs: int) -> Iterator[T]:
     """Do the calls on so many processes, each with a library of its own: the variants change it while they run."""
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn"), initializer=_begin) as pool:
         waiting = [pool.submit(work, *call) for call in calls]
         try:
             for done in as_completed(waiting):

@@ -11,9 +11,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
-from pawl_gate.attacker import ATTACKER, KeySearch, Recorded, forge, junk, tamper
-from pawl_gate.leaks import leaked
+from pawl_gate.attacker import ATTACKER, forge, junk, tamper
+from pawl_gate.derivations import Derivations
+from pawl_gate.key_search import KeySearch, Recorded, proven
+from pawl_gate.leaks import LeakSearch
 from pawl_gate.targets.base import (
+    Bulk,
     Forkable,
     HarnessBroken,
     Misbehaved,
@@ -23,6 +26,7 @@ from pawl_gate.targets.base import (
     Target,
     TargetCrashed,
     TargetHung,
+    Telling,
     Told,
     WireMessage,
 )
@@ -66,6 +70,9 @@ DAMAGEABLE = CRASHABLE | {Kind.FORGET, Kind.ROTATE, Kind.MAINTAIN}
 """Operations that are tried on a damaged copy, or on another medium, first."""
 
 DAY_SECONDS = 24 * 60 * 60
+
+AT_ONCE = 100
+"""Messages of a burst between two looks at whether the run is to go on: some hundredths of a second."""
 
 MEASURED = frozenset({Kind.INJECT, Kind.TAMPER})
 """Operations whose memory is measured: those that hand over bytes which nobody sent so."""
@@ -111,11 +118,19 @@ class Run:
         self._start_searching()
         self._hears = bool(self._can & {"events", "callbacks"})
         self._over = False
+        self._ask_world()
+
+    def _ask_world(self) -> None:
+        """What the world can do beside what it must."""
+        # Asked once: to ask takes longer than what is asked for.
+        self._tells = self._world if isinstance(self._world, Telling) else None
 
     def _start_searching(self) -> None:
         """An attacker that remembers no search: what it remembers is true of the messages of one run."""
-        self._inspections = {party: KeySearch() for party in range(len(PARTIES))}
+        self._derived = Derivations()
+        self._inspections = {party: KeySearch(self._derived) for party in range(len(PARTIES))}
         self._thief = Thief()
+        self._leaks = [LeakSearch() for _ in PARTIES]
 
     def fork(self) -> Run:
         """The same world once more, which goes its own way from here. Raises: HarnessBroken (the target cannot)."""
@@ -123,6 +138,7 @@ class Run:
             raise HarnessBroken(f"the worlds of {self._hello.name} cannot be forked")
         twin = copy(self)
         twin._world = self._world.fork()
+        twin._ask_world()
         twin.history = replace(self.history, events=list(self.history.events))
         twin._ops, twin._flight = list(self._ops), list(self._flight)
         twin._messages, twin._routes = list(self._messages), list(self._routes)
@@ -147,9 +163,9 @@ class Run:
                 event = HANDLERS[operation.kind](self, event)
             # What stands around an operation (a party made, its state looked at) may fail like the operation itself.
             except (Refused, Misbehaved, TargetCrashed) as died:
-                event = replace(event, outcome=Outcome.DIED, text=str(died))
+                event = event.but(outcome=Outcome.DIED, text=str(died))
             except TargetHung as hung:
-                event = replace(event, outcome=Outcome.HUNG, text=str(hung))
+                event = event.but(outcome=Outcome.HUNG, text=str(hung))
         if event.outcome in (Outcome.DIED, Outcome.HUNG):
             # Nothing that follows would have a meaning.
             self._over = True
@@ -252,13 +268,13 @@ class Run:
             seen["medium"] = self._world.medium(party)
         seen["stored"] = self._stored(party)
         if seen["outcome"] in (Outcome.DIED, Outcome.HUNG):
-            return replace(event, **seen), None
+            return event.but(**seen), None
         if armed is not None:
             self._world.disarm_crash(party)
         if fault is not None and not self._world.disarm_fault(party):
             seen["fault"] = fault[1]
         seen |= {"actor": party, "before": before, "after": self._observe(party), "crash_armed": armed is not None}
-        return replace(event, **seen), result
+        return event.but(**seen), result
 
     def _observe(self, party: int) -> Observation | None:
         return self._world.observe(party) if self._hello.level >= Observe.COUNTS else None
@@ -296,15 +312,15 @@ class Run:
         try:
             bundle = self._world.bundle(peer, one_time=one_time)
         except (Refused, Misbehaved, TargetCrashed) as failed:
-            return replace(event, **known, outcome=Outcome.DIED, text=f"no bundle: {failed}")
+            return event.but(**known, outcome=Outcome.DIED, text=f"no bundle: {failed}")
         except TargetHung as hung:
-            return replace(event, **known, outcome=Outcome.HUNG, text=str(hung))
+            return event.but(**known, outcome=Outcome.HUNG, text=str(hung))
         known["prekey_id"] = bundle.prekey_id
         if self._hears:
             known["peer_struck"] = _strikes(self._world.told(peer))
         given = forge(bundle, FORGERIES[event.op["how"]]) if forging else bundle
         done, _ = self._attempt(event, actor, lambda: self._world.establish(actor, peer, given), **known)
-        return replace(done, claimed=given.identity_key[-32:].hex()) if done.asked else done
+        return done.but(claimed=given.identity_key[-32:].hex()) if done.asked else done
 
     # -- sending ------------------------------------------------------------------------------------------------------
 
@@ -325,20 +341,19 @@ class Run:
         self._routes.append((actor, peer))
         self._texts[text] = handle
         self._flight.append(handle)
-        self._record(handle, signal, actor, peer)
-        self._intercept(handle, message, signal, text, seen)
-        return replace(event, message=handle, header=seen, canonical=is_canonical(message))
-
-    def _record(self, handle: int, signal: bytes, actor: int, peer: int) -> None:
         if self._hello.level >= Observe.STATE:
-            sender, receiver = self._identities[actor], self._identities[peer]
-            self._recorded.append(Recorded(handle, signal, sender, receiver))
+            self._record(handle, message, signal, text, seen)
+        return event.but(message=handle, header=seen, canonical=is_canonical(message))
 
-    def _intercept(self, handle: int, message: WireMessage, signal: bytes, text: bytes, seen: Header) -> None:
+    def _record(self, handle: int, message: WireMessage, signal: bytes, text: bytes, seen: Header) -> None:
         """The attacker records the message; it does not know under which identities the two know each other."""
+        actor, peer = self._routes[handle]
+        sender, receiver = self._identities[actor], self._identities[peer]
+        spent = self._tells.spent(actor) if self._tells is not None else None
+        key = proven(spent, signal, sender=sender, receiver=receiver, derived=self._derived)
+        self._recorded.append(Recorded(handle, signal, sender, receiver, key))
         if "compromise" not in self._can:
             return
-        actor, peer = self._routes[handle]
         mine = ATTACKER.public.serialize()
         self._intercepted.append(
             Intercepted(
@@ -352,7 +367,8 @@ class Run:
                 counter=seen.counter,
                 base=None if seen.base_key is None else bytes.fromhex(seen.base_key)[-32:],
                 identity=None if seen.identity_key is None else bytes.fromhex(seen.identity_key)[-32:],
-                names=tuple((self._identities[actor], other) for other in (*self._names[peer], mine)),
+                names=tuple((sender, other) for other in (*self._names[peer], mine)),
+                key=key,
             )
         )
 
@@ -366,17 +382,34 @@ class Run:
         counters: list[int] = []
         first: list[Header] = []
 
+        def send_some(count: int) -> None:
+            sent: list[WireMessage] = []
+            try:
+                self._encrypt_all(actor, peer, b"lost", count, sent)
+            finally:
+                # Those before one that failed were sent.
+                for message in sent:
+                    seen = header(message)
+                    if first and seen.ratchet_key != first[0].ratchet_key:
+                        raise Misbehaved("the sending chain changed although nothing was received")
+                    first.append(seen) if not first else None
+                    counters.append(seen.counter)
+
         def send_all() -> None:
-            for _ in range(count):
+            for start in range(0, count, AT_ONCE):
                 self._check()
-                seen = header(self._world.encrypt(actor, peer, b"lost"))
-                if first and seen.ratchet_key != first[0].ratchet_key:
-                    raise Misbehaved("the sending chain changed although nothing was received")
-                first.append(seen) if not first else None
-                counters.append(seen.counter)
+                send_some(min(AT_ONCE, count - start))
 
         event, _ = self._attempt(event, actor, send_all, actor=actor, peer=peer)
-        return replace(event, header=first[0] if first else None, counters=tuple(counters))
+        return event.but(header=first[0] if first else None, counters=tuple(counters))
+
+    def _encrypt_all(self, actor: int, peer: int, text: bytes, count: int, sent: list[WireMessage]) -> None:
+        if isinstance(self._world, Bulk):
+            self._world.encrypt_all(actor, peer, text, count, sent)
+            return
+        for _ in range(count):
+            self._check()
+            sent.append(self._world.encrypt(actor, peer, text))
 
     # -- the network --------------------------------------------------------------------------------------------------
 
@@ -392,13 +425,13 @@ class Run:
             return event
         handle = self._flight[event.op["index"] % len(self._flight)]
         self._flight.append(handle)
-        return replace(event, outcome=Outcome.DONE, message=handle)
+        return event.but(outcome=Outcome.DONE, message=handle)
 
     def _drop(self, event: Event) -> Event:
         if not self._flight:
             return event
         handle = self._flight.pop(event.op["index"] % len(self._flight))
-        return replace(event, outcome=Outcome.DONE, message=handle)
+        return event.but(outcome=Outcome.DONE, message=handle)
 
     def _chosen(self, event: Event) -> int | None:
         return event.op["message"] % len(self._messages) if self._messages else None
@@ -414,8 +447,8 @@ class Run:
         decrypt = partial(self._world.decrypt, to, sender, message)
         event, text = self._attempt(event, to, decrypt, actor=to, peer=sender, message=handle)
         if event.asked:
-            event = replace(event, claimed=claimed_identity(message))
-        return event if text is None else replace(event, plaintext=self._texts.get(text, -1))
+            event = event.but(claimed=claimed_identity(message))
+        return event if text is None else event.but(plaintext=self._texts.get(text, -1))
 
     # -- the attacker -------------------------------------------------------------------------------------------------
 
@@ -431,7 +464,7 @@ class Run:
         change = tamper(self._messages[handle], name, how, others=self._messages, identities=identities)
         if change is None:
             return event
-        event = replace(event, prekey_id=change.prekey_id)
+        event = event.but(prekey_id=change.prekey_id)
         return self._hand_over(event, receiver, sender, change.message, handle)
 
     def _redirect(self, event: Event) -> Event:
@@ -461,9 +494,9 @@ class Run:
         held = tuple(self._secrets.setdefault(secret, len(self._secrets)) for secret in secrets)
         leaks = None
         if "texts" in self._can:
-            leaks = leaked(self._world.texts(actor), self._world.all_secrets(actor))
+            leaks = self._leaks[actor].leaked(self._world.texts(actor), self._world.all_secrets(actor))
         read = self._inspections[actor].readable(secrets, mine)
-        return replace(event, outcome=Outcome.DONE, actor=actor, readable=read, held=held, leaks=leaks)
+        return event.but(outcome=Outcome.DONE, actor=actor, readable=read, held=held, leaks=leaks)
 
     def _compromise(self, event: Event) -> Event:
         """The attacker takes a copy of all that a party has stored, and tries it on all that it recorded."""
@@ -471,13 +504,13 @@ class Run:
         if "compromise" not in self._can or self._hello.level < Observe.STATE or actor not in self._identities:
             return event
         self._stolen.append(self._world.steal(actor))
-        return self._attack(replace(event, actor=actor, after=self._observe(actor)))
+        return self._attack(event.but(actor=actor, after=self._observe(actor)))
 
     def _attack(self, event: Event) -> Event:
         """The attacker tries all that it took on all that it recorded."""
         if not self._stolen:
             return event
-        return replace(event, outcome=Outcome.DONE, reads=self._thief.read(self._stolen, self._intercepted))
+        return event.but(outcome=Outcome.DONE, reads=self._thief.read(self._stolen, self._intercepted))
 
     # -- parties ------------------------------------------------------------------------------------------------------
 
@@ -514,7 +547,7 @@ class Run:
             return event
         self._party(actor)
         self._armed[actor] = event.op["at"]
-        return replace(event, outcome=Outcome.DONE, actor=actor)
+        return event.but(outcome=Outcome.DONE, actor=actor)
 
     # -- time, upkeep and the application -----------------------------------------------------------------------------
 
@@ -522,7 +555,7 @@ class Run:
         if "clock" not in self._can:
             return event
         self._world.advance(event.op["days"] * DAY_SECONDS)
-        return replace(event, outcome=Outcome.DONE)
+        return event.but(outcome=Outcome.DONE)
 
     def _rotate(self, event: Event) -> Event:
         actor = event.op["actor"]
@@ -538,7 +571,7 @@ class Run:
             return event
         self._party(actor)
         event, rotated = self._attempt(event, actor, lambda: self._world.maintain(actor), actor=actor)
-        return replace(event, rotated=bool(rotated))
+        return event.but(rotated=bool(rotated))
 
     def _forget(self, event: Event) -> Event:
         actor, peer = event.op["actor"], event.op["peer"]
@@ -555,7 +588,7 @@ class Run:
             return event
         self._party(actor)
         self._world.arm_callback(actor, named, ANSWERS[event.op["how"]])
-        return replace(event, outcome=Outcome.DONE, actor=actor)
+        return event.but(outcome=Outcome.DONE, actor=actor)
 
     def _compatibility(self, event: Event) -> Event:
         actor = event.op["actor"]
@@ -572,7 +605,7 @@ class Run:
             return event
         self._party(actor)
         self._damage[actor] = (TABLES[event.op["table"]], DAMAGES[event.op["how"]])
-        return replace(event, outcome=Outcome.DONE, actor=actor)
+        return event.but(outcome=Outcome.DONE, actor=actor)
 
     def _medium_next(self, event: Event) -> Event:
         actor = event.op["actor"]
@@ -580,7 +613,7 @@ class Run:
             return event
         self._party(actor)
         self._media[actor] = (TABLES[event.op["table"]], MEDIA[event.op["how"]])
-        return replace(event, outcome=Outcome.DONE, actor=actor)
+        return event.but(outcome=Outcome.DONE, actor=actor)
 
     def _store_fault(self, event: Event) -> Event:
         actor = event.op["actor"]
@@ -588,7 +621,7 @@ class Run:
             return event
         self._party(actor)
         self._faults[actor] = (event.op["at"], STORE_FAULTS[event.op["how"]])
-        return replace(event, outcome=Outcome.DONE, actor=actor)
+        return event.but(outcome=Outcome.DONE, actor=actor)
 
     def _rival(self, event: Event) -> Event:
         actor = event.op["actor"]
@@ -596,7 +629,7 @@ class Run:
             return event
         self._party(actor)
         self._rivals[actor] = RIVALS[event.op["how"]]
-        return replace(event, outcome=Outcome.DONE, actor=actor)
+        return event.but(outcome=Outcome.DONE, actor=actor)
 
     def _nop(self, event: Event) -> Event:
         return event

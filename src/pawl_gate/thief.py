@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 from pawl.crypto import kdf
 from pawl.session.x3dh import DISCONTINUITY
-from pawl_gate.attacker import ATTACKER, MAX_STEPS, KeySearch, Recorded
+from pawl_gate.attacker import ATTACKER
+from pawl_gate.key_search import MAX_STEPS, KeySearch, Proven, Recorded
 from pawl_gate.targets.base import Stolen, WireMessage
 
 MAX_SEARCH = 300_000
@@ -41,6 +43,13 @@ class Intercepted:
     identity: bytes | None
     names: tuple[tuple[bytes, bytes], ...]
     """Pairs of identity keys (33 bytes) that may be under its MAC."""
+    key: Proven | None = None
+    """What was seen to open it with one of these pairs; None: anything may."""
+
+    def recorded(self) -> Iterator[Recorded]:
+        """What a search of keys has to open: the message with each pair, or the key alone where that is known."""
+        for names in self.names if self.key is None else self.names[:1]:
+            yield Recorded(self.handle, self.signal, *names, self.key)
 
 
 class Thief:
@@ -62,7 +71,9 @@ class Thief:
         """
         if not stolen or not messages:
             return ()
-        with stolen[-1].as_implemented():
+        implemented = stolen[-1].as_implemented()
+        self.words.changed = not isinstance(implemented, nullcontext)
+        with implemented:
             search = _Search(self, stolen, messages)
             try:
                 search.run()
@@ -122,9 +133,7 @@ class _Search:
 
     def _words(self) -> None:
         """Every word in every row, as a message seed and as a chain key whose place is unknown."""
-        recorded = [
-            Recorded(message.handle, message.signal, *names) for message in self._messages for names in message.names
-        ]
+        recorded = [entry for message in self._messages for entry in message.recorded()]
         words = _unique(*(state.words for state in self._stolen))
         for start in range(0, len(words), WORDS):
             self.found.update(self._thief.words.readable(words[start : start + WORDS], recorded))
@@ -144,6 +153,8 @@ class _Search:
         return opened
 
     def _is_key(self, seed: bytes, message: Intercepted) -> bool:
+        if message.key is not None:
+            return self._thief.words.opens(seed, message.key)
         pair = (seed, message.handle)
         if pair not in self._thief.opened:
             key = self._derived.mac_key(seed)

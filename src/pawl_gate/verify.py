@@ -16,6 +16,7 @@ from itertools import islice
 from typing import Final, TextIO
 
 from pawl_gate import reach
+from pawl_gate.collection import rare_collection
 from pawl_gate.engines import corpus, explore, machine
 from pawl_gate.engines.walk import traces as walk
 from pawl_gate.runner import run_trace
@@ -318,6 +319,12 @@ class Verification:
 
     def run(self) -> Report:
         """Run all engines, then shrink what was found. Raises: HarnessBroken."""
+        with rare_collection():
+            self._run_engines()
+            self._shrink()
+        return self.report
+
+    def _run_engines(self) -> None:
         report = self.report
         engines: tuple[tuple[str, Callable[[], str]], ...] = (
             ("scenarios", self._scenarios),
@@ -351,8 +358,6 @@ class Verification:
             if report.cut:
                 break
         report.seconds = time.monotonic() - self._started
-        self._shrink()
-        return report
 
     # -- engines ------------------------------------------------------------------------------------------------------
 

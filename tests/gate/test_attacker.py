@@ -22,12 +22,9 @@ from pawl_gate.attacker import (
     ATTACKER,
     INNER_FIELDS,
     LOW_ORDER,
-    MAX_STEPS,
     OUTER,
     OUTER_FIELDS,
     Change,
-    KeySearch,
-    Recorded,
     forge,
     junk,
     key_pair,
@@ -35,6 +32,7 @@ from pawl_gate.attacker import (
     respelled,
     tamper,
 )
+from pawl_gate.key_search import MAX_STEPS, KeySearch, Proven, Recorded, proven
 from pawl_gate.targets.base import WireMessage
 from pawl_gate.wire_view import inner_data, prekey_layer, signal_layer
 from pawl_spec.trace import COUNTER_DELTAS, FORGERIES, JUNK, TAMPERS, VERSION_BYTES
@@ -523,6 +521,50 @@ def test_a_search_that_remembers_finds_the_same() -> None:
     for count in range(len(MESSAGES) + 1):
         for secrets in ([chain_key(4)], [seed(9), chain_key(0)], [chain_key(5), chain_key(4)], [chain_key(4)]):
             assert search.readable(secrets, MESSAGES[:count]) == readable(secrets, MESSAGES[:count])
+
+
+def known(at: int) -> Recorded:
+    """Message `at`, of which it is known what opens it."""
+    plain = recorded(at)
+    return replace(plain, key=prove(chain_key(at), plain))
+
+
+def prove(spent: bytes | None, message: Recorded) -> Proven | None:
+    """What `proven` makes of a chain key."""
+    return proven(spent, message.signal, sender=message.sender, receiver=message.receiver, derived=KeySearch().derived)
+
+
+def test_a_key_is_proven_by_the_code_that_it_makes() -> None:
+    """Only the chain key that was spent on a message proves what opens it; a hint that is wrong proves nothing."""
+    assert prove(chain_key(3), recorded(3)) == Proven(seed(3), kdf.message_keys(seed(3))[1])
+    assert prove(chain_key(4), recorded(3)) is None
+    assert prove(None, recorded(3)) is None
+    assert prove(chain_key(3), replace(recorded(3), sender=RECEIVER, receiver=SENDER)) is None
+
+
+@pytest.mark.parametrize("changed", [False, True], ids=["as it is", "changed"])
+def test_a_search_with_proven_keys_finds_the_same(changed: bool) -> None:
+    """None proven, some or all: what the secrets open does not depend on it, nor what is not a key is taken for one."""
+    mixed = [known(at) if at % 2 else recorded(at) for at in range(12)]
+    noise = [hashlib.sha256(bytes([at])).digest() for at in range(5)]
+    for secrets in ([], noise, [chain_key(4)], [seed(9), chain_key(0)], [seed(3), *noise], [chain_key(12)]):
+        for messages in ([known(at) for at in range(12)], mixed):
+            search = KeySearch()
+            search.changed = changed
+            assert search.readable(secrets, messages) == readable(secrets, MESSAGES)
+
+
+def test_a_changed_derivation_is_searched_by_its_mac_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An implementation in which another seed makes the same MAC key: whoever has that seed reads the message too."""
+    message, other = known(3), hashlib.sha256(b"another seed").digest()
+    real = kdf.message_keys
+    monkeypatch.setattr(kdf, "message_keys", lambda each: real(seed(3) if each == other else each))
+    search = KeySearch()
+    search.changed = True
+    assert search.readable([other], [message]) == (3,)
+    assert message.key is not None
+    assert search.opens(other, message.key)
+    assert not search.opens(seed(4), message.key)
 
 
 def test_handles_are_named() -> None:

@@ -13,7 +13,9 @@ from pawl.crypto import kdf
 from pawl.errors import BadMac, Conflict
 from pawl.storage.contract import Row, Store, Table
 from pawl.storage.memory import MemoryStore
+from pawl_gate.derivations import Derivations
 from pawl_gate.engines.walk import traces
+from pawl_gate.key_search import proven
 from pawl_gate.runner import run_trace
 from pawl_gate.targets.base import Bundle, Misbehaved, Refused, SimulatedCrash, WireMessage
 from pawl_gate.targets.inprocess import (
@@ -31,6 +33,7 @@ from pawl_gate.targets.inprocess import (
     Work,
 )
 from pawl_gate.targets.rival import OpenTransaction
+from pawl_gate.wire_view import inner_data
 from pawl_spec.history import History, Observe, Outcome
 from pawl_spec.judge import judge
 from pawl_spec.trace import ANSWERS, FORGERIES, JUNK, PARTIES, STORE_FAULTS, TABLES, TAMPERS, Kind, Op, Trace, op
@@ -70,7 +73,42 @@ def stored(world: InProcessWorld, party: int) -> dict[Table, dict[bytes, object]
     return {table: dict(rows) for table, rows in world._parties[party].store.inner.snapshot().items()}
 
 
-# -- determinism ------------------------------------------------------------------------------------------------------
+# -- many messages at once --------------------------------------------------------------------------------------------
+
+
+def test_many_messages_at_once_are_as_one_by_one() -> None:
+    """ "as so many calls of `encrypt`": the messages, and what is seen of the party afterwards."""
+    one, other = met(), met()
+    sent: list[WireMessage] = []
+    one.encrypt_all(ALICE, BOB, b"lost", 20, sent)
+    assert sent == [other.encrypt(ALICE, BOB, b"lost") for _ in range(20)]
+    assert one.observe(ALICE) == other.observe(ALICE)
+    assert one.told(ALICE) == other.told(ALICE)
+    assert one.all_secrets(ALICE) == other.all_secrets(ALICE)
+    assert one.spent(ALICE) == other.spent(ALICE)
+
+
+def test_many_messages_end_at_a_refusal() -> None:
+    """What was sent before is handed over; the refusal is the caller's."""
+    world = made(ALICE, BOB)
+    sent: list[WireMessage] = []
+    with pytest.raises(Refused, match="no-session"):
+        world.encrypt_all(ALICE, BOB, b"lost", 3, sent)
+    assert sent == []
+
+
+def test_the_hint_is_the_key_that_was_spent() -> None:
+    """The chain key of each message sent, of first messages too: it makes the code at the message's end."""
+    world = met()
+    keys = {party: world._parties[party].device.identity_key.serialize() for party in (ALICE, BOB)}  # type: ignore[union-attr]
+    for sender, receiver in ((ALICE, BOB), (ALICE, BOB), (BOB, ALICE)):
+        signal = inner_data(world.encrypt(sender, receiver, b"text"))
+        names = {"sender": keys[sender], "receiver": keys[receiver]}
+        assert proven(world.spent(sender), signal, **names, derived=Derivations()) is not None
+        assert proven(world.spent(receiver), signal, **names, derived=Derivations()) is None
+
+
+# -- determinism ---# -- determinism ------------------------------------------------------------------------------------------------------
 
 
 def everything() -> Trace:

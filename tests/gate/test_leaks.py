@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from pawl_gate.attacker import hmac_under
-from pawl_gate.leaks import leaked
+from pawl_gate.key_search import hmac_under
+from pawl_gate.leaks import LeakSearch, leaked
 
 SECRET = hashlib.sha256(b"a secret").digest()
 OTHERS = [hashlib.sha256(bytes([number])).digest() for number in range(20)]
@@ -47,6 +47,18 @@ def test_what_is_no_secret_is_not_found(form: str, write: Callable[[bytes], str]
     """A public key in the same form is no finding."""
     del form
     assert leaked([("a text", write(SECRET))], OTHERS) == ()
+
+
+@pytest.mark.parametrize(("form", "write"), FORMS)
+def test_a_search_that_remembers_finds_the_same(form: str, write: Callable[[bytes], str]) -> None:
+    """A secret that comes later is found in a text that was searched before; one that is none any more is not."""
+    text = f"before {write(SECRET)} after"
+    search = LeakSearch()
+    assert search.leaked([("a text", text)], OTHERS[:5]) == ()
+    assert search.leaked([("a text", text)], [*OTHERS[:5], SECRET]) == (f"a text: {form}",)
+    assert search.leaked([("a text", text)], [*OTHERS[:5], SECRET, *OTHERS[5:]]) == (f"a text: {form}",)
+    # Another store, with other secrets.
+    assert search.leaked([("a text", text)], OTHERS) == ()
 
 
 @pytest.mark.parametrize("key", [bytes(32), SECRET, b"k" * 64, b""], ids=["zeros", "some", "a block", "empty"])

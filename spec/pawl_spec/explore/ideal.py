@@ -8,7 +8,6 @@ handles work as in the gate's runner, so that a trace means the same in both.
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import replace
 
 from pawl_spec.history import Event, Header, Hello, Observe, Outcome
 from pawl_spec.model import Expect, Model
@@ -67,23 +66,23 @@ class Ideal:
         if kind is Kind.SEND:
             return self._send(event)
         if kind is Kind.DROP and self.flight:
-            return replace(event, message=self._take(op)), None
+            return event.but(message=self._take(op)), None
         if kind is Kind.DUPLICATE and self.flight:
             handle = self.flight[op["index"] % len(self.flight)]
             self.flight = (*self.flight, handle)
-            return replace(event, message=handle), None
+            return event.but(message=handle), None
         if kind is Kind.ESTABLISH:
             return self._establish(event)
         if kind is Kind.REPLAY and self.routes:
             return self._hand_over(event, op["message"] % len(self.routes))
         if kind is Kind.RESTART:
-            return self._as_expected(replace(event, actor=op["actor"]))
+            return self._as_expected(event.but(actor=op["actor"]))
         if kind is Kind.COMPROMISE:
             self.taken = op["actor"], frozenset(self.model.delivered)
-            return self._searched(replace(event, actor=op["actor"]))
+            return self._searched(event.but(actor=op["actor"]))
         if kind is Kind.ATTACK and self.taken is not None:
             return self._searched(event)
-        return replace(event, outcome=Outcome.SKIPPED), None
+        return event.but(outcome=Outcome.SKIPPED), None
 
     def _take(self, op: Op) -> int:
         """Take a message off the network."""
@@ -100,14 +99,14 @@ class Ideal:
             made[peer] += 1
             prekey_id = made[peer]
             self.prekeys_of = tuple(made)
-        return self._as_expected(replace(event, actor=actor, peer=peer, prekey_id=prekey_id))
+        return self._as_expected(event.but(actor=actor, peer=peer, prekey_id=prekey_id))
 
     def _send(self, event: Event) -> tuple[Event, Expect | None]:
         actor, peer = event.op["actor"], event.op["peer"]
         handle = len(self.routes)
-        event, expect = self._as_expected(replace(event, actor=actor, peer=peer, message=handle))
+        event, expect = self._as_expected(event.but(actor=actor, peer=peer, message=handle))
         if event.outcome is not Outcome.DONE or expect is None or expect.header is None:
-            return replace(event, message=None), expect
+            return event.but(message=None), expect
         count = sum(sender == actor for sender, _ in self.routes)
         self.routes = (*self.routes, (actor, peer))
         self.sent = (*self.sent, (actor, count))
@@ -115,20 +114,20 @@ class Ideal:
         due = expect.header
         base = f"{due.session}" if due.kind == "prekey" else None
         seen = Header(due.kind, 0x33, f"{due.chain}", due.counter, due.previous_counter, base, due.prekey_id)
-        return replace(event, header=seen, canonical=True), expect
+        return event.but(header=seen, canonical=True), expect
 
     def _hand_over(self, event: Event, handle: int) -> tuple[Event, Expect | None]:
         sender, receiver = self.routes[handle]
-        event, expect = self._as_expected(replace(event, actor=receiver, peer=sender, message=handle))
+        event, expect = self._as_expected(event.but(actor=receiver, peer=sender, message=handle))
         if event.outcome is Outcome.DONE and expect is not None:
-            event = replace(event, plaintext=expect.plaintext)
+            event = event.but(plaintext=expect.plaintext)
         return event, expect
 
     def _searched(self, event: Event) -> tuple[Event, Expect | None]:
         """The attacker reads what the model says that it can."""
         event, expect = self._as_expected(event)
         reads = None if expect is None or expect.reads is None else tuple(sorted(expect.reads))
-        return replace(event, reads=reads), expect
+        return event.but(reads=reads), expect
 
     def _as_expected(self, event: Event) -> tuple[Event, Expect | None]:
         """Let the operation end as the model says: it is told that the operation was done, and may object."""
@@ -142,7 +141,7 @@ class Ideal:
             return event, expect
         model.diverged = False
         codes = frozenset() if expect is None else expect.codes
-        return replace(event, outcome=Outcome.REFUSED, code=min(codes, default="unknown")), expect
+        return event.but(outcome=Outcome.REFUSED, code=min(codes, default="unknown")), expect
 
 
 def copied(party: Party) -> Party:

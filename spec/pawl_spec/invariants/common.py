@@ -14,19 +14,8 @@ RECEIVES = frozenset({"deliver", "replay", "tamper", "redirect", "inject"})
 
 def as_expected(story: Story, rule: str) -> Iterator[Finding]:
     """Judge the events in which the model puts `rule` at stake: a wrong acceptance, a wrong refusal, a wrong reason."""
-    changed: set[int | None] = set()
-    for event, expect in story.expected:
-        at_stake = expect.unless if expect.accept else expect.rule
-        if event.outcome is Outcome.REFUSED and expect.accept and event.code == "untrusted-identity":
-            # Whoever is refused for its identity although that identity is right was locked out.
-            at_stake = "IDC-06"
-        # An operation that a crash ended shows neither.
-        if at_stake == rule and event.outcome is not Outcome.CRASHED:
-            # Why a party refuses says nothing once a refusal has changed its state: that is CTR-05's finding.
-            excused = event.outcome is Outcome.REFUSED and not expect.accept and event.actor in changed
-            yield None if excused else disagreement(event, expect)
-        if event.outcome is Outcome.REFUSED and event.changed:
-            changed.add(event.actor)
+    for event, expect, excused in story.at_stake.get(rule, ()):
+        yield None if excused else disagreement(event, expect)
 
 
 def disagreement(event: Event, expect: Expect) -> Finding:

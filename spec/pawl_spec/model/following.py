@@ -193,7 +193,7 @@ class Model(World):
             return None
         if rival.how == "receive":
             # The other one has read the message; for this one it is a repeat.
-            follow(self, replace(event, outcome=Outcome.DONE, code=None, plaintext=event.message))
+            follow(self, event.but(outcome=Outcome.DONE, code=None, plaintext=event.message))
             return Expect(False, REPEATED, "ATM-04")
         if event.outcome is Outcome.REFUSED and event.code in CONFLICTS:
             return Expect(None)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pawl_gate.controls.edits import Edit
+from pawl_spec import registry
 from pawl_spec.invariants import (
     atomicity,
     authenticity,
@@ -72,7 +73,7 @@ _weaken(
     "lockout-not-named",
     "IDC-06",
     "Whether a right identity was refused.",
-    Edit(common.as_expected, 'event.code == "untrusted-identity"', "False"),
+    Edit(registry.stakes, 'event.code == "untrusted-identity"', "False"),
 )
 
 # -- counters ---------------------------------------------------------------------------------------------------------

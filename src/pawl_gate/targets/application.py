@@ -96,7 +96,7 @@ class Application:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """While an operation runs: forget what was heard before, catch the log, let go of what hangs at the end."""
-        self._now = Told()
+        self.begin()
         log, handler = logging.getLogger("pawl"), _Kept(self.logged) if "event" in self.armed else None
         if handler is not None:
             log.addHandler(handler)
@@ -112,6 +112,10 @@ class Application:
                 vars(identity)["threading"] = threading
             if handler is not None:
                 log.removeHandler(handler)
+
+    def begin(self) -> None:
+        """Another operation begins: forget what was heard before."""
+        self._now = Told()
 
     def told(self) -> Told:
         """What was heard and done since it was last asked for."""

@@ -233,6 +233,25 @@ class Forkable(Protocol):
 
 
 @runtime_checkable
+class Telling(Protocol):
+    """A world that saves the attacker work."""
+
+    def spent(self, party: int) -> bytes | None:
+        """The sending chain key (32 bytes) that the session row written last held before; None: there was none.
+
+        A hint, for what the party has just sent. It is believed only as far as it can be computed.
+        """
+
+
+@runtime_checkable
+class Bulk(Protocol):
+    """A world that encrypts many messages at once."""
+
+    def encrypt_all(self, party: int, peer: int, plaintext: bytes, count: int, sent: list[WireMessage]) -> None:
+        """As so many calls of `World.encrypt`, up to the first that fails. Each message is added to `sent`."""
+
+
+@runtime_checkable
 class Importing(Protocol):
     """A world into which keys can be put, as vectors do. Private keys have 32 bytes; public ones, returned, 33."""
 

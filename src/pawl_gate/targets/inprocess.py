@@ -10,7 +10,8 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
 from dataclasses import dataclass, replace
 from importlib.metadata import version
-from typing import Any, Protocol, TypeVar
+from types import TracebackType
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from pawl import (
     Compatibility,
@@ -156,11 +157,20 @@ SECRET_RECORDS: dict[Table, Callable[[bytes], bytes]] = {
 judged here."""
 
 
+Writes: TypeAlias = dict[tuple[str, bytes], tuple[Table, Row | None]]
+"""What a transaction leaves behind, by a table's name and a key: the table, and the row or that it is gone."""
+
+SENDING = 1
+"""Where among the secrets of a session its sending chain key stands."""
+
+
 class ObservedStore:
     """A memory store that is watched: a digest of its rows, counts of what it keeps, and crash points."""
 
     def __init__(self, inner: MemoryStore) -> None:
         self.inner = inner
+        self.armed = False
+        """Whether a crash point is set, or a call is to be refused."""
         self.crash_at: int | None = None
         self.fault_at: tuple[int, str] | None = None
         """A call that is to be refused, and how."""
@@ -175,13 +185,16 @@ class ObservedStore:
         self.signed_prekeys: set[int] = set()
         self.secrets: dict[bytes, list[bytes]] = {}
         """Secrets per session row."""
+        self.spent: bytes | None = None
+        """The sending chain key that the session row written last held before."""
         self.ever: dict[bytes, None] = {}
         """Every secret that was ever stored, in order."""
         self.touched = 0
         """Rows that were read, written or deleted since it was last set to 0."""
         self.written = 0
         """Bytes that were written since it was last set to 0."""
-        self._rows: dict[tuple[Table, bytes], int] = {}
+        # By the table's name, here and in a transaction: an Enum hashes in Python code, a str does not.
+        self._rows: dict[tuple[str, bytes], int] = {}
         self._digest = 0
         self._held: dict[str, Any] | None = None
         self._calls = 0
@@ -200,30 +213,30 @@ class ObservedStore:
         return twin
 
     def transaction(self) -> AbstractContextManager[Transaction]:
-        return self._transaction()
+        return _Plain(self) if self.rival is None else self._raced()
 
     @contextmanager
-    def _transaction(self) -> Iterator[Transaction]:
-        writes: dict[tuple[Table, bytes], Row | None] = {}
-        if self.rival is None:
-            with self.inner.transaction() as inner:
-                yield _ObservedTransaction(self, inner, writes)
-                self._strike_point(BEFORE_COMMIT)
-        else:
-            inner = OpenTransaction(self.inner)
-            yield _ObservedTransaction(self, inner, writes)
-            if inner.writes:
-                self._let_rival_in()
-            inner.commit()
-        for (table, key), row in writes.items():
-            self._note(table, key, row)
-        if writes:
-            self._strike_point(AFTER_COMMIT)
+    def _raced(self) -> Iterator[Transaction]:
+        """A transaction before whose commit another process comes in."""
+        inner = OpenTransaction(self.inner)
+        watched = _ObservedTransaction(self, inner)
+        yield watched
+        if inner.writes:
+            self._let_rival_in()
+        inner.commit()
+        self.committed(watched.writes)
 
     def _let_rival_in(self) -> None:
         rival, self.rival = self.rival, None
         if rival is not None:
             rival()
+
+    def committed(self, writes: Writes) -> None:
+        """These rows are durable now; None: deleted."""
+        for (_, key), (table, row) in writes.items():
+            self._note(table, key, row)
+        if writes:
+            self.strike_point(AFTER_COMMIT)
 
     def close(self) -> None:
         self.inner.close()
@@ -232,20 +245,24 @@ class ObservedStore:
         """One call of the store: where a crash can strike. It touches so many rows and writes so many bytes."""
         self.touched += rows
         self.written += size
-        self._calls += 1
-        self._strike_point(self._calls - 1)
+        if self.armed:
+            self._calls += 1
+            self.strike_point(self._calls - 1)
 
     def arm(self, at: int | None) -> None:
         """Set the crash point, counted from now."""
         self.crash_at = at
         self._calls = 0
+        self.armed = self.crash_at is not None or self.fault_at is not None
 
     def arm_fault(self, fault: tuple[int, str] | None) -> None:
         """Set the call that is refused, counted from now."""
         self.fault_at = fault
         self._calls = 0
+        self.armed = self.crash_at is not None or self.fault_at is not None
 
-    def _strike_point(self, here: int) -> None:
+    def strike_point(self, here: int) -> None:
+        """Where a crash can strike, or the store refuse."""
         if self.crash_at == here:
             self.crash_at = None
             raise SimulatedCrash(here)
@@ -256,13 +273,14 @@ class ObservedStore:
     def _note(self, table: Table, key: bytes, row: Row | None) -> None:
         """Keep digest and counts in step with one committed row."""
         self._held = None
-        old = self._rows.pop((table, key), None)
+        name = table._value_
+        old = self._rows.pop((name, key), None)
         if old is not None:
             self._digest ^= old
         if row is not None:
-            label = table.value.encode() + b"\0" + len(key).to_bytes(4, "big") + key + row.version.to_bytes(8, "big")
+            label = b"%b\0%b%b%b" % (name.encode(), len(key).to_bytes(4, "big"), key, row.version.to_bytes(8, "big"))
             new = int.from_bytes(hashlib.blake2b(label + row.value, digest_size=16).digest(), "big")
-            self._rows[table, key] = new
+            self._rows[name, key] = new
             self._digest ^= new
         change = (row is not None) - (old is not None)
         if table is Table.SKIPPED_KEY:
@@ -271,10 +289,13 @@ class ObservedStore:
         elif table is Table.SESSION:
             self.sessions[key[:-32]] += change
             self.chains.pop(key, None)
-            self.secrets.pop(key, None)
+            had = self.secrets.pop(key, None)
+            self.spent = None if had is None else had[SENDING]
             if row is not None:
                 session = SessionRecord.FromString(row.value)
-                held = [session.root_key, session.sending.chain_key, session.sending.ratchet_private]
+                sending = session.sending
+                # The sending chain key comes at `SENDING`.
+                held = [session.root_key, sending.chain_key, sending.ratchet_private]
                 self.secrets[key] = held + [chain.chain_key for chain in session.receiving]
                 self.chains[key] = len(session.receiving)
         elif table in (Table.PREKEY, Table.SIGNED_PREKEY):
@@ -282,7 +303,8 @@ class ObservedStore:
             ids = self.prekeys if table is Table.PREKEY else self.signed_prekeys
             ids.add(number) if row is not None else ids.discard(number)
         if row is not None:
-            self.ever.update(dict.fromkeys(self._secrets_of(table, key, row)))
+            for secret in self._secrets_of(table, key, row):
+                self.ever[secret] = None
 
     def _secrets_of(self, table: Table, key: bytes, row: Row) -> list[bytes]:
         if table is Table.SESSION:
@@ -312,11 +334,38 @@ class ObservedStore:
         return f"{self._digest:032x}"
 
 
+class _Plain:
+    """A transaction of the store alone."""
+
+    __slots__ = ("_inner", "_store", "_watched")
+
+    def __init__(self, store: ObservedStore) -> None:
+        self._store = store
+        self._inner = store.inner.transaction()
+
+    def __enter__(self) -> Transaction:
+        self._watched = _ObservedTransaction(self._store, self._inner.__enter__())
+        return self._watched
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        if kind is None and self._store.armed:
+            try:
+                self._store.strike_point(BEFORE_COMMIT)
+            except BaseException as struck:
+                self._inner.__exit__(type(struck), struck, struck.__traceback__)
+                raise
+        self._inner.__exit__(kind, error, at)
+        if kind is None:
+            self._store.committed(self._watched.writes)
+
+
 class _ObservedTransaction:
-    def __init__(self, store: ObservedStore, inner: Transaction, writes: dict[tuple[Table, bytes], Row | None]) -> None:
+    __slots__ = ("_inner", "_store", "writes")
+
+    def __init__(self, store: ObservedStore, inner: Transaction) -> None:
         self._store = store
         self._inner = inner
-        self._writes = writes
+        self.writes: Writes = {}
 
     def get(self, table: Table, key: bytes) -> Row | None:
         self._store.call()
@@ -325,13 +374,13 @@ class _ObservedTransaction:
     def put(self, table: Table, key: bytes, value: bytes, *, version: int) -> int:
         self._store.call(size=len(value))
         new = self._inner.put(table, key, value, version=version)
-        self._writes[table, key] = Row(value, new)
+        self.writes[table._value_, key] = table, Row(value, new)
         return new
 
     def delete(self, table: Table, key: bytes, *, version: int) -> None:
         self._store.call()
         self._inner.delete(table, key, version=version)
-        self._writes[table, key] = None
+        self.writes[table._value_, key] = table, None
 
     def scan(self, table: Table, prefix: bytes, *, limit: int | None = None) -> Sequence[tuple[bytes, Row]]:
         found = self._inner.scan(table, prefix, limit=limit)
@@ -437,6 +486,9 @@ class _Party:
         self.complete: str | None = None
         self.durable: bool | None = None
         self.work: int | None = None
+        self.counting = Work()
+        self.revision = 0
+        """Of the store, when the operation began."""
         self.memory: int | None = None
         self.measuring = False
         self.damage: tuple[Table, str] | None = None
@@ -451,6 +503,12 @@ class _Party:
         """The message that is being read."""
         self.raced = 0
         """Transactions that another process committed during the last operation."""
+
+    def begin(self) -> None:
+        """An operation begins: what is counted for it is counted from here."""
+        store = self.store
+        self.revision = store.inner.revision
+        store.touched = store.written = self.raced = self.counting.count = 0
 
 
 @contextmanager
@@ -479,7 +537,7 @@ class InProcessWorld(Unable):
         twin._made, twin._now = self._made, self._now
         for party, one in self._parties.items():
             other = twin._parties[party] = copy(one)
-            other.store, other.rng = one.store.fork(), one.rng.copy()
+            other.store, other.rng, other.counting = one.store.fork(), one.rng.copy(), Work()
             other.application, other.texts = one.application.copy(), list(one.texts)
             other.device = twin._open(other.store, twin._setup(other))
         return twin
@@ -578,14 +636,12 @@ class InProcessWorld(Unable):
             raise HarnessBroken(f"party {party} was not opened")
         one.damaged = self._damaged(one, call)
         one.medium = self._on_medium(one, call)
-        revision = one.store.inner.revision
-        one.store.touched = one.store.written = one.raced = 0
+        one.begin()
         # One trouble at a time: where a callback misbehaves, nobody else comes in between.
         if (how := one.rival) is not None and not one.application.armed:
             one.store.rival = lambda: self._race(one, how)
-        work = Work()
         try:
-            with one.application.listening(), self._variant.patched(), work, self._measured(one):
+            with one.application.listening(), self._variant.patched(), one.counting, self._measured(one):
                 result = call(one.device)
         except ProtocolError as error:
             one.texts += _words(error)
@@ -598,8 +654,8 @@ class InProcessWorld(Unable):
             raise Misbehaved(f"{type(error).__name__}: {error}") from error
         finally:
             one.rng.keys.clear()
-            one.work = work.count
-            one.durable = one.store.inner.revision != revision + one.raced
+            one.work = one.counting.count
+            one.durable = one.store.inner.revision != one.revision + one.raced
             one.store.rival = one.rival = None
         return result
 
@@ -721,6 +777,24 @@ class InProcessWorld(Unable):
         address = self._talking(party, peer)
         message = self._do(party, lambda device: device.encrypt(address, plaintext))
         return WireMessage(TYPE_TO_NAME[message.type], message.serialized)
+
+    def encrypt_all(self, party: int, peer: int, plaintext: bytes, count: int, sent: list[WireMessage]) -> None:
+        one = self._parties[party]
+        if one.application.armed or one.damage or one.next_medium:
+            # What is to happen once, happens in the operation of one message.
+            for _ in range(count):
+                sent.append(self.encrypt(party, peer, plaintext))
+            return
+        address = self._talking(party, peer)
+
+        def send_all(device: DeviceLike) -> None:
+            for _ in range(count):
+                one.begin()
+                one.application.begin()
+                message = device.encrypt(address, plaintext)
+                sent.append(WireMessage(TYPE_TO_NAME[message.type], message.serialized))
+
+        self._do(party, send_all)
 
     def decrypt(self, party: int, peer: int, message: WireMessage) -> bytes:
         address = self._talking(party, peer)
@@ -872,6 +946,9 @@ class InProcessWorld(Unable):
         kept = store.inner.snapshot()[Table.SKIPPED_KEY].values()
         found = [records.decode_message_seed(row.value).data for row in kept]
         return found + [secret for held in store.secrets.values() for secret in held]
+
+    def spent(self, party: int) -> bytes | None:
+        return self._parties[party].store.spent
 
     def texts(self, party: int) -> Sequence[tuple[str, str]]:
         one = self._parties[party]

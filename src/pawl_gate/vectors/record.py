@@ -134,6 +134,11 @@ class RecordedWorld(InProcessWorld):
         self._note("encrypt", party, inputs, {"type": message.kind, "message": shortened(message.data)})
         return message
 
+    def encrypt_all(self, party: int, peer: int, plaintext: bytes, count: int, sent: list[WireMessage]) -> None:
+        """See `Bulk`."""
+        for _ in range(count):
+            sent.append(self.encrypt(party, peer, plaintext))
+
     def decrypt(self, party: int, peer: int, message: WireMessage) -> bytes:
         """See `World`."""
         self._tap.drawn.clear()
