@@ -93,11 +93,11 @@ BUDGETS: Final = {
     for budget in (
         Budget(
             "smoke",
-            walks=300,
-            examples=50,
+            walks=120,
+            examples=40,
             driven_share=0.2,
             shrink_steps=6_000,
-            seconds=50,
+            seconds=55,
             shrink_seconds=8,
             scopes=("smoke",),
         ),

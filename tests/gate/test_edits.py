@@ -12,8 +12,10 @@ from pawl_gate.controls.variants import parse_known_key
 from pawl_gate.controls.weakenings import WEAKENINGS
 from pawl_gate.targets.inprocess import InProcessTarget
 
-COUNTER = Edit(double_ratchet.send, "sending.counter + 1", "sending.counter")
-SEED = Edit(double_ratchet.send, "return _with_sending(session, sending), seed", "return session, bytes(32)")
+COUNTER = Edit(double_ratchet.send, "counter + 1)", "counter)")
+SEED = Edit(
+    double_ratchet.send, "ChainKey(next_key), counter + 1)), seed", "ChainKey(next_key), counter + 1)), bytes(32)"
+)
 
 
 def test_a_function_is_changed_and_put_back() -> None:
@@ -46,7 +48,7 @@ def test_variants_do_not_disturb_each_other() -> None:
     assert double_ratchet.send.__code__ is real
 
 
-@pytest.mark.parametrize("old", ["no such words", "sending"])
+@pytest.mark.parametrize("old", ["no such words", "session"])
 def test_words_that_do_not_stand_there_once(old: str) -> None:
     """Where the code moved on, an edit says so: a fault that changes nothing would be found to survive, or worse."""
     with pytest.raises(EditError, match=r"double_ratchet\.send holds"), edited([Edit(double_ratchet.send, old, "")]):

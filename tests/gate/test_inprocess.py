@@ -36,7 +36,7 @@ from pawl_gate.targets.rival import OpenTransaction
 from pawl_gate.wire_view import inner_data
 from pawl_spec.history import History, Observe, Outcome
 from pawl_spec.judge import judge
-from pawl_spec.trace import ANSWERS, FORGERIES, JUNK, PARTIES, STORE_FAULTS, TABLES, TAMPERS, Kind, Op, Trace, op
+from pawl_spec.trace import ANSWERS, FORGERIES, JUNK, MEDIA, PARTIES, STORE_FAULTS, TABLES, TAMPERS, Kind, Op, Trace, op
 
 ALICE, BOB, CAROL = range(len(PARTIES))
 MEET = op(Kind.ESTABLISH, actor=ALICE, peer=BOB, one_time=1)
@@ -108,7 +108,7 @@ def test_the_hint_is_the_key_that_was_spent() -> None:
         assert proven(world.spent(receiver), signal, **names, derived=Derivations()) is None
 
 
-# -- determinism ---# -- determinism ------------------------------------------------------------------------------------------------------
+# -- determinism ------------------------------------------------------------------------------------------------------
 
 
 def everything() -> Trace:
@@ -127,6 +127,7 @@ def everything() -> Trace:
     ops += [step for table in range(len(TABLES)) for step in (op(Kind.DAMAGE, actor=ALICE, table=table), SEND)]
     ops += [op(Kind.COMPROMISE, actor=ALICE), Op(Kind.ATTACK)]
     ops += [op(Kind.STORE_FAULT, actor=ALICE), SEND, op(Kind.RIVAL, actor=ALICE), SEND]
+    ops += [step for how in range(len(MEDIA)) for step in (op(Kind.MEDIUM, actor=ALICE, table=3, how=how), SEND)]
     assert {operation.kind for operation in ops} == set(Kind)
     return Trace(tuple(ops), seed=11)
 

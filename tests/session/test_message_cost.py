@@ -42,7 +42,7 @@ def work(monkeypatch: pytest.MonkeyPatch, step: Callable[[], object]) -> Counter
 
     with monkeypatch.context() as patch:
         for name in ("get", "put", "delete", "scan", "count"):
-            count(memory._MemoryTransaction, name)
+            count(memory.MemoryTransaction, name)
         for name in ("step_chain", "message_keys", "root_step"):
             count(kdf, name)
         step()

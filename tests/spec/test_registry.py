@@ -18,6 +18,7 @@ from tests.spec import (
     test_invariants_counters,
     test_invariants_identity,
     test_invariants_keys,
+    test_invariants_media,
     test_invariants_parsing,
     test_invariants_secrecy,
 )
@@ -30,6 +31,7 @@ FAMILIES = (
     test_invariants_counters,
     test_invariants_identity,
     test_invariants_keys,
+    test_invariants_media,
     test_invariants_parsing,
     test_invariants_secrecy,
 )
@@ -52,7 +54,7 @@ def test_the_catalogue_is_registered_once() -> None:
 
 def test_each_is_judged_or_says_why_not() -> None:
     """Every invariant has a predicate, or a reason why nothing judges it yet; never both."""
-    assert len(JUDGED) == 42
+    assert len(JUDGED) == 46
     for entry in INVARIANTS:
         assert (entry.predicate is None) == bool(entry.pending), entry.id
 

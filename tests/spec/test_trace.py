@@ -186,7 +186,7 @@ BYTES_1 = (
     "01 05 0102"  # version 1, alice and carol strict, seed 258
     " 01 00 01 01  02 01 02 07  03 ff  04 02  05 03  06 04  07 05 02 09  08 06 02 01  09 01 00 04 ff"
     " 0a 02 00 09  0b 02  0c 00 02  0d 01  0e 01 0f  0f 00  10 02 01 01 2c  00"
-    " 11 1f  12 01  13 01  14 00 01  15 00 01 03  16 01 02  17 00 03 01  18 02  19  1a 01 0e 02  1b 00 01"
+    " 11 1f  12 01  13 01  14 00 01  15 00 01 03  16 01 02  17 00 03 01  18 02  19  1a 01 0e 02  1b 00 01  1c 01 03 04"
 )
 """A trace with every operation, by hand."""
 
@@ -219,7 +219,8 @@ JSON_1 = """
   {"op": "compromise", "actor": "carol"},
   {"op": "attack"},
   {"op": "store-fault", "actor": "bob", "at": 14, "how": "conflict"},
-  {"op": "rival", "actor": "alice", "how": "receive"}
+  {"op": "rival", "actor": "alice", "how": "receive"},
+  {"op": "medium", "actor": "bob", "table": "session", "how": "another-version"}
 ]}
 """
 """The same trace in the archive form."""
@@ -570,6 +571,7 @@ def test_operations_for_people() -> None:
         "attack()",
         "store-fault(bob, at=14, conflict)",
         "rival(alice, receive)",
+        "medium(bob, session, another-version)",
     ]
 
 
