@@ -3,6 +3,7 @@
 # ruff: noqa: PT012 - what is tested is a whole transaction that ends with an exception.
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import stat
@@ -16,7 +17,15 @@ from typing import Any
 import pytest
 
 from pawl import Device, MemoryStore
-from pawl.errors import CorruptStore, InvalidArgument, OutcomeUnknown, StorageError, StoreBusy, UnsupportedSchema
+from pawl.errors import (
+    Conflict,
+    CorruptStore,
+    InvalidArgument,
+    OutcomeUnknown,
+    StorageError,
+    StoreBusy,
+    UnsupportedSchema,
+)
 from pawl.storage import JSONFileStore, Row, Table, json_file
 from tests.devices import ALICE, BOB
 
@@ -239,6 +248,103 @@ def test_a_folder_that_cannot_be_synced(path: Path, store: JSONFileStore, monkey
     assert get(store, b"a") == Row(b"value", 1)
 
 
+def test_an_interrupt_after_the_new_file_took_its_place(
+    path: Path, store: JSONFileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CTR-02: memory is never behind the file: what is there is read again."""
+
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    put(store, b"a")
+    with monkeypatch.context() as patch:
+        patch.setattr(json_file, "sync_folder", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            put(store, b"a", b"new", version=1)
+    with closing(JSONFileStore(path)) as fresh:
+        assert get(store, b"a") == get(fresh, b"a") == Row(b"new", 2)
+        with monkeypatch.context() as patch:
+            patch.setattr(json_file, "sync_folder", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                put(store, b"a", b"newer", version=2)
+    # And it is still known which store it was.
+    with closing(JSONFileStore(path.with_name("other.json"))):
+        path.with_name("other.json").replace(path)
+    with pytest.raises(CorruptStore, match="another store"):
+        get(store, b"a")
+
+
+def test_a_child_that_lives_on_keeps_no_lock(path: Path, store: JSONFileStore) -> None:
+    """A process that is forked in the middle of a transaction shares the lock's file: the end still lets go."""
+    reading, writing = os.pipe()
+    with store.transaction() as transaction:
+        child = os.fork()
+        if child == 0:
+            os.close(writing)
+            os.read(reading, 1)
+            os._exit(0)
+        transaction.put(Table.SESSION, b"a", b"value", version=0)
+    try:
+        with closing(JSONFileStore(path, busy_timeout=0)) as other:
+            assert get(other, b"a") == Row(b"value", 1)
+    finally:
+        os.close(writing)
+        os.waitpid(child, 0)
+        os.close(reading)
+
+
+def test_a_child_of_a_transaction_leaves_the_lock_alone(path: Path, store: JSONFileStore) -> None:
+    """A child that leaves the block neither writes nor lets go of what is its parent's."""
+    block = store.transaction()
+    with block as transaction:
+        transaction.put(Table.SESSION, b"a", b"value", version=0)
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                transaction.put(Table.SESSION, b"b", b"child", version=0)
+                block.__exit__(None, None, None)
+            except StorageError:
+                code = 0
+            finally:
+                os._exit(code)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        with pytest.raises(StoreBusy):
+            JSONFileStore(path, busy_timeout=0)
+    assert (get(store, b"a"), get(store, b"b")) == (Row(b"value", 1), None)
+
+
+def test_a_lock_that_was_taken_away(path: Path, store: JSONFileStore) -> None:
+    """ATM-04: who deletes the lock's file lets a second writer in: the first is told, and no write is lost."""
+    put(store, b"a")
+    with closing(JSONFileStore(path, busy_timeout=0)) as other:
+        with pytest.raises(Conflict), store.transaction() as transaction:
+            transaction.put(Table.SESSION, b"a", b"ours", version=1)
+            Path(f"{path}.lock").unlink()
+            put(other, b"a", b"theirs", version=1)
+        assert get(store, b"a") == get(other, b"a") == Row(b"theirs", 2)
+
+
+def test_a_lock_that_is_replaced_while_one_waits(
+    path: Path, store: JSONFileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A lock on a file that has no name any more keeps nobody out: the one that has it is taken instead."""
+    real, calls = fcntl.flock, 0
+
+    def replaced(handle: int, operation: int) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            Path(f"{path}.lock").unlink()
+        real(handle, operation)
+
+    monkeypatch.setattr(fcntl, "flock", replaced)
+    with store.transaction() as transaction:
+        transaction.put(Table.SESSION, b"a", b"", version=0)
+        with pytest.raises(StoreBusy):
+            JSONFileStore(path, busy_timeout=0)
+
+
 def test_a_child_process_opens_its_own(store: JSONFileStore, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(json_file.os, "getpid", lambda: -1)
@@ -298,6 +404,8 @@ def test_a_killed_writer(path: Path, call: str) -> None:
         put(store, b"n")
     assert start(KILLED, path, call).wait(60) == 9
     with closing(JSONFileStore(path, busy_timeout=0)) as store:
+        # All keys are in a draft: none is left behind.
+        assert {file.name for file in path.parent.iterdir()} == {"pawl.json", "pawl.json.lock"}
         assert get(store, b"n") == Row(b"value", 1)
         put(store, b"n", b"new", version=1)
 

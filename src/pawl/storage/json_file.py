@@ -10,7 +10,6 @@ import json
 import os
 import re
 import stat
-import tempfile
 import time
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
@@ -20,7 +19,15 @@ from hashlib import blake2b
 from types import TracebackType
 from typing import Final
 
-from pawl.errors import CorruptStore, InvalidArgument, OutcomeUnknown, StorageError, StoreBusy, UnsupportedSchema
+from pawl.errors import (
+    Conflict,
+    CorruptStore,
+    InvalidArgument,
+    OutcomeUnknown,
+    StorageError,
+    StoreBusy,
+    UnsupportedSchema,
+)
 from pawl.storage.contract import Row, Table, Transaction
 from pawl.storage.memory import MemoryStore, MemoryTransaction, Records
 from pawl.storage.rows import DEFAULT_BUSY_TIMEOUT, Turns
@@ -55,7 +62,7 @@ class JSONFileStore:
     Raises: InvalidArgument, CorruptStore (damaged, or not a store), UnsupportedSchema, StoreBusy, StorageError.
     """
 
-    __slots__ = ("_file", "_memory", "_process", "_seen", "_turns")
+    __slots__ = ("_file", "_id", "_memory", "_process", "_seen", "_turns")
 
     def __init__(self, path: str | os.PathLike[str], *, busy_timeout: float = DEFAULT_BUSY_TIMEOUT) -> None:
         # Check
@@ -64,6 +71,8 @@ class JSONFileStore:
         self._process = os.getpid()
         self._seen: bytes | None = None
         """How the file began that was read or written last: that holds its checksum."""
+        self._id: bytes | None = None
+        """The store's id, once its file was read or written."""
         self._memory = MemoryStore(busy_timeout=0)
         # Commit
         with system_refusals(), self._locked() as lock:
@@ -72,7 +81,10 @@ class JSONFileStore:
                 if os.fstat(lock).st_size:
                     raise CorruptStore("there was a store here, but its file is gone")
                 self._write(self._memory)
-            os.pwrite(lock, _MADE, 0)
+            if not os.fstat(lock).st_size:
+                os.pwrite(lock, _MADE, 0)
+                os.fsync(lock)
+            self._drop_draft()
             self._refresh()
 
     @property
@@ -98,50 +110,83 @@ class JSONFileStore:
             import fcntl
         except ImportError:
             raise StorageError("this system has no locks on files for a JSON store") from None
-        # Opened anew each time: a lock belongs to what was opened, which a child process would share.
-        handle = os.open(self._file + _LOCK_SUFFIX, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            deadline = time.monotonic() + self._turns.timeout
-            while True:
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        owner = os.getpid()
+        deadline = time.monotonic() + self._turns.timeout
+        while True:
+            # Opened anew each time: a lock belongs to what was opened.
+            handle = os.open(self._file + _LOCK_SUFFIX, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # One whose file was taken away meanwhile keeps nobody out.
+                if self._is_lock(handle):
                     break
-                except BlockingIOError:
-                    if time.monotonic() >= deadline:
-                        raise StoreBusy("another process held the store for longer than the busy timeout") from None
-                    time.sleep(_POLL_SECONDS)
+            except BlockingIOError:
+                pass
+            except BaseException:
+                os.close(handle)
+                raise
+            os.close(handle)
+            if time.monotonic() >= deadline:
+                raise StoreBusy("another process held the store for longer than the busy timeout")
+            time.sleep(_POLL_SECONDS)
+        try:
             yield handle
         finally:
-            # This lets go of the lock.
+            # A child that was forked meanwhile has the lock as well: closing alone would leave it there, and what the
+            # child does must leave it here.
+            if os.getpid() == owner:
+                fcntl.flock(handle, fcntl.LOCK_UN)
             os.close(handle)
+
+    def _is_lock(self, handle: int) -> bool:
+        """Whether the file that is open there still has the lock's name."""
+        try:
+            return os.path.samestat(os.fstat(handle), os.lstat(self._file + _LOCK_SUFFIX))
+        except FileNotFoundError:
+            return False
 
     def _refresh(self) -> None:
         """Read the file, if it is not the one that was read last. Raises: CorruptStore, UnsupportedSchema."""
         try:
-            now = os.lstat(self._file)
+            handle = os.open(self._file, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except FileNotFoundError:
             raise CorruptStore("the store's file is gone") from None
-        if not stat.S_ISREG(now.st_mode):
-            raise StorageError("the path is not a regular file")
-        if now.st_size > MAX_JSON_BYTES:
-            raise CorruptStore(f"the file is larger than {MAX_JSON_BYTES} bytes")
-        with open(self._file, "rb") as file:
+        try:
+            now = os.fstat(handle)
+            if not stat.S_ISREG(now.st_mode):
+                raise StorageError("the path is not a regular file")
+        except BaseException:
+            os.close(handle)
+            raise
+        with open(handle, "rb") as file:
+            if now.st_size > MAX_JSON_BYTES:
+                raise CorruptStore(f"the file is larger than {MAX_JSON_BYTES} bytes")
             data = file.read(_HEAD_BYTES)
             if data == self._seen:
                 return
             data += file.read(MAX_JSON_BYTES)
         store_id, records = read_json(data)
-        if self._seen is not None and store_id != self._memory.store_id:
+        if self._id not in (None, store_id):
             raise CorruptStore("another store was put in the place of this one")
+        self._id = store_id
         self._memory = MemoryStore(records=records, store_id=store_id, busy_timeout=0)
         self._seen = data[:_HEAD_BYTES]
+
+    def _draft(self) -> str:
+        folder, name = os.path.split(self._file)
+        return os.path.join(folder, _DRAFT_PREFIX + name + _DRAFT_SUFFIX)
+
+    def _drop_draft(self) -> None:
+        """Who died while he wrote left one, with all keys in it. One name: under the lock there is one writer."""
+        with suppress(FileNotFoundError):
+            os.unlink(self._draft())
 
     def _write(self, memory: MemoryStore) -> None:
         """Put a new file in the place of the old one. Raises: OutcomeUnknown (only its name may be lost), OSError."""
         data = write_json(memory.store_id, memory.records_inside())
-        folder = os.path.dirname(self._file)
-        # With mode 0600.
-        handle, draft = tempfile.mkstemp(suffix=_DRAFT_SUFFIX, prefix=_DRAFT_PREFIX, dir=folder)
+        folder, draft = os.path.dirname(self._file), self._draft()
+        self._drop_draft()
+        handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             with open(handle, "wb") as file:
                 file.write(data)
@@ -152,7 +197,7 @@ class JSONFileStore:
             with suppress(OSError):
                 os.unlink(draft)
             raise
-        self._seen = data[:_HEAD_BYTES]
+        self._id, self._seen = memory.store_id, data[:_HEAD_BYTES]
         try:
             sync_folder(folder)
         except OSError as error:
@@ -162,11 +207,12 @@ class JSONFileStore:
 class _JSONTransaction:
     """A transaction of the memory store, in a lock, with the file written before it ends."""
 
-    __slots__ = ("_inner", "_lock", "_memory", "_store", "_used")
+    __slots__ = ("_handle", "_inner", "_lock", "_memory", "_store", "_used")
 
     def __init__(self, store: JSONFileStore) -> None:
         self._store = store
         self._lock: AbstractContextManager[int] | None = None
+        self._handle = -1
         self._memory: MemoryStore | None = None
         self._inner: MemoryTransaction | None = None
         self._used = False
@@ -182,7 +228,7 @@ class _JSONTransaction:
         try:
             with system_refusals():
                 lock = store._locked()
-                lock.__enter__()
+                self._handle = lock.__enter__()
                 self._lock = lock
                 store._refresh()
             self._memory = store._memory
@@ -196,17 +242,19 @@ class _JSONTransaction:
         inner, memory, store = self._inner, self._memory, self._store
         if inner is None or memory is None:
             raise StorageError("the transaction is not open")
+        if store._process != os.getpid():
+            raise StorageError("the transaction was begun by another process, which ends it")
         try:
             if kind is None and inner.wrote:
                 try:
                     with system_refusals():
+                        # Whoever took the lock's file away let others in.
+                        if not store._is_lock(self._handle):
+                            raise Conflict("the lock's file was taken away; another writer may have been here")
                         store._write(memory)
-                except OutcomeUnknown:
-                    # What is there now is read again.
-                    store._seen = None
-                    inner.__exit__(None, None, None)
-                    raise
                 except BaseException as failure:
+                    # What is there now is read again: the new file may have come into its place.
+                    store._seen = None
                     inner.__exit__(type(failure), failure, failure.__traceback__)
                     raise
             inner.__exit__(kind, error, at)
