@@ -16,6 +16,7 @@ from typing import Any, Final, cast
 
 import psycopg
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import ConnectionPool, PoolClosed, PoolTimeout
 
 from pawl.errors import (
@@ -69,6 +70,25 @@ _CORRUPT: Final = (
     psycopg.errors.InvalidSchemaName,
 )
 
+_NOT_SAID: Final = ("08", "57P", "40003")
+"""Codes that leave open whether a transaction was committed: a lost connection, a shutdown, "completion unknown"."""
+
+_SIGNS_OF_LIFE: Final = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+}
+"""A server that is not there any more is noticed within 30 s (the last number is in ms), not within two hours; for
+whoever says nothing else in `conninfo`. Source: PostgreSQL, "Parameter Key Words" of libpq.
+"""
+
+_SETTINGS: Final = {
+    "autocommit": True,
+    # All our texts are ASCII; without an encoding, as in a database of SQL_ASCII, the driver would give them as bytes.
+    "client_encoding": "UTF8",
+}
+
 Connection = psycopg.Connection[tuple[Any, ...]]
 
 
@@ -77,7 +97,8 @@ class PostgresStore:
 
     It is made there if there is none. Threads of a process take turns; processes and machines may share it. After a
     lost connection the next transaction makes a new one. After `os.fork` the child opens its own. `busy_timeout`:
-    seconds to wait for another writer, and for the server.
+    seconds to wait for another writer, and for a connection; a server that vanishes in the midst of a transaction is
+    noticed within 30 s.
 
     Raises: InvalidArgument, CorruptStore (what is there is no store), UnsupportedSchema, StoreBusy, StorageError.
     """
@@ -86,8 +107,7 @@ class PostgresStore:
 
     def __init__(self, conninfo: str, *, name: str = "pawl", busy_timeout: float = DEFAULT_BUSY_TIMEOUT) -> None:
         # Check
-        if type(conninfo) is not str:
-            raise InvalidArgument("conninfo is a str")
+        given = _parsed(conninfo)
         if type(name) is not str or not _NAME.fullmatch(name) or name.startswith("pg_"):
             raise InvalidArgument("a store's name is 1 to 63 of a-z, 0-9 and _, and does not begin with a digit or pg_")
         self._turns = Turns(busy_timeout)
@@ -96,9 +116,8 @@ class PostgresStore:
         timeout = max(self._turns.timeout, 0.001)
         try:
             self._pool: ConnectionPool[Connection] = ConnectionPool(
-                conninfo,
                 connection_class=psycopg.Connection,
-                kwargs={"autocommit": True, "connect_timeout": max(2, int(timeout))},
+                kwargs={**_SIGNS_OF_LIFE, **given, **_SETTINGS, "connect_timeout": max(2, int(timeout))},
                 configure=_configure(timeout),
                 check=ConnectionPool.check_connection,
                 min_size=1,
@@ -107,7 +126,7 @@ class PostgresStore:
                 open=True,
             )
         except psycopg.Error as error:
-            raise _refusal(error) from error
+            raise _refusal(error) from None
         # Commit
         try:
             with self._connected() as connection, _refusals():
@@ -144,8 +163,8 @@ class PostgresStore:
         """A connection that answers. Raises: StorageError."""
         try:
             return self._pool.getconn()
-        except (PoolTimeout, PoolClosed, psycopg.Error) as error:
-            raise StorageError("the database cannot be reached") from error
+        except (PoolTimeout, PoolClosed, psycopg.Error):
+            raise StorageError("the database cannot be reached") from None
 
     def _begin(self) -> Connection:
         if self._process != os.getpid():
@@ -226,7 +245,7 @@ class _PostgresTransaction:
                 try:
                     connection.execute("COMMIT")
                 except psycopg.Error as failure:
-                    raise _commit_refusal(failure) from failure
+                    raise _commit_refusal(failure) from None
         finally:
             self._connection = None
             self._store._end(connection)
@@ -297,7 +316,8 @@ def _refusals() -> Iterator[None]:
     try:
         yield
     except psycopg.Error as error:
-        raise _refusal(error) from error
+        # Not from it: a traceback would show the server's own words.
+        raise _refusal(error) from None
 
 
 def _refusal(error: psycopg.Error) -> StorageError:
@@ -314,7 +334,7 @@ def _refusal(error: psycopg.Error) -> StorageError:
 def _commit_refusal(error: psycopg.Error) -> StorageError:
     refusal = _refusal(error)
     # A server that says why it did not commit did not commit; one that says nothing may have.
-    if error.sqlstate is not None and not error.sqlstate.startswith(("08", "57P")):
+    if error.sqlstate is not None and not error.sqlstate.startswith(_NOT_SAID):
         return refusal
     return OutcomeUnknown("the connection was lost while the transaction was committed")
 
@@ -322,10 +342,26 @@ def _commit_refusal(error: psycopg.Error) -> StorageError:
 # -- opening -----------------------------------------------------------------------------------------------------------
 
 
+def _parsed(conninfo: object) -> dict[str, Any]:
+    """The parts of a connection string. Raises: InvalidArgument, which does not quote it, as the driver does."""
+    if type(conninfo) is not str:
+        raise InvalidArgument("conninfo is a str")
+    # The driver would read no further.
+    if "\0" in conninfo:
+        raise InvalidArgument("conninfo is text without a NUL")
+    try:
+        return conninfo_to_dict(conninfo)
+    except (psycopg.Error, UnicodeError):
+        raise InvalidArgument("conninfo is not a connection string") from None
+
+
 def _configure(timeout: float) -> Any:
     def configure(connection: Connection) -> None:
         # Durable: an acknowledged commit survives a crash of the server (ATM-02, CTR-02).
         connection.execute("SET synchronous_commit = on")
+        # The same within the server: a machine that lost its power in a transaction would hold its rows for hours.
+        for what, value in (("idle", 10), ("interval", 5), ("count", 4)):
+            connection.execute(sql.SQL("SET {} = {}").format(sql.Identifier(f"tcp_keepalives_{what}"), value))
         connection.execute(sql.SQL("SET lock_timeout = {}").format(sql.Literal(max(1, int(timeout * 1000)))))
 
     return configure
