@@ -173,6 +173,24 @@ def _set(*path: str, to: Any) -> Callable[[Any], None]:
     return change
 
 
+def _address_twice(document: Any) -> None:
+    """Two spellings of one address."""
+    document["sessions"]["alice.01"] = document["sessions"]["alice.1"]
+
+
+def _session_twice(document: Any) -> None:
+    """Two sessions of one base key."""
+    sessions = document["sessions"]["alice.1"]["_sessions"]
+    sessions["another"] = next(iter(sessions.values()))
+
+
+def _kept_and_to_come(document: Any) -> None:
+    """The key of a message that the chain has not come to yet: it would be read twice, once by each."""
+    [session] = document["sessions"]["alice.1"]["_sessions"].values()
+    [chain] = [each for each in session["_chains"].values() if each["chainType"] == 2]
+    chain["messageKeys"][str(chain["chainKey"]["counter"] + 1)] = b64encode(bytes(32)).decode()
+
+
 SESSION = ("sessions", "*", "_sessions", "*")
 CHANGES = [
     _set("identity", to=...),
@@ -196,6 +214,10 @@ CHANGES = [
     _set("preKeys", to={"16777216": {}}),
     _set("signedPreKeys", "1", "signature", to="AA=="),
     _set("identities", to={"alice": "AA=="}),
+    _set("identities", to={"\ud800": b64encode(b"\x05" + bytes(32)).decode()}),
+    _address_twice,
+    _session_twice,
+    _kept_and_to_come,
 ]
 
 
@@ -215,7 +237,10 @@ def test_what_is_wrong_is_said_and_nothing_is_written(node: Node, number: int) -
     assert not any(store.snapshot()[table] for table in Table)
 
 
-@pytest.mark.parametrize("document", [b"", b"{", b"[" * 100_000, b"\xff", b"[]", b"7", b"{}", "text", None])
+@pytest.mark.parametrize(
+    "document", [b"", b"{", b"[" * 100_000, b"\xff", b"[]", b"7", b"{}", "text", None, b'{"a":1,"a":2}']
+)
 def test_what_is_no_document(document: Any) -> None:
-    with pytest.raises(InvalidArgument):
+    with pytest.raises(InvalidArgument) as refusal:
         import_from_node(MemoryStore(), document)
+    assert ("twice" in str(refusal.value)) == (document == b'{"a":1,"a":2}')

@@ -62,7 +62,9 @@ def import_from_node(store: Store, document: bytes, *, rng: Rng = system_rng, cl
     if type(document) is not bytes or len(document) > MAX_IMPORT_BYTES:
         raise InvalidArgument(f"a document is at most {MAX_IMPORT_BYTES} bytes")
     try:
-        root = _Node(json.loads(document), "the document")
+        root = _Node(json.loads(document, object_pairs_hook=_members), "the document")
+    except _Twice:
+        raise InvalidArgument("an object of the document names a member twice") from None
     except (ValueError, RecursionError):
         raise InvalidArgument("the document is not JSON") from None
     with store.transaction() as tx:
@@ -70,6 +72,18 @@ def import_from_node(store: Store, document: bytes, *, rng: Rng = system_rng, cl
             raise InvalidArgument("the store is not empty: a device is imported into a new one")
         # Derive and commit
         return _Import(tx, root, rng, clock()).run()
+
+
+class _Twice(Exception):
+    """Of two members of one name a parser would silently drop the first."""
+
+
+def _members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object. Raises: _Twice."""
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _Twice
+    return found
 
 
 class _Node:
@@ -203,6 +217,8 @@ class _Import:
         kept = found[: 1 + MAX_ARCHIVED_SESSIONS]
         if not kept:
             return
+        if len({session.base_key.data for _, session, _ in found}) != len(found):
+            raise InvalidArgument(f"{record.place} has two sessions of one base key")
         pins.setdefault(peer.name, kept[0][1].remote_identity)
         base_keys = []
         for _, session, seeds in kept:
@@ -254,8 +270,12 @@ class _Import:
         receiving, seeds = [], []
         for key, each in found[:MAX_RECEIVING_CHAINS]:
             kept = sorted(
-                (_index(text, seed), seed) for text, seed in each["messageKeys"].items(f"key of {each.place}")
+                ((_index(text, seed), seed) for text, seed in each["messageKeys"].items(f"key of {each.place}")),
+                key=lambda pair: pair[0],
             )
+            # The key of a message that is still to come would let it be read twice (CTR-03).
+            if kept and kept[-1][0] >= _next_counter(each):
+                raise InvalidArgument(f"{each.place} keeps the key of a message that it has not come to")
             kept = kept[-MAX_SKIPPED_KEYS_PER_CHAIN:]
             closed = each["chainKey"].find("key") is None
             # Of a closed chain only the kept keys are left: no message can come after them, and no key is made up that
@@ -282,7 +302,8 @@ def _entries(found: _Node | None, what: str) -> Iterator[tuple[str, _Node]]:
 
 def _address(text: str, at: _Node) -> ProtocolAddress:
     name, _, device = text.rpartition(".")
-    if not device.isascii() or not device.isdecimal() or len(device) > 3:
+    # One spelling, so that no two are the same.
+    if not device.isascii() or not device.isdecimal() or len(device) > 3 or device != str(int(device)):
         raise InvalidArgument(f"the name of {at.place} is not that of an address, name.device")
     return ProtocolAddress(name, int(device))
 

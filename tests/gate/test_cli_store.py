@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from pawl import Device, JSONFileStore, SQLiteStore
+from pawl import Device, JSONFileStore, PublicKey, SQLiteStore
 from pawl_gate import cli
+from pawl_gate.cli import store as cli_store
 from tests.storage.test_migration import rows_of, write_old
 from tests.test_node_import import Node, ours
 
@@ -121,3 +122,29 @@ def test_what_cannot_be_imported_leaves_nothing(tmp_path: Path, capsys: Output, 
         code, out, err = run(capsys, "import", *more, tmp_path / file)
         assert (code, out, err.count("\n")) == (2, "", 1)
     assert [each.name for each in tmp_path.iterdir()] == ["export"]
+
+
+@pytest.mark.node_peer
+def test_a_store_that_another_made_meanwhile_is_left_alone(
+    tmp_path: Path, capsys: Output, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It came into being after the look whether there is one: refused, and not tidied away."""
+    path = tmp_path / "bob.db"
+    real = cli_store._open
+
+    def overtaken(path: Path) -> Any:
+        with closing(SQLiteStore(path)) as store:
+            made.append(Device(store).identity_key)
+        return real(path)
+
+    made: list[PublicKey] = []
+    node = Node()
+    try:
+        (tmp_path / "export").write_text(node("export", "bob"))
+    finally:
+        node.close()
+    monkeypatch.setattr(cli_store, "_open", overtaken)
+    code, out, err = run(capsys, "import", "--from", "node-libsignal", tmp_path / "export", "--store", path)
+    assert (code, out, "not empty" in err) == (2, "", True)
+    with closing(SQLiteStore(path)) as store:
+        assert [Device(store).identity_key] == made

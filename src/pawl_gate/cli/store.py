@@ -97,6 +97,7 @@ def store_migrate(args: argparse.Namespace) -> int:
 
 def store_import(args: argparse.Namespace) -> int:
     """Take over a device into a new store."""
+    from pawl import MemoryStore
     from pawl.errors import ProtocolError
     from pawl.node_import import MAX_IMPORT_BYTES, import_from_node
 
@@ -108,16 +109,13 @@ def store_import(args: argparse.Namespace) -> int:
     if args.store.exists():
         raise Usage(f"there is something at {args.store}; a device is imported into a new store")
     try:
+        # A document that is refused leaves nothing. A store is never tidied away: it may be another's by then.
+        import_from_node(MemoryStore(), document)
         store = _open(args.store)
         try:
             imported = import_from_node(store, document)
-        except BaseException:
+        finally:
             store.close()
-            # It was made for this, and holds nothing.
-            for leftover in (args.store, args.store.with_name(args.store.name + ".lock")):
-                leftover.unlink(missing_ok=True)
-            raise
-        store.close()
     except ProtocolError as error:
         raise Usage(f"{args.file} was not imported: {error}") from None
     found = asdict(imported)
