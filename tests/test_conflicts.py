@@ -17,8 +17,9 @@ from pawl.errors import (
     MalformedMessage,
     NoSession,
     OutcomeUnknown,
+    UntrustedIdentity,
 )
-from pawl.events import ConflictRetried, IdentityPinned, MessageRefused
+from pawl.events import ConflictRetried, IdentityPinned, IdentityRejected, MessageRefused
 from pawl.limits import MAX_BATCH, MAX_CONFLICT_TRIES
 from pawl.storage import Table, Transaction
 from pawl.wire.messages import decode_signal_message
@@ -104,6 +105,44 @@ def test_a_message_that_the_other_read(contended: Contended) -> None:
     with pytest.raises(DuplicateMessage):
         contended.device.decrypt(BOB, message)
     assert contended.heard == [ConflictRetried(2), MessageRefused(BOB, "duplicate-message")]
+
+
+def test_every_look_is_taken_again(contended: Contended) -> None:
+    """A serializable database may tell readers of a conflict, too, and whoever opens a device."""
+    device = contended.device
+    looks: list[Callable[[], object]] = [
+        lambda: device.has_session(BOB),
+        device.prekey_count,
+        lambda: device.pinned_identity("bob"),
+        lambda: device.safety_number("bob", local_identifier=b"a", remote_identifier=b"b"),
+        lambda: Device(contended.store, on_event=contended.heard.append).registration_id,
+    ]
+    for look in looks:
+        expected = look()
+        contended.store.at_commit = [Conflict("another writer was faster")]
+        assert look() == expected
+        assert contended.heard == [ConflictRetried(2)]
+        contended.heard.clear()
+
+
+def test_a_refused_identity_stays_the_refusal(contended: Contended) -> None:
+    """IDC-01: what is read for the event alone does not hide why a message was refused."""
+    mallory = Party(ProtocolAddress("mallory", 1))
+    mallory.device.establish(ALICE, contended.device.prekey_bundle())
+    message = mallory.device.encrypt(ALICE, b"as bob")
+    pinned = contended.device.pinned_identity("bob")
+    real = contended.device._decrypt_prekey
+
+    def then_contended(*arguments: Any) -> bytes:
+        try:
+            return real(*arguments)
+        finally:
+            contended.store.at_commit = [Conflict("another writer was faster")]
+
+    contended.device._decrypt_prekey = then_contended  # type: ignore[method-assign]
+    with pytest.raises(UntrustedIdentity):
+        contended.device.decrypt(BOB, message)
+    assert IdentityRejected("bob", mallory.device.identity_key, pinned) in contended.heard
 
 
 def test_every_step_is_taken_again(contended: Contended) -> None:

@@ -56,7 +56,7 @@ from pawl.wire.messages import (
     decode_signal_message,
     read_key,
 )
-from pawl.wire.records import SignedPreKey
+from pawl.wire.records import LocalIdentity, SignedPreKey
 
 T = TypeVar("T")
 
@@ -141,10 +141,14 @@ class Device:
         self._rng = rng
         self._clock = clock
         self._memos = Memos()
-        with self._store.transaction() as tx:
-            local = prekeys.open_local(tx, rng)
+        local = self._open_local()
         self._identity = local.pair
         self._registration_id = local.registration_id
+
+    @retried
+    def _open_local(self) -> LocalIdentity:
+        with self._store.transaction() as tx:
+            return prekeys.open_local(tx, self._rng)
 
     @property
     def identity_key(self) -> PublicKey:
@@ -254,6 +258,7 @@ class Device:
         rows.remember()
         self._tell(rows.events)
 
+    @retried
     def has_session(self, peer: ProtocolAddress) -> bool:
         """Whether `encrypt` would find a session with `peer` under its pinned identity."""
         _check_peer(peer)
@@ -301,6 +306,7 @@ class Device:
         self._tell(events)
         return [PublicPreKey(prekey.id, prekey.pair.public) for prekey in made]
 
+    @retried
     def prekey_count(self) -> int:
         """How many one-time prekeys are held."""
         with self._store.transaction() as tx:
@@ -634,6 +640,7 @@ class Device:
             rows.pin(key, "decision")
         self._tell(rows.events)
 
+    @retried
     def pinned_identity(self, name: str) -> PublicKey | None:
         """The identity that is pinned for `name`, or None."""
         peer = _address_of(name)
