@@ -79,6 +79,22 @@ def test_what_is_forgotten_is_deleted_unread(how: str) -> None:
     holds("ATM-08")(lambda: met().forget(ALICE, BOB, medium=trial))()
 
 
+@pytest.mark.parametrize(
+    ("id_", "how"),
+    [
+        ("ATM-03", "no-transactions"),
+        ("ATM-06", "file-cut"),
+        ("ATM-06", "file-emptied"),
+        ("ATM-07", "newer-file"),
+        ("ATM-07", "newer-record"),
+    ],
+)
+def test_forgetting_excuses_no_new_store(id_: str, how: str) -> None:
+    """Only a record that its seal shows to be damaged is deleted unread: not a whole store, nor a later release's."""
+    trial = Medium(how, True, Outcome.DONE, None, False)
+    breaks(id_, says=f"a store after {how} was used: done")(lambda: met().forget(ALICE, BOB, medium=trial))()
+
+
 @pytest.mark.parametrize(("id_", "how"), WORKS.items())
 def test_what_is_allowed_works_as_before(id_: str, how: str) -> None:
     """Claim: "it works": it ends in the same way, and leaves the same state."""

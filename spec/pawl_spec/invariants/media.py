@@ -17,14 +17,18 @@ from pawl_spec.trace import Kind
 WRITES = 'threat model, "State Desynchronization and Partial Writes"'
 
 
+DELETED_UNREAD = ("flip-bit", "cut-short", "another-key", "another-store", "another-version")
+"""Records that their seal shows to be damaged: those of a session may be deleted without being read."""
+
+
 def refused(story: Story, due: Mapping[str, str]) -> Iterator[Finding]:
     """What was done to a medium, and met, is refused by the code that is due, and the medium stays as it is."""
     for event in story.events:
         trial = event.medium
         if trial is None or trial.how not in due or not trial.read:
             continue
-        if event.op.kind is Kind.FORGET and trial.outcome is Outcome.DONE and not trial.kept:
-            # What is forgotten is deleted unread.
+        forgets = event.op.kind is Kind.FORGET and trial.how in DELETED_UNREAD
+        if forgets and trial.outcome is Outcome.DONE and not trial.kept:
             yield None
         elif trial.outcome is not Outcome.REFUSED:
             yield Violation(
