@@ -45,6 +45,13 @@ def test_a_whole_store(path: Path, capsys: Output) -> None:
     assert path.read_bytes() == before
 
 
+def test_a_store_of_any_name(path: Path, capsys: Output) -> None:
+    """A whole store is not called damaged because of its file's name."""
+    other = path.rename(path.with_name("bob.json" if path.suffix == ".db" else "bob.store"))
+    code, out, _ = run(capsys, "check", other)
+    assert (code, out.splitlines()[0]) == (0, f"{other} is whole: 6 records")
+
+
 def test_a_damaged_store(path: Path, capsys: Output) -> None:
     whole = path.read_bytes()
     if path.suffix == ".json":

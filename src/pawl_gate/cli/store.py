@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,20 @@ def store_import(args: argparse.Namespace) -> int:
 def _open(path: Path) -> Any:
     from pawl import JSONFileStore, SQLiteStore
 
-    return JSONFileStore(path) if path.suffix == ".json" else SQLiteStore(path)
+    return JSONFileStore(path) if _is_json(path) else SQLiteStore(path)
+
+
+def _is_json(path: Path) -> bool:
+    """By how the file begins; where there is none, or it begins in no such way, by its name."""
+    head = b""
+    # What is no file, or cannot be read, is for the store to refuse: a pipe would never begin.
+    with suppress(OSError):
+        if path.is_file():
+            with path.open("rb") as file:
+                head = file.read(16)
+    if head == b"SQLite format 3\0":
+        return False
+    return head.startswith(b'{"format":') or path.suffix == ".json"
 
 
 def _say(args: argparse.Namespace, code: int, text: str, document: dict[str, Any]) -> None:
