@@ -187,6 +187,10 @@ LIVING = {
 """Classes that are no records: one of each is taken out of two devices that have talked."""
 
 NOTHING_OF_ITS_OWN = {
+    **dict.fromkeys(
+        ("pawl.device_base.DeviceBase", "pawl.receiving.ReceivingDevice"),
+        "parts of pawl.device.Device, which is looked at",
+    ),
     "pawl.crypto.keys._Secret": "the base of secrets; the four that there are inherit its texts",
     **dict.fromkeys(
         (
@@ -361,12 +365,12 @@ def test_a_new_class_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
 SAYS = {
     "pawl.application": {"what", "most", "why"},  # words of ours, a limit
     "pawl.crypto.keys": {"type(self).__name__", "name"},  # the name of a class or of an attribute
-    "pawl.device": {"text", "pinned"},  # words of ours; a public key, in an exception that nobody outside sees
+    "pawl.device_base": {"text", "pinned"},  # words of ours; a public key, in an exception that nobody outside sees
     "pawl.events": {"event", "event.level", "event.name", "{'pawl_event': event}", "type(error).__name__"},  # public
     "pawl.fingerprint": {"scanned[1]", "self.version"},  # version numbers
     "pawl.identity": {"callback", "what", "why"},  # words of ours
     # Where in the document something is wrong: names of ours, and numbers.
-    "pawl.node_import": {"what", "name", "self.place", "at.place", "found.place"},
+    "pawl.node_import": {"what", "name", "self.place", "at.place", "each.place", "found.place", "record.place"},
     "pawl.session.bundle": {"what", "most", "xeddsa.SIGNATURE_BYTES"},  # words of ours, limits
     "pawl.sources": {"length"},  # how many bytes were asked for
     "pawl.errors": {"text"},  # words of ours

@@ -285,6 +285,7 @@ slip(
         Device._take_prekey,
         "message = self._id_zero_read(tx, peer, rows, message)",
         """if rows._base_keys:
+            from pawl.errors import NoSession
             raise NoSession("there is a session already")
         message = self._id_zero_read(tx, peer, rows, message)""",
     ),

@@ -180,7 +180,7 @@ slip(
     "A trust question is asked while the store is held, so that a callback cannot use the library.",
     Edit(
         Device._admit,
-        "raise _Undecided(pinned)",
+        "raise Undecided(pinned)",
         """self._policy.decide(rows._peer.name, pinned, key)
         rows.pin(key, "approved")
         return""",
