@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from pawl.errors import ProtocolError
+from pawl.errors import CorruptStore, ProtocolError, UnsupportedSchema
 from pawl.storage import AdapterStore, migrate_sqlite
 from pawl.storage.contract import Row, Store, Table, Transaction
 from pawl.storage.memory import MemoryStore
@@ -243,6 +243,17 @@ class _WatchedTransaction(PassingTransaction):
     def get(self, table: Table, key: bytes) -> Row | None:
         self._store.note(table, key)
         return super().get(table, key)
+
+    def scan(self, table: Table, prefix: bytes, *, limit: int | None = None) -> Sequence[tuple[bytes, Row]]:
+        try:
+            found = super().scan(table, prefix, limit=limit)
+        except (CorruptStore, UnsupportedSchema):
+            # It has met one of those that the change concerns: nothing else is wrong here.
+            self._store.read = True
+            raise
+        for key, _ in found:
+            self._store.note(table, key)
+        return found
 
 
 def attempt(
