@@ -273,7 +273,7 @@ class _Import:
                 ((_index(text, seed), seed) for text, seed in each["messageKeys"].items(f"key of {each.place}")),
                 key=lambda pair: pair[0],
             )
-            # The key of a message that is still to come would let it be read twice (CTR-03).
+            # The key of a message that is still to come would let it be read twice.
             if kept and kept[-1][0] >= _next_counter(each):
                 raise InvalidArgument(f"{each.place} keeps the key of a message that it has not come to")
             kept = kept[-MAX_SKIPPED_KEYS_PER_CHAIN:]
