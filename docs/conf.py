@@ -38,6 +38,8 @@ suppress_warnings: list[str] = []
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
+# The extra [postgres] is not needed to read its documentation.
+autodoc_mock_imports = ["psycopg", "psycopg_pool"]
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 

@@ -102,6 +102,12 @@ def test_an_untyped_ratchet_key(monkeypatch: pytest.MonkeyPatch, first: bool) ->
     assert used(told) == ["untyped_public_keys"]
     # A message that has the byte is an ordinary one.
     told.clear()
+    with monkeypatch.context() as patched:
+        patched.setattr(cipher, "encode_signal_body", untyped_body)
+        again = alice.send(bob)
+    assert bob.device.decrypt_many(alice.address, [again]) == [b"text"]
+    assert used(told) == ["untyped_public_keys"]
+    told.clear()
     assert bob.take(alice, alice.send(bob)) == b"text"
     assert used(told) == []
 

@@ -214,6 +214,8 @@ CHANGES = [
     _set("preKeys", to={"16777216": {}}),
     _set("signedPreKeys", "1", "signature", to="AA=="),
     _set("identities", to={"alice": "AA=="}),
+    _set("identities", to={"alice": 7}),
+    _set(*SESSION, "_chains", "*", "messageKeys", to={"01": "AA=="}),
     _set("identities", to={"\ud800": b64encode(b"\x05" + bytes(32)).decode()}),
     _address_twice,
     _session_twice,
@@ -235,6 +237,24 @@ def test_what_is_wrong_is_said_and_nothing_is_written(node: Node, number: int) -
         import_from_node(store, json.dumps(changed).encode())
     assert document["identity"]["privKey"] not in str(refusal.value)
     assert not any(store.snapshot()[table] for table in Table)
+
+
+def test_too_many_prekeys(node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store has a bound of prekeys; what is over it is not cut off in silence."""
+    node("establish", "alice", "bob", oneTime=True)
+    document = node("export", "bob").encode()
+    monkeypatch.setattr("pawl.node_import.MAX_PREKEYS", 0)
+    with pytest.raises(InvalidArgument, match="more than 0 prekeys"):
+        import_from_node(MemoryStore(), document)
+
+
+def test_an_address_without_sessions(node: Node) -> None:
+    """The peer leaves its record there when the last session is gone: nothing is taken over for it."""
+    document = json.loads(node("export", "bob"))
+    document["sessions"] = {"alice.1": {"version": "v1", "_sessions": {}}}
+    store = MemoryStore()
+    assert import_from_node(store, json.dumps(document).encode()).sessions == 0
+    assert not store.snapshot()[Table.SESSION_INDEX]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from pawl_gate.derivations import Derivations
 from pawl_gate.engines.walk import traces
 from pawl_gate.key_search import proven
 from pawl_gate.runner import run_trace
+from pawl_gate.targets import inprocess
 from pawl_gate.targets.base import Bundle, Misbehaved, Refused, SimulatedCrash, WireMessage
 from pawl_gate.targets.inprocess import (
     AFTER_COMMIT,
@@ -86,6 +87,20 @@ def test_many_messages_at_once_are_as_one_by_one() -> None:
     assert one.told(ALICE) == other.told(ALICE)
     assert one.all_secrets(ALICE) == other.all_secrets(ALICE)
     assert one.spent(ALICE) == other.spent(ALICE)
+
+
+def test_a_long_burst_goes_by_batches() -> None:
+    """The same messages and keys as one by one, in fewer transactions."""
+    one, other = met(), met()
+    sent: list[WireMessage] = []
+    one.encrypt_all(ALICE, BOB, b"lost", inprocess.BATCH, sent)
+    assert sent == [other.encrypt(ALICE, BOB, b"lost") for _ in range(inprocess.BATCH)]
+    ends = [
+        {key: row.value for key, row in world._parties[ALICE].store.inner.snapshot()[Table.SESSION].items()}
+        for world in (one, other)
+    ]
+    assert ends[0] == ends[1]
+    assert one._parties[ALICE].store.inner.revision < other._parties[ALICE].store.inner.revision
 
 
 def test_many_messages_end_at_a_refusal() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from pawl import Device, Event, MemoryStore
+from pawl.announced import announced
 from pawl.errors import (
     Conflict,
     CorruptRecord,
@@ -20,6 +21,7 @@ from pawl.errors import (
     OutcomeUnknown,
     StorageError,
     StoreBusy,
+    StoreClosed,
     UnsupportedSchema,
 )
 from pawl.events import NonAtomicStoreUsed
@@ -96,6 +98,14 @@ def test_the_permissive_mode_says_so_in_an_event() -> None:
     with pytest.raises(Exception, match="decrypted before"):
         bob.decrypt(ALICE, message)
     assert heard.count(said) == before + 1
+
+
+def test_what_announces_passes_on_the_end() -> None:
+    """Closing it closes the store."""
+    store = AdapterStore(DictAdapter(), allow_non_atomic=True)
+    announced(store, None).close()
+    with pytest.raises(StoreClosed):
+        store.transaction()
 
 
 def test_a_store_that_is_atomic_says_nothing(tmp_path: Path) -> None:

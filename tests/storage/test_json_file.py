@@ -41,6 +41,13 @@ def store(path: Path) -> Iterator[JSONFileStore]:
         yield store
 
 
+def test_its_id_is_that_of_its_file(path: Path, store: JSONFileStore) -> None:
+    """16 bytes, the same for everybody who opens the file."""
+    with closing(JSONFileStore(path)) as again:
+        assert again.store_id == store.store_id
+        assert len(again.store_id) == 16
+
+
 def put(store: JSONFileStore, key: bytes, value: bytes = b"value", version: int = 0) -> None:
     with store.transaction() as transaction:
         transaction.put(Table.SESSION, key, value, version=version)

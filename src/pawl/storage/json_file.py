@@ -232,7 +232,7 @@ class _JSONTransaction:
                 self._lock = lock
                 store._refresh()
             self._memory = store._memory
-            self._inner = store._memory.open_transaction()
+            self._inner = store._memory._open_transaction()
             return self._inner.__enter__()
         except BaseException:
             self._end()

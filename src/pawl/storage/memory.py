@@ -114,9 +114,9 @@ class MemoryStore:
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """See `Store.transaction`. Its thread has the store for itself until the block ends."""
-        return self.open_transaction()
+        return self._open_transaction()
 
-    def open_transaction(self) -> MemoryTransaction:
+    def _open_transaction(self) -> MemoryTransaction:
         """The same, for a store that keeps its rows in this one meanwhile."""
         self._turns.check_open()
         return self._transaction(self)

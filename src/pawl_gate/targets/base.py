@@ -248,7 +248,10 @@ class Bulk(Protocol):
     """A world that encrypts many messages at once."""
 
     def encrypt_all(self, party: int, peer: int, plaintext: bytes, count: int, sent: list[WireMessage]) -> None:
-        """As so many calls of `World.encrypt`, up to the first that fails. Each message is added to `sent`."""
+        """As so many calls of `World.encrypt`, up to the first that fails; or all at once, and then all or none.
+
+        Each message is added to `sent`.
+        """
 
 
 @runtime_checkable

@@ -120,6 +120,9 @@ OPTION_TO_COMPATIBILITY = {
 }
 """What the options of a trace are called in the library."""
 
+BATCH = 100
+"""Messages from which a burst goes by `Device.encrypt_many`."""
+
 NAME_TO_TYPE = {"prekey": MessageType.PREKEY, "signal": MessageType.SIGNAL}
 TYPE_TO_NAME = {kind: name for name, kind in NAME_TO_TYPE.items()}
 
@@ -788,6 +791,11 @@ class InProcessWorld(Unable):
         address = self._talking(party, peer)
 
         def send_all(device: DeviceLike) -> None:
+            # A long burst goes by the library's batches: those are judged too, and cost less.
+            if count >= BATCH and type(device) is Device:
+                batch = device.encrypt_many(address, [plaintext] * count)
+                sent.extend(WireMessage(TYPE_TO_NAME[each.type], each.serialized) for each in batch)
+                return
             for _ in range(count):
                 one.begin()
                 one.application.begin()
