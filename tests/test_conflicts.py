@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pawl import Device, EncryptedMessage, Event, IdentityPolicy, MemoryStore, ProtocolAddress
+from pawl import Device, EncryptedMessage, Event, IdentityPolicy, MemoryStore, ProtocolAddress, receiving
 from pawl.errors import (
     ApplicationCallbackFailed,
     Conflict,
@@ -18,6 +18,7 @@ from pawl.errors import (
     NoSession,
     OutcomeUnknown,
     UntrustedIdentity,
+    WorkLimitExceeded,
 )
 from pawl.events import ConflictRetried, IdentityPinned, IdentityRejected, MessageRefused
 from pawl.limits import MAX_BATCH, MAX_CONFLICT_TRIES
@@ -308,6 +309,20 @@ def test_the_hook_stores_every_plaintext_of_a_batch_or_none() -> None:
     bob.device.decrypt_many(ALICE, messages[:2])
     with bob.device.application_rows() as rows:
         assert rows.scan() == [(b"a", b"a"), (b"b", b"b")]
+
+
+def test_a_batch_passes_over_so_many_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """BND-01: the work of a batch is bounded too; what it was refused for is read one by one."""
+    monkeypatch.setattr(receiving, "MAX_KEPT_PER_BATCH", 5)
+    alice, bob = talking()
+    sent = alice.device.encrypt_many(BOB, [b"%d" % number for number in range(9)])
+    before = bob.store.snapshot()
+    with pytest.raises(WorkLimitExceeded, match="one by one"):
+        bob.device.decrypt_many(ALICE, [sent[3], sent[7]])
+    assert bob.store.snapshot() == before
+    assert bob.device.decrypt_many(ALICE, [sent[3], sent[6]]) == [b"3", b"6"]
+    assert bob.device.decrypt(ALICE, sent[8]) == b"8"
+    assert bob.device.decrypt_many(ALICE, sent[:3]) == [b"0", b"1", b"2"]
 
 
 @pytest.mark.parametrize("batch", [[], (), [b"x"] * (MAX_BATCH + 1), b"text", None, {b"a"}, iter([b"a"])])

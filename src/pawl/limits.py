@@ -97,3 +97,6 @@ MAX_CONFLICT_TRIES: Final = 5
 
 MAX_BATCH: Final = 1_000
 """Messages of one batch. Each costs its derivations inside one transaction, which keeps other writers out."""
+
+MAX_KEPT_PER_BATCH: Final = MAX_SKIPPED_KEYS_PER_SESSION
+"""Message keys that one batch may keep, for messages that it passes over: more of them are read one by one (BND-01)."""

@@ -11,8 +11,9 @@ from typing import TypeVar
 from pawl.address import ProtocolAddress
 from pawl.application import ApplicationRows, HookTrouble, run_hook
 from pawl.device_base import Decided, DeviceBase, check_batch, check_peer
-from pawl.errors import InvalidArgument, InvalidKey, ProtocolError, UntrustedIdentity
+from pawl.errors import InvalidArgument, InvalidKey, ProtocolError, UntrustedIdentity, WorkLimitExceeded
 from pawl.events import CallbackFailed, CompatibilityUsed, MessageRefused, SessionEstablished
+from pawl.limits import MAX_KEPT_PER_BATCH
 from pawl.retry import retried
 from pawl.session import cipher, double_ratchet, prekeys, x3dh
 from pawl.session.rows import Memos, PeerRows
@@ -122,11 +123,16 @@ class ReceivingDevice(DeviceBase):
         self, peer: ProtocolAddress, messages: Sequence[SignalMessage | PreKeySignalMessage], decided: Decided | None
     ) -> list[bytes]:
         taken: list[tuple[PeerRows, bytes]] = []
+        added = 0
         try:
             with self._store.transaction() as tx:
                 for number, message in enumerate(messages, 1):
                     try:
                         taken.append(self._take(tx, peer, message, decided))
+                        added += taken[-1][0].added
+                        # The work of a batch is bounded like that of a message: it keeps other writers out (BND-01).
+                        if added > MAX_KEPT_PER_BATCH:
+                            raise WorkLimitExceeded("the batch passes over too many messages; decrypt them one by one")
                     except ProtocolError as refusal:
                         refusal.add_note(f"it is message {number} of the batch")
                         raise

@@ -106,12 +106,15 @@ class PeerRows:
         "_tx",
         "_versions",
         "_written",
+        "added",
         "events",
     )
 
     def __init__(self, tx: Transaction, peer: ProtocolAddress, memos: Memos) -> None:
         self.events: list[Event] = []
         """What happened here, to be told once it is durable."""
+        self.added = 0
+        """How many seeds were kept here, each of a message that was passed over."""
         self._tx = tx
         self._peer = peer
         self._memos = memos
@@ -249,6 +252,7 @@ class PeerRows:
             dropped += self._delete_kept(self._address + session.base_key.data + closed.data, count)
         if dropped:
             self.events.append(KeysDropped(self._peer, dropped))
+        self.added += len(skipped)
         for counter, seed in skipped:
             value = records.encode_message_seed(MessageSeed(seed))
             self._tx.put(Table.SKIPPED_KEY, self._kept_key(session, ratchet_key, counter), value, version=0)
