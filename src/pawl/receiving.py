@@ -130,7 +130,7 @@ class ReceivingDevice(DeviceBase):
                     try:
                         taken.append(self._take(tx, peer, message, decided))
                         added += taken[-1][0].added
-                        # The work of a batch is bounded like that of a message: it keeps other writers out (BND-01).
+                        # The work of a batch is bounded like that of a message: it keeps other writers out.
                         if added > MAX_KEPT_PER_BATCH:
                             raise WorkLimitExceeded("the batch passes over too many messages; decrypt them one by one")
                     except ProtocolError as refusal:
