@@ -90,7 +90,7 @@ def _place(sent: Header) -> tuple[str, int]:
 )
 def rollbacks_leave_the_store_as_it_was(story: Story) -> Iterator[Finding]:
     """A step whose store refuses a call, at any of its calls or at the commit, is refused by that name and leaves the
-    store as it was; or it is tried again, and then happens whole.
+    store as it was; or it is tried again, and then happens whole, or is refused for a reason of its own.
     """
     expected = {event.step: expect for event, expect in story.expected}
     for event in story.events:
