@@ -3,6 +3,7 @@
 # ruff: noqa: PT012 - what is tested is a whole transaction that ends with an exception.
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -98,6 +99,20 @@ def test_the_permissive_mode_says_so_in_an_event() -> None:
     with pytest.raises(Exception, match="decrypted before"):
         bob.decrypt(ALICE, message)
     assert heard.count(said) == before + 1
+
+
+def test_what_an_adapter_says_goes_no_further(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """KEY-06: a driver may quote the row that it could not write; no traceback of ours shows it."""
+    place = FileAdapter(tmp_path / "pairs.db")
+    store = AdapterStore(place)
+
+    def quoting(key: bytes, value: bytes) -> None:
+        raise ValueError(f"this row cannot be written: {value!r}, secret-of-a-row")
+
+    monkeypatch.setattr(place, "put", quoting)
+    with pytest.raises(StorageError, match="ValueError") as refusal, store.transaction() as tx:
+        tx.put(Table.SESSION, b"key", b"value", version=0)
+    assert "secret-of-a-row" not in "".join(traceback.format_exception(refusal.value))
 
 
 def test_what_announces_passes_on_the_end() -> None:

@@ -125,13 +125,16 @@ class AdapterStore:
 
 @contextmanager
 def _adapter_refusals(refusal: type[StorageError] = StorageError, *, always: bool = False) -> Iterator[None]:
-    """What the adapter raises becomes a `refusal`, if it is no StorageError already; its own text may hold anything."""
+    """What the adapter raises becomes a `refusal`, if it is no StorageError already.
+
+    Its own text may quote what it was to write: it goes no further, not into a traceback either. Its class has to do.
+    """
     try:
         yield
     except Exception as error:
         if isinstance(error, StorageError) and not always:
             raise
-        raise refusal(f"the adapter failed: {type(error).__name__}") from error
+        raise refusal(f"the adapter failed: {type(error).__name__}") from None
 
 
 class _Block:
