@@ -283,6 +283,11 @@ class Event:
         return self.fault is not None or self.rival is not None
 
     @property
+    def refused_again(self) -> bool:
+        """The store answered with a conflict, the step was taken again, and then refused for a reason of its own."""
+        return self.fault == "conflict" and self.outcome is Outcome.REFUSED and self.code not in ("conflict", "unknown")
+
+    @property
     def rival(self) -> Strike | None:
         """What another process did with the store between the operation's reading and its commit."""
         return next((strike for strike in self.struck if strike.callback == "rival"), None)

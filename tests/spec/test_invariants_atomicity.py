@@ -184,6 +184,31 @@ def test_a_step_whose_store_fails_is_tried_again() -> Tale:
     return tale.deliver(tale.send(ALICE, BOB, fault="conflict"))
 
 
+@holds("ATM-05")
+def test_a_step_that_is_tried_again_is_refused_for_its_own_reason() -> Tale:
+    """Claim: "or is refused for a reason of its own": the message was read before, as the second try finds."""
+    tale = met()
+    message = tale.send(ALICE, BOB)
+    tale.deliver(message)
+    return tale.replay(message, code="duplicate-message", fault="conflict")
+
+
+@breaks("ATM-05", "CTR-04", says="refused")
+def test_a_step_that_is_tried_again_is_refused_for_no_reason() -> Tale:
+    """Claim: "a reason of its own": this message was due."""
+    tale = met()
+    return tale.deliver(tale.send(ALICE, BOB), code="duplicate-message", fault="conflict")
+
+
+@breaks("ATM-05", "CTR-05", says="half of the step is left")
+def test_a_step_that_is_refused_again_left_something() -> Tale:
+    """Claim: "leaves the store as it was", also where it was tried twice."""
+    tale = met()
+    message = tale.send(ALICE, BOB)
+    tale.deliver(message)
+    return tale.replay(message, code="duplicate-message", fault="conflict", changes=True)
+
+
 @breaks("ATM-05", "CTR-05", says="half of the step is left")
 def test_a_rollback_leaves_something() -> Tale:
     """Claim: "leaves the store as it was": it did not."""

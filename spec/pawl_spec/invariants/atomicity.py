@@ -100,9 +100,10 @@ def rollbacks_leave_the_store_as_it_was(story: Story) -> Iterator[Finding]:
             due = FAULT_TO_CODE[event.fault]
             if event.changed:
                 yield Violation(event, f"the store failed ({event.fault}), and half of the step is left in it")
-            elif event.fault == "conflict" and event.code != due:
-                # It was tried again, and refused for a reason of its own: without effect, which was looked at first.
-                yield None
+            elif event.refused_again:
+                # Its reason is one like any other: the model knows which it may be.
+                if event.step in expected:
+                    yield disagreement(event, expected[event.step])
             elif event.code not in (due, "unknown") and not event.struck:
                 yield Violation(event, f"the store failed ({event.fault}), refused as {event.code}; expected {due}")
             else:

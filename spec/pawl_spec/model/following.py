@@ -169,7 +169,11 @@ class Model(World):
         self.meanwhile = early
         if event.actor is not None and not event.asked:
             self.follow_callbacks(self.parties[event.actor])
-        if event.fault is not None and event.outcome is Outcome.REFUSED:
+        if event.refused_again and event.asked:
+            # What was asked, and in which of two tries, cannot be told apart.
+            self.diverged = True
+            expect = None
+        elif event.fault is not None and event.outcome is Outcome.REFUSED and not event.refused_again:
             # Nothing has happened, whatever it was to be (ATM-05). What a callback did before is not undone with it,
             # and the answer to a question belongs to what did not happen.
             self.diverged |= any(strike.changed for strike in event.struck)
