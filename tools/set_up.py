@@ -84,7 +84,8 @@ def set_up_node(peer: Path) -> None:
         without_peer(name, "there is no Node with npm")
         return
     say(f"installing the Node packages of {name} (npm ci)")
-    command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--fetch-retries=1", "--loglevel=error"]
+    quiet = ["--no-audit", "--no-fund", "--no-update-notifier", "--loglevel=error"]
+    command = ["npm", "ci", "--ignore-scripts", "--fetch-retries=1", *quiet]
     if subprocess.call(command, cwd=str(peer), stdout=subprocess.DEVNULL) != 0:
         without_peer(name, "npm ci failed")
         return

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pawl_spec.registry import not_yet_judged
 
-STORES = "needs storage faults and several writers"
+STORES = "nothing searches the bytes of a store's files yet"
 GROUPS = "sender keys are not built yet"
 WORKERS = "the worker pool is not built yet"
 
