@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import replace
 from inspect import unwrap
 
@@ -14,19 +14,15 @@ from pawl_gate.controls.catalogue import control, slip
 from pawl_gate.controls.edits import Edit
 from pawl_gate.controls.variants import Wrapped, WrappedVariant
 from pawl_gate.targets.inprocess import Setup, Variant
-from pawl_gate.targets.passing import PassingTransaction
+from pawl_gate.targets.passing import PassingTransaction, StoreOver
 
 
-class LateStore:
+class LateStore(StoreOver):
     """Commits a transaction only when the next one begins: results are handed out before they are durable."""
 
     def __init__(self, durable: Store) -> None:
-        self._durable = durable
+        super().__init__(durable)
         self._late: list[tuple[Table, bytes, Row | None]] = []
-
-    def transaction(self) -> AbstractContextManager[Transaction]:
-        """See `Store`."""
-        return self._transaction()
 
     @contextmanager
     def _transaction(self) -> Iterator[Transaction]:
@@ -43,10 +39,6 @@ class LateStore:
                 raise _Undo
         except _Undo:
             pass
-
-    def close(self) -> None:
-        """See `Store`."""
-        self._durable.close()
 
 
 class _Undo(Exception):
@@ -114,23 +106,12 @@ class _Piecemeal:
             return rows.count(table, prefix)
 
 
-class PiecemealStore:
+class PiecemealStore(StoreOver):
     """A store without transactions: each write stands for itself."""
-
-    def __init__(self, durable: Store) -> None:
-        self._durable = durable
-
-    def transaction(self) -> AbstractContextManager[Transaction]:
-        """See `Store`; nothing is rolled back."""
-        return self._transaction()
 
     @contextmanager
     def _transaction(self) -> Iterator[Transaction]:
         yield _Piecemeal(self._durable)
-
-    def close(self) -> None:
-        """See `Store`."""
-        self._durable.close()
 
 
 @control("half-written", "ATM-01")
@@ -146,15 +127,8 @@ MOST_TRIES = 10
 """Writes that a store tries before it gives up: a rival that never rests must not make it run for ever."""
 
 
-class OverwritingStore:
+class OverwritingStore(StoreOver):
     """Answers a conflict by writing the same rows once more, over what is there by now."""
-
-    def __init__(self, durable: Store) -> None:
-        self._durable = durable
-
-    def transaction(self) -> AbstractContextManager[Transaction]:
-        """See `Store`."""
-        return self._transaction()
 
     @contextmanager
     def _transaction(self) -> Iterator[Transaction]:
@@ -175,10 +149,6 @@ class OverwritingStore:
             except Conflict:
                 continue
 
-    def close(self) -> None:
-        """See `Store`."""
-        self._durable.close()
-
 
 @control("conflict-overwritten", "ATM-04")
 class ConflictOverwritten(Variant):
@@ -189,15 +159,8 @@ class ConflictOverwritten(Variant):
         return OverwritingStore(durable)
 
 
-class KeepingStore:
+class KeepingStore(StoreOver):
     """Commits what was written before a call failed."""
-
-    def __init__(self, durable: Store) -> None:
-        self._durable = durable
-
-    def transaction(self) -> AbstractContextManager[Transaction]:
-        """See `Store`; where a call fails, nothing is rolled back."""
-        return self._transaction()
 
     @contextmanager
     def _transaction(self) -> Iterator[Transaction]:
@@ -209,10 +172,6 @@ class KeepingStore:
                 failure = error
         if failure is not None:
             raise failure
-
-    def close(self) -> None:
-        """See `Store`."""
-        self._durable.close()
 
 
 @control("rollback-forgotten", "ATM-05")
@@ -244,15 +203,8 @@ class PlaintextStoredAfterwards(WrappedVariant):
     wrapper = _StoresAfterwards
 
 
-class _TwoTransactions:
+class _TwoTransactions(StoreOver):
     """A store that writes what concerns prekeys in a transaction of its own, before all else."""
-
-    def __init__(self, durable: Store) -> None:
-        self._durable = durable
-
-    def transaction(self) -> AbstractContextManager[Transaction]:
-        """See `Store`."""
-        return self._transaction()
 
     @contextmanager
     def _transaction(self) -> Iterator[Transaction]:
@@ -270,10 +222,6 @@ class _TwoTransactions:
             if part:
                 with self._durable.transaction() as rows:
                     _write(rows, part)
-
-    def close(self) -> None:
-        """See `Store`."""
-        self._durable.close()
 
 
 @control("two-transactions", "ATM-01")

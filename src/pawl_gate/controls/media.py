@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 
 from pawl import announced
 from pawl.errors import CorruptRecord, CorruptStore
@@ -16,7 +16,7 @@ from pawl.storage.sqlite import SQLiteStore
 from pawl_gate.controls.catalogue import control, slip
 from pawl_gate.controls.edits import Edit
 from pawl_gate.targets.inprocess import Variant
-from pawl_gate.targets.passing import PassingStore, PassingTransaction
+from pawl_gate.targets.passing import PassingStore, PassingTransaction, StoreOver
 
 slip(
     "adapter-taken-as-it-is",
@@ -78,15 +78,8 @@ class _Repairing(PassingTransaction):
             raise
 
 
-class RepairingStore:
+class RepairingStore(StoreOver):
     """Deletes a damaged record once it was refused."""
-
-    def __init__(self, durable: Store) -> None:
-        self._durable = durable
-
-    def transaction(self) -> AbstractContextManager[Transaction]:
-        """See `Store`."""
-        return self._transaction()
 
     @contextmanager
     def _transaction(self) -> Iterator[Transaction]:
@@ -101,10 +94,6 @@ class RepairingStore:
                 with self._durable.transaction() as inner:
                     inner.delete(table, key, version=version)
             raise
-
-    def close(self) -> None:
-        """See `Store`."""
-        self._durable.close()
 
 
 @control("damaged-record-deleted", "ATM-06")

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 
 from pawl.errors import ProtocolError
 from pawl.storage.contract import Row, Store, Table, Transaction
 from pawl.storage.memory import MemoryStore
-from pawl_gate.targets.passing import PassingTransaction
+from pawl_gate.targets.passing import PassingTransaction, StoreOver
 from pawl_spec.history import Damaged, Outcome
 
 UNKNOWN_FIELD = b"\xa2\x06\x00"
@@ -67,27 +67,19 @@ def attempt(copy: MemoryStore, table: Table, broken: dict[bytes, Row], call: Cal
     return Damaged(read=watched.read, outcome=outcome, code=code, kept=kept)
 
 
-class _WatchedStore:
+class _WatchedStore(StoreOver):
     """Notes whether a damaged record was read."""
 
     def __init__(self, inner: MemoryStore, table: Table, broken: frozenset[bytes]) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self.table = table
         self.broken = broken
         self.read = False
 
-    def transaction(self) -> AbstractContextManager[Transaction]:
-        """See `Store`."""
-        return self._transaction()
-
     @contextmanager
     def _transaction(self) -> Iterator[Transaction]:
-        with self._inner.transaction() as inner:
+        with self._durable.transaction() as inner:
             yield _WatchedTransaction(self, inner)
-
-    def close(self) -> None:
-        """See `Store`."""
-        self._inner.close()
 
 
 class _WatchedTransaction(PassingTransaction):

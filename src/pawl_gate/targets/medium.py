@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -21,7 +21,7 @@ from pawl.storage.memory import MemoryStore
 from pawl.storage.seal import RECORD_SCHEMA, Seal
 from pawl.storage.sqlite import SQLiteStore
 from pawl.storage.sqlite_file import APPLICATION_ID, SCHEMA_VERSION, SCHEMAS
-from pawl_gate.targets.passing import PassingTransaction
+from pawl_gate.targets.passing import PassingTransaction, StoreOver
 from pawl_spec.history import Medium, Outcome
 
 Shelf = Mapping[bytes, Row]
@@ -206,29 +206,21 @@ def _adapter(whole: MemoryStore, how: str) -> Place:
 # -- the trial --------------------------------------------------------------------------------------------------------
 
 
-class _Watched:
+class _Watched(StoreOver):
     """Notes whether a record was read that the change concerns, and counts transactions."""
 
     def __init__(self, inner: Store, atomic: bool, concerned: frozenset[tuple[Table, bytes]]) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._concerned = concerned
         self.atomic = atomic
         self.read = False
         self.transactions = 0
 
-    def transaction(self) -> AbstractContextManager[Transaction]:
-        """See `Store`."""
-        return self._transaction()
-
     @contextmanager
     def _transaction(self) -> Iterator[Transaction]:
         self.transactions += 1
-        with self._inner.transaction() as inner:
+        with self._durable.transaction() as inner:
             yield _WatchedTransaction(self, inner)
-
-    def close(self) -> None:
-        """See `Store`."""
-        self._inner.close()
 
     def note(self, table: Table, key: bytes) -> None:
         """A record was read."""

@@ -35,22 +35,32 @@ class PassingTransaction:
         return self.inner.count(table, prefix)
 
 
-class PassingStore:
-    """A store that passes everything on, with another transaction."""
+class StoreOver:
+    """A store over another one. What a transaction is, a generator says: `_transaction`, with @contextmanager."""
 
-    def __init__(self, durable: Store, transaction: Callable[[Transaction], Transaction]) -> None:
+    def __init__(self, durable: Store) -> None:
         self._durable = durable
-        self._make = transaction
 
     def transaction(self) -> AbstractContextManager[Transaction]:
         """See `Store`."""
         return self._transaction()
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Transaction]:
-        with self._durable.transaction() as inner:
-            yield self._make(inner)
+    def _transaction(self) -> AbstractContextManager[Transaction]:
+        return self._durable.transaction()
 
     def close(self) -> None:
         """See `Store`."""
         self._durable.close()
+
+
+class PassingStore(StoreOver):
+    """A store that passes everything on, with another transaction."""
+
+    def __init__(self, durable: Store, transaction: Callable[[Transaction], Transaction]) -> None:
+        super().__init__(durable)
+        self._make = transaction
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Transaction]:
+        with self._durable.transaction() as inner:
+            yield self._make(inner)
