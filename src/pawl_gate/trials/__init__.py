@@ -1,4 +1,4 @@
-"""Fault campaigns on stores: each does something to a store that happens to stores, many times, and judges what is left.
+"""Fault campaigns on stores: each does to a store what happens to stores, many times, and judges what is left.
 
 A campaign is a module of this room with two names:
 
