@@ -41,7 +41,7 @@ from pawl.storage.json_file import JSONFileStore
 from pawl.storage.sqlite import _STATEMENTS
 from pawl.wire.messages import SIGNAL_SCHEMA
 from pawl_gate.leaks import leaked
-from pawl_gate.targets.inprocess import ObservedStore
+from pawl_gate.targets.observed import ObservedStore
 from tests.devices import ALICE, BOB, Party
 from tests.storage.adapters import DictAdapter
 

@@ -12,7 +12,8 @@ from pawl_gate.engines import walk
 from pawl_gate.mutants import directed
 from pawl_gate.mutants_text import committed
 from pawl_gate.runner import run_trace
-from pawl_gate.targets.inprocess import InProcessTarget, Variant
+from pawl_gate.targets.inprocess import InProcessTarget
+from pawl_gate.targets.variant import Variant
 from pawl_gate.verify import trace_size
 from pawl_spec.judge import judge
 from pawl_spec.registry import REGISTRY

@@ -19,21 +19,11 @@ from pawl_gate.key_search import proven
 from pawl_gate.runner import run_trace
 from pawl_gate.targets import inprocess
 from pawl_gate.targets.base import Bundle, Misbehaved, Refused, SimulatedCrash, WireMessage
-from pawl_gate.targets.inprocess import (
-    AFTER_COMMIT,
-    BEFORE_COMMIT,
-    HELLO,
-    LIMITS,
-    DeviceLike,
-    InProcessTarget,
-    InProcessWorld,
-    ObservedStore,
-    SeededRng,
-    Setup,
-    Variant,
-    Work,
-)
+from pawl_gate.targets.inprocess import HELLO, LIMITS, InProcessTarget, InProcessWorld, SeededRng
+from pawl_gate.targets.observed import AFTER_COMMIT, BEFORE_COMMIT, ObservedStore
 from pawl_gate.targets.rival import OpenTransaction
+from pawl_gate.targets.variant import DeviceLike, Setup, Variant
+from pawl_gate.targets.work import Work
 from pawl_gate.wire_view import inner_data
 from pawl_spec.history import History, Observe, Outcome
 from pawl_spec.judge import judge

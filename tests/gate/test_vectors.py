@@ -15,8 +15,9 @@ from pawl_gate import cli
 from pawl_gate.cli import vectors as verb
 from pawl_gate.controls import CONTROLS
 from pawl_gate.targets.base import Target
-from pawl_gate.targets.inprocess import HELLO, DeviceLike, InProcessTarget, Setup, Variant
+from pawl_gate.targets.inprocess import HELLO, InProcessTarget
 from pawl_gate.targets.registry import find_target
+from pawl_gate.targets.variant import DeviceLike, Setup, Variant
 from pawl_gate.vectors import generate as generating
 from pawl_gate.vectors import producers
 from pawl_gate.vectors.cases import Case

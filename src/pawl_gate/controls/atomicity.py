@@ -13,8 +13,8 @@ from pawl.storage.contract import Row, Store, Table, Transaction
 from pawl_gate.controls.catalogue import control, slip
 from pawl_gate.controls.edits import Edit
 from pawl_gate.controls.variants import Wrapped, WrappedVariant
-from pawl_gate.targets.inprocess import Setup, Variant
 from pawl_gate.targets.passing import PassingTransaction, StoreOver
+from pawl_gate.targets.variant import Setup, Variant
 
 
 class LateStore(StoreOver):

@@ -7,8 +7,8 @@ from pawl.storage.contract import Row, Store, Table
 from pawl_gate.controls.catalogue import control, slip
 from pawl_gate.controls.edits import Edit
 from pawl_gate.controls.variants import Patched
-from pawl_gate.targets.inprocess import Variant
 from pawl_gate.targets.passing import PassingStore, PassingTransaction
+from pawl_gate.targets.variant import Variant
 
 
 class _ReadsAllKeptKeys(PassingTransaction):

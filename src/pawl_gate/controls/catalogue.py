@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from pawl_gate.controls.edits import Edit
 from pawl_gate.controls.variants import Edited
-from pawl_gate.targets.inprocess import InProcessTarget, Variant
+from pawl_gate.targets.inprocess import InProcessTarget
+from pawl_gate.targets.variant import Variant
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from pawl.wire.messages import PreKeySignalMessage, decode_prekey_message
 from pawl_gate.controls.catalogue import control, slip
 from pawl_gate.controls.edits import Edit
 from pawl_gate.controls.variants import Wrapped, WrappedVariant
-from pawl_gate.targets.inprocess import Setup, Variant
 from pawl_gate.targets.passing import PassingTransaction
+from pawl_gate.targets.variant import Setup, Variant
 
 
 class _RemembersPlaintexts(Wrapped):

@@ -17,7 +17,7 @@ from pawl.wire.messages import decode_prekey_message
 from pawl_gate.controls.catalogue import control, slip
 from pawl_gate.controls.edits import Edit, getter
 from pawl_gate.controls.variants import ForgetsKeys, Patched, Wrapped, WrappedVariant, anything, parse_known_key
-from pawl_gate.targets.inprocess import DeviceLike, Setup, Variant
+from pawl_gate.targets.variant import DeviceLike, Setup, Variant
 
 
 class _TrustsAnyone(Wrapped):

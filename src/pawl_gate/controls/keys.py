@@ -13,8 +13,8 @@ from pawl.storage.contract import Store, Table
 from pawl_gate.controls.catalogue import control, slip
 from pawl_gate.controls.edits import Edit
 from pawl_gate.controls.variants import Patched, Wrapped, WrappedVariant
-from pawl_gate.targets.inprocess import Variant
 from pawl_gate.targets.passing import PassingStore, PassingTransaction
+from pawl_gate.targets.variant import Variant
 
 
 class _KeepsSkippedKeys(PassingTransaction):

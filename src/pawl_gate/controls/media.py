@@ -15,8 +15,8 @@ from pawl.storage.seal import Seal
 from pawl.storage.sqlite import SQLiteStore
 from pawl_gate.controls.catalogue import control, slip
 from pawl_gate.controls.edits import Edit
-from pawl_gate.targets.inprocess import Variant
 from pawl_gate.targets.passing import PassingStore, PassingTransaction, StoreOver
+from pawl_gate.targets.variant import Variant
 
 slip(
     "adapter-taken-as-it-is",

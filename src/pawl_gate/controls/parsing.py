@@ -13,8 +13,8 @@ from pawl.wire.scanner import Schema
 from pawl_gate.controls.catalogue import control, slip
 from pawl_gate.controls.edits import Edit
 from pawl_gate.controls.variants import ForgetsKeys, Patched, Wrapped, WrappedVariant, parse_known_key
-from pawl_gate.targets.inprocess import Variant
 from pawl_gate.targets.passing import PassingStore, PassingTransaction
+from pawl_gate.targets.variant import Variant
 
 
 class _IgnoresVersion(Wrapped):

@@ -14,8 +14,8 @@ from pawl.storage.contract import Store, Table
 from pawl_gate.controls.catalogue import control, slip
 from pawl_gate.controls.edits import Edit
 from pawl_gate.controls.variants import Patched
-from pawl_gate.targets.inprocess import Variant
 from pawl_gate.targets.passing import PassingStore, PassingTransaction
+from pawl_gate.targets.variant import Variant
 
 RootStep = Callable[[bytes, bytes], tuple[bytes, bytes]]
 

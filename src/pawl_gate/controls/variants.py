@@ -11,7 +11,7 @@ from pawl.crypto import keys
 from pawl.crypto.keys import PublicKey
 from pawl.storage.contract import Store
 from pawl_gate.controls.edits import Edit, edited
-from pawl_gate.targets.inprocess import DeviceLike, Setup, Variant, open_device
+from pawl_gate.targets.variant import DeviceLike, Setup, Variant, open_device
 
 
 class Wrapped:

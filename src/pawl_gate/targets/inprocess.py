@@ -4,33 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import tracemalloc
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from importlib.metadata import version
-from types import TracebackType
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import TypeVar
 
 from pawl import (
     Compatibility,
     Device,
     EncryptedMessage,
-    IdentityPolicy,
-    Maintenance,
     MessageType,
     PreKeyBundle,
     ProtocolAddress,
     ProtocolError,
-    PublicSignedPreKey,
 )
-from pawl.application import ApplicationRows, StorePlaintext
-from pawl.compatibility import STRICT
-from pawl.crypto import kdf
+from pawl.application import ApplicationRows
 from pawl.crypto.keys import KeyPair, PrivateKey, PublicKey
-from pawl.errors import Conflict, CorruptStore, StorageError, StoreBusy
-from pawl.events import OnEvent
+from pawl.errors import CorruptStore
 from pawl.limits import (
     MAX_ARCHIVED_SESSIONS,
     MAX_DERIVATIONS_PER_MESSAGE,
@@ -43,12 +35,10 @@ from pawl.limits import (
 )
 from pawl.session import prekeys
 from pawl.session.state import Session
-from pawl.sources import Clock, Rng
-from pawl.storage.contract import Row, Store, Table, Transaction
+from pawl.storage.contract import Store, Table
 from pawl.storage.memory import MemoryStore
 from pawl.wire import records
-from pawl.wire.records import DecodeError, LocalIdentity, PreKey, SignedPreKey, decode_session
-from pawl.wire.records_pb2 import LocalIdentityRecord, PreKeyRecord, SessionRecord, SignedPreKeyRecord
+from pawl.wire.records import LocalIdentity, PreKey, SignedPreKey, decode_session
 from pawl_gate.targets import medium
 from pawl_gate.targets.application import Application
 from pawl_gate.targets.base import (
@@ -64,7 +54,9 @@ from pawl_gate.targets.base import (
     WireMessage,
 )
 from pawl_gate.targets.damage import attempt, damaged_copy
-from pawl_gate.targets.rival import OpenTransaction
+from pawl_gate.targets.observed import BEFORE_COMMIT, ObservedStore
+from pawl_gate.targets.variant import DeviceLike, Setup, Variant
+from pawl_gate.targets.work import Work
 from pawl_gate.wire_view import read_fields
 from pawl_spec.history import Damaged, Hello, Limits, Medium, Observation, Observe, Profile, Strike
 from pawl_spec.trace import PARTIES
@@ -73,9 +65,6 @@ T = TypeVar("T")
 
 NOW = 1_700_000_000
 """Unix seconds at which the clock of every world begins; it goes on only when it is told to."""
-
-BEFORE_COMMIT, AFTER_COMMIT = 14, 15
-"""Crash points at the commit; smaller numbers count the store's calls."""
 
 LIMITS = Limits(
     forward_jump=MAX_FORWARD_JUMP,
@@ -104,13 +93,6 @@ HELLO = Hello(
     limits=LIMITS,
     profile=Profile(promotes="on-new-chain", closes_chains=False),
 )
-
-STORE_FAULTS: dict[str, Callable[[], StorageError]] = {
-    "fails": lambda: StorageError("the store cannot, as was asked for"),
-    "busy": lambda: StoreBusy("the store is held by another, as was asked for"),
-    "conflict": lambda: Conflict("a row changed, as was asked for"),
-}
-"""What the store's refusal of a call is called in the library."""
 
 OPTION_TO_COMPATIBILITY = {
     "none": Compatibility(),
@@ -148,314 +130,6 @@ class SeededRng:
         twin = SeededRng(self._seed, self._drawn)
         twin.keys = list(self.keys)
         return twin
-
-
-SECRET_RECORDS: dict[Table, Callable[[bytes], bytes]] = {
-    Table.LOCAL: lambda value: LocalIdentityRecord.FromString(value).private,
-    Table.PREKEY: lambda value: PreKeyRecord.FromString(value).private,
-    Table.SIGNED_PREKEY: lambda value: SignedPreKeyRecord.FromString(value).private,
-    Table.SKIPPED_KEY: lambda value: records.decode_message_seed(value).data,
-}
-"""The secret in a record, for the tables whose records hold one. Read by the package alone: records are watched, not
-judged here."""
-
-
-Writes: TypeAlias = dict[tuple[str, bytes], tuple[Table, Row | None]]
-"""What a transaction leaves behind, by a table's name and a key: the table, and the row or that it is gone."""
-
-SENDING = 1
-"""Where among the secrets of a session its sending chain key stands."""
-
-
-class ObservedStore:
-    """A memory store that is watched: a digest of its rows, counts of what it keeps, and crash points."""
-
-    def __init__(self, inner: MemoryStore) -> None:
-        self.inner = inner
-        self.armed = False
-        """Whether a crash point is set, or a call is to be refused."""
-        self.crash_at: int | None = None
-        self.fault_at: tuple[int, str] | None = None
-        """A call that is to be refused, and how."""
-        self.rival: Callable[[], None] | None = None
-        """What another process does before the next transaction that writes is committed."""
-        self.chains: dict[bytes, int] = {}
-        """Receiving chains per session row."""
-        self.kept_chain: Counter[bytes] = Counter()
-        self.kept_session: Counter[bytes] = Counter()
-        self.sessions: Counter[bytes] = Counter()
-        self.prekeys: set[int] = set()
-        self.signed_prekeys: set[int] = set()
-        self.secrets: dict[bytes, list[bytes]] = {}
-        """Secrets per session row."""
-        self.spent: bytes | None = None
-        """The sending chain key that the session row written last held before."""
-        self.ever: dict[bytes, None] = {}
-        """Every secret that was ever stored, in order."""
-        self.touched = 0
-        """Rows that were read, written or deleted since it was last set to 0."""
-        self.written = 0
-        """Bytes that were written since it was last set to 0."""
-        # By the table's name, here and in a transaction: an Enum hashes in Python code, a str does not.
-        self._rows: dict[tuple[str, bytes], int] = {}
-        self._digest = 0
-        self._held: dict[str, Any] | None = None
-        self._calls = 0
-        for table, rows in inner.snapshot().items():
-            for key, row in rows.items():
-                self._note(table, key, row)
-
-    def fork(self) -> ObservedStore:
-        """The same rows, counts and secrets in a store of its own."""
-        twin = copy(self)
-        twin.inner = self.inner.fork()
-        twin.chains, twin.secrets, twin.ever = dict(self.chains), dict(self.secrets), dict(self.ever)
-        twin.kept_chain, twin.kept_session = self.kept_chain.copy(), self.kept_session.copy()
-        twin.sessions, twin._rows = self.sessions.copy(), dict(self._rows)
-        twin.prekeys, twin.signed_prekeys = set(self.prekeys), set(self.signed_prekeys)
-        return twin
-
-    def transaction(self) -> AbstractContextManager[Transaction]:
-        return _Plain(self) if self.rival is None else self._raced()
-
-    @contextmanager
-    def _raced(self) -> Iterator[Transaction]:
-        """A transaction before whose commit another process comes in."""
-        inner = OpenTransaction(self.inner)
-        watched = _ObservedTransaction(self, inner)
-        yield watched
-        if inner.writes:
-            self._let_rival_in()
-        inner.commit()
-        self.committed(watched.writes)
-
-    def _let_rival_in(self) -> None:
-        rival, self.rival = self.rival, None
-        if rival is not None:
-            rival()
-
-    def committed(self, writes: Writes) -> None:
-        """These rows are durable now; None: deleted."""
-        for (_, key), (table, row) in writes.items():
-            self._note(table, key, row)
-        if writes:
-            self.strike_point(AFTER_COMMIT)
-
-    def close(self) -> None:
-        self.inner.close()
-
-    def call(self, rows: int = 1, size: int = 0) -> None:
-        """One call of the store: where a crash can strike. It touches so many rows and writes so many bytes."""
-        self.touched += rows
-        self.written += size
-        if self.armed:
-            self._calls += 1
-            self.strike_point(self._calls - 1)
-
-    def arm(self, at: int | None) -> None:
-        """Set the crash point, counted from now."""
-        self.crash_at = at
-        self._calls = 0
-        self.armed = self.crash_at is not None or self.fault_at is not None
-
-    def arm_fault(self, fault: tuple[int, str] | None) -> None:
-        """Set the call that is refused, counted from now."""
-        self.fault_at = fault
-        self._calls = 0
-        self.armed = self.crash_at is not None or self.fault_at is not None
-
-    def strike_point(self, here: int) -> None:
-        """Where a crash can strike, or the store refuse."""
-        if self.crash_at == here:
-            self.crash_at = None
-            raise SimulatedCrash(here)
-        if self.fault_at is not None and self.fault_at[0] == here:
-            (_, how), self.fault_at = self.fault_at, None
-            raise STORE_FAULTS[how]()
-
-    def _note(self, table: Table, key: bytes, row: Row | None) -> None:
-        """Keep digest and counts in step with one committed row."""
-        self._held = None
-        name = table._value_
-        old = self._rows.pop((name, key), None)
-        if old is not None:
-            self._digest ^= old
-        if row is not None:
-            label = b"%b\0%b%b%b" % (name.encode(), len(key).to_bytes(4, "big"), key, row.version.to_bytes(8, "big"))
-            new = int.from_bytes(hashlib.blake2b(label + row.value, digest_size=16).digest(), "big")
-            self._rows[name, key] = new
-            self._digest ^= new
-        change = (row is not None) - (old is not None)
-        if table is Table.SKIPPED_KEY:
-            self.kept_chain[key[:-4]] += change
-            self.kept_session[key[:-36]] += change
-        elif table is Table.SESSION:
-            self.sessions[key[:-32]] += change
-            self.chains.pop(key, None)
-            had = self.secrets.pop(key, None)
-            self.spent = None if had is None else had[SENDING]
-            if row is not None:
-                session = SessionRecord.FromString(row.value)
-                sending = session.sending
-                # The sending chain key comes at `SENDING`.
-                held = [session.root_key, sending.chain_key, sending.ratchet_private]
-                self.secrets[key] = held + [chain.chain_key for chain in session.receiving]
-                self.chains[key] = len(session.receiving)
-        elif table in (Table.PREKEY, Table.SIGNED_PREKEY):
-            number = int.from_bytes(key, "big")
-            ids = self.prekeys if table is Table.PREKEY else self.signed_prekeys
-            ids.add(number) if row is not None else ids.discard(number)
-        if row is not None:
-            for secret in self._secrets_of(table, key, row):
-                self.ever[secret] = None
-
-    def _secrets_of(self, table: Table, key: bytes, row: Row) -> list[bytes]:
-        if table is Table.SESSION:
-            return self.secrets[key]
-        read = SECRET_RECORDS.get(table)
-        try:
-            return [] if read is None else [read(row.value)]
-        except (CorruptStore, DecodeError):
-            # A broken variant wrote what is no record.
-            return []
-
-    def held(self) -> dict[str, Any]:
-        """What is kept, by the names of an `Observation`; counted again only after something was written."""
-        if self._held is None:
-            self._held = {
-                "prekeys": tuple(sorted(self.prekeys)),
-                "sessions": max(self.sessions.values(), default=1) - 1,
-                "chains": max(self.chains.values(), default=0),
-                "kept_chain": max(self.kept_chain.values(), default=0),
-                "kept_session": max(self.kept_session.values(), default=0),
-                "signed_prekeys": tuple(sorted(self.signed_prekeys)),
-            }
-        return self._held
-
-    def digest(self) -> str:
-        """Of all rows and their versions: equal digests, equal state."""
-        return f"{self._digest:032x}"
-
-
-class _Plain:
-    """A transaction of the store alone."""
-
-    __slots__ = ("_inner", "_store", "_watched")
-
-    def __init__(self, store: ObservedStore) -> None:
-        self._store = store
-        self._inner = store.inner.transaction()
-
-    def __enter__(self) -> Transaction:
-        self._watched = _ObservedTransaction(self._store, self._inner.__enter__())
-        return self._watched
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        if kind is None and self._store.armed:
-            try:
-                self._store.strike_point(BEFORE_COMMIT)
-            except BaseException as struck:
-                self._inner.__exit__(type(struck), struck, struck.__traceback__)
-                raise
-        self._inner.__exit__(kind, error, at)
-        if kind is None:
-            self._store.committed(self._watched.writes)
-
-
-class _ObservedTransaction:
-    __slots__ = ("_inner", "_store", "writes")
-
-    def __init__(self, store: ObservedStore, inner: Transaction) -> None:
-        self._store = store
-        self._inner = inner
-        self.writes: Writes = {}
-
-    def get(self, table: Table, key: bytes) -> Row | None:
-        self._store.call()
-        return self._inner.get(table, key)
-
-    def put(self, table: Table, key: bytes, value: bytes, *, version: int) -> int:
-        self._store.call(size=len(value))
-        new = self._inner.put(table, key, value, version=version)
-        self.writes[table._value_, key] = table, Row(value, new)
-        return new
-
-    def delete(self, table: Table, key: bytes, *, version: int) -> None:
-        self._store.call()
-        self._inner.delete(table, key, version=version)
-        self.writes[table._value_, key] = table, None
-
-    def scan(self, table: Table, prefix: bytes, *, limit: int | None = None) -> Sequence[tuple[bytes, Row]]:
-        found = self._inner.scan(table, prefix, limit=limit)
-        self._store.call(rows=len(found))
-        return found
-
-    def count(self, table: Table, prefix: bytes) -> int:
-        self._store.call()
-        return self._inner.count(table, prefix)
-
-
-class DeviceLike(Protocol):
-    """What the gate uses of `pawl.Device`; a control may put something else in its place."""
-
-    @property
-    def identity_key(self) -> PublicKey: ...
-    def prekey_bundle(self, *, one_time: bool = True, device_id: int = 1) -> PreKeyBundle: ...
-    def parse_public_key(self, peer: ProtocolAddress, data: bytes) -> PublicKey: ...
-    def establish(self, peer: ProtocolAddress, bundle: PreKeyBundle) -> None: ...
-    def encrypt(self, peer: ProtocolAddress, plaintext: bytes) -> EncryptedMessage: ...
-    def decrypt(self, peer: ProtocolAddress, message: EncryptedMessage) -> bytes: ...
-    def trust_identity(self, name: str, key: PublicKey) -> None: ...
-    def rotate_signed_prekey(self) -> PublicSignedPreKey: ...
-    def maintain(self) -> Maintenance: ...
-    def forget_session(self, peer: ProtocolAddress) -> None: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """What a device is opened with, beside its store."""
-
-    policy: IdentityPolicy
-    rng: Rng
-    clock: Clock
-    on_event: OnEvent
-    compatibility: Compatibility = STRICT
-    hook: StorePlaintext | None = None
-
-
-def open_device(store: Store, setup: Setup) -> Device:
-    """The library's device, opened in this way."""
-    return Device(
-        store,
-        identity_policy=setup.policy,
-        compatibility=setup.compatibility,
-        on_event=setup.on_event,
-        store_plaintext=setup.hook,
-        rng=setup.rng,
-        clock=setup.clock,
-    )
-
-
-class Variant:
-    """How a world is put together. The reference is this class; a control overrides one piece of it."""
-
-    name = "pawl"
-
-    def store(self, durable: Store) -> Store:
-        """What the device writes to, over what is durable."""
-        return durable
-
-    def reopen(self, opened: Callable[[], Store]) -> Store:
-        """The store in a medium, which `opened` opens, or refuses."""
-        return opened()
-
-    def device(self, store: Store, setup: Setup) -> DeviceLike:
-        """The device itself."""
-        return open_device(store, setup)
-
-    def patched(self) -> AbstractContextManager[object]:
-        """What is changed in the library while one of its operations runs."""
-        return nullcontext()
 
 
 class InProcessTarget:
@@ -1057,32 +731,3 @@ def _words(error: BaseException | None) -> list[tuple[str, str]]:
         said.append(("the text of a refusal", f"{error} {error!r}"))
         error = error.__cause__ or error.__context__
     return said
-
-
-class Work:
-    """How many chain steps and key derivations an operation caused: calls of `pawl.crypto.kdf` in a `with` block."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def __enter__(self) -> None:
-        # Whatever is there now: a broken variant may have put something else in its place.
-        self._real = kdf.step_chain, kdf.root_step, kdf.message_keys
-        step_chain, root_step, message_keys = self._real
-
-        def counted_step_chain(chain_key: bytes) -> tuple[bytes, bytes]:
-            self.count += 1
-            return step_chain(chain_key)
-
-        def counted_root_step(root_key: bytes, shared_secret: bytes) -> tuple[bytes, bytes]:
-            self.count += 1
-            return root_step(root_key, shared_secret)
-
-        def counted_message_keys(seed: bytes) -> tuple[bytes, bytes, bytes]:
-            self.count += 1
-            return message_keys(seed)
-
-        kdf.step_chain, kdf.root_step, kdf.message_keys = counted_step_chain, counted_root_step, counted_message_keys
-
-    def __exit__(self, *error: object) -> None:
-        kdf.step_chain, kdf.root_step, kdf.message_keys = self._real

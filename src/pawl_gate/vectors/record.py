@@ -14,7 +14,8 @@ from pawl.sources import Rng
 from pawl.storage.contract import Store
 from pawl_gate.runner import Run
 from pawl_gate.targets.base import Bundle, Refused, WireMessage
-from pawl_gate.targets.inprocess import HELLO, DeviceLike, InProcessWorld, Setup, Variant, open_device
+from pawl_gate.targets.inprocess import HELLO, InProcessWorld
+from pawl_gate.targets.variant import DeviceLike, Setup, Variant, open_device
 from pawl_spec.history import Event, History, Outcome, Profile
 from pawl_spec.judge import judge
 from pawl_spec.model import Expect, expectations
