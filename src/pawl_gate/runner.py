@@ -9,7 +9,7 @@ from collections.abc import Callable
 from copy import copy
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from pawl_gate.attacker import ATTACKER, forge, junk, tamper
 from pawl_gate.derivations import Derivations
@@ -90,6 +90,8 @@ def _strikes(told: Told) -> tuple[Strike, ...]:
 class Run:
     """One world, one history."""
 
+    crashable = CRASHABLE
+
     def __init__(
         self, target: Target, *, seed: int = 0, strict: int = 0, check: Callable[[], object] = lambda: None
     ) -> None:
@@ -132,7 +134,7 @@ class Run:
         self._thief = Thief()
         self._leaks = [LeakSearch() for _ in PARTIES]
 
-    def fork(self) -> Run:
+    def fork(self) -> Self:
         """The same world once more, which goes its own way from here. Raises: HarnessBroken (the target cannot)."""
         if not isinstance(self._world, Forkable):
             raise HarnessBroken(f"the worlds of {self._hello.name} cannot be forked")
@@ -235,7 +237,7 @@ class Run:
             self._world.measure_memory(party)
         before = self._observe(party)
         # One trouble at a time: what else is armed waits for the next operation.
-        strikes = event.op.kind in CRASHABLE
+        strikes = event.op.kind in self.crashable
         armed = self._armed.pop(party, None) if strikes else None
         fault = self._faults.pop(party, None) if strikes and armed is None else None
         rival = self._rivals.pop(party, None) if strikes and armed is None and fault is None else None

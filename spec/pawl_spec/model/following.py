@@ -12,7 +12,7 @@ from pawl_spec.model.knowledge import healing
 from pawl_spec.model.receiving import deliver, inject
 from pawl_spec.model.sending import burst, send
 from pawl_spec.model.state import Party, SignedPreKey
-from pawl_spec.model.world import World, ends
+from pawl_spec.model.world import World, ends, took_effect
 from pawl_spec.trace import ANSWERS, CALLBACKS, OPTIONS, PARTIES, Kind
 
 DAY_SECONDS = 24 * 60 * 60
@@ -69,7 +69,7 @@ def clock(world: World, event: Event) -> None:
 
 def rotate(world: World, event: Event) -> None:
     """Another signed prekey takes the place of the current one."""
-    if event.outcome is Outcome.DONE:
+    if took_effect(event):
         _rotate(world, world.parties[event.op["actor"]])
 
 
@@ -81,8 +81,8 @@ def _rotate(world: World, party: Party) -> None:
 def maintain(world: World, event: Event) -> Expect:
     """Signed prekeys past their grace are deleted; whether the current one is replaced is the target's affair."""
     party, grace = world.parties[event.op["actor"]], world.limits.signed_prekey_grace
-    if event.outcome is Outcome.DONE:
-        if event.rotated:
+    if took_effect(event):
+        if event.rotated or _made_one(event):
             _rotate(world, party)
         if grace is not None:
             party.signed_prekeys = [
@@ -91,9 +91,16 @@ def maintain(world: World, event: Event) -> Expect:
     return Expect(None, signed_prekeys=len(party.signed_prekeys) if grace is not None else None)
 
 
+def _made_one(event: Event) -> bool:
+    """A crash came before it could be said whether there is a new signed prekey, and there is one."""
+    if event.outcome is not Outcome.CRASHED or event.before is None or event.after is None:
+        return False
+    return not set(event.after.signed_prekeys or ()) <= set(event.before.signed_prekeys or ())
+
+
 def forget(world: World, event: Event) -> None:
     """The sessions are lost; the pin and the memory of base keys stay."""
-    if event.outcome is Outcome.DONE:
+    if took_effect(event):
         actor, peer = ends(event)
         world.parties[actor].sessions.pop(peer, None)
 

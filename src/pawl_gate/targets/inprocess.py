@@ -54,6 +54,7 @@ from pawl_gate.targets.base import (
     WireMessage,
 )
 from pawl_gate.targets.damage import attempt, damaged_copy
+from pawl_gate.targets.kept import Kept
 from pawl_gate.targets.observed import BEFORE_COMMIT, ObservedStore
 from pawl_gate.targets.variant import DeviceLike, Setup, Variant
 from pawl_gate.targets.work import Work
@@ -133,30 +134,29 @@ class SeededRng:
 
 
 class InProcessTarget:
-    """Pawl, or a control: a broken variant of it."""
+    """Pawl, or a control: a broken variant of it. `keep` makes what the rows of a party are kept in."""
 
-    def __init__(self, variant: Variant | None = None) -> None:
+    def __init__(
+        self, variant: Variant | None = None, *, keep: Callable[[], Kept] = MemoryStore, name: str = ""
+    ) -> None:
         self._variant = Variant() if variant is None else variant
-        self.hello = HELLO if variant is None else _renamed(HELLO, variant.name)
+        self._keep = keep
+        self.hello = replace(HELLO, name=name or self._variant.name)
 
     def world(self, seed: int) -> InProcessWorld:
         """A fresh world; one seed gives one transcript, byte for byte."""
-        return InProcessWorld(self._variant, seed)
+        return InProcessWorld(self._variant, seed, self._keep)
 
     def close(self) -> None:
         """Nothing to release."""
 
 
-def _renamed(hello: Hello, name: str) -> Hello:
-    return replace(hello, name=name)
-
-
 class _Party:
-    def __init__(self, address: ProtocolAddress, application: Application, rng: SeededRng) -> None:
+    def __init__(self, address: ProtocolAddress, application: Application, rng: SeededRng, kept: Kept) -> None:
         self.address = address
         self.application = application
         self.rng = rng
-        self.store = ObservedStore(MemoryStore())
+        self.store = ObservedStore(kept)
         self.device: DeviceLike | None = None
         self.compatibility = Compatibility()
         self.before: tuple[MemoryStore, SeededRng, Application] | None = None
@@ -184,7 +184,7 @@ class _Party:
     def begin(self) -> None:
         """An operation begins: what is counted for it is counted from here."""
         store = self.store
-        self.revision = store.inner.revision
+        self.revision = store.revision
         store.touched = store.written = self.raced = self.counting.count = 0
 
 
@@ -199,37 +199,42 @@ def _peak_noted(one: _Party) -> Iterator[None]:
 
 
 class InProcessWorld(Unable):
-    """Parties with a device each, over memory stores that are watched."""
+    """Parties with a device each, over stores that are watched."""
 
-    def __init__(self, variant: Variant, seed: int) -> None:
+    def __init__(self, variant: Variant, seed: int, keep: Callable[[], Kept] = MemoryStore) -> None:
         self._variant = variant
         self._seed = seed
+        self._keep = keep
         self._parties: dict[int, _Party] = {}
         self._made = 0
         self._now = NOW
 
     def fork(self) -> InProcessWorld:
         """The same world once more. Its devices are opened anew, over a copy of their stores, as after a restart."""
-        twin = InProcessWorld(self._variant, self._seed)
+        twin = InProcessWorld(self._variant, self._seed, self._keep)
         twin._made, twin._now = self._made, self._now
         for party, one in self._parties.items():
             other = twin._parties[party] = copy(one)
             other.store, other.rng, other.counting = one.store.fork(), one.rng.copy(), Work()
             other.application, other.texts = one.application.copy(), list(one.texts)
+            # What its callbacks do, they do to the copy.
+            other.application.digest = other.store.digest
             other.device = twin._open(other.store, twin._setup(other))
         return twin
 
     # -- parties ------------------------------------------------------------------------------------------------------
 
     def create(self, party: int, *, name: str, device_id: int, trust_on_first_use: bool) -> bytes:
-        application = Application(strict=not trust_on_first_use)
-        return self._start(party, _Party(ProtocolAddress(name, device_id), application, self._rng()))
+        return self._start(
+            party, self._new(ProtocolAddress(name, device_id), Application(strict=not trust_on_first_use))
+        )
 
     def reinstall(self, party: int) -> bytes:
         old = self._parties[party]
         old.application.armed.clear()
         old.application.hang_up()
-        new = _Party(old.address, old.application, self._rng())
+        old.store.close()
+        new = self._new(old.address, old.application)
         new.compatibility = old.compatibility
         return self._start(party, new)
 
@@ -245,7 +250,7 @@ class InProcessWorld(Unable):
         identity: bytes,
         registration_id: int,
     ) -> bytes:
-        new = _Party(ProtocolAddress(name, device_id), Application(strict=not trust_on_first_use), self._rng())
+        new = self._new(ProtocolAddress(name, device_id), Application(strict=not trust_on_first_use))
         local = LocalIdentity(_pair(identity), registration_id, next_prekey_id=1, next_signed_prekey_id=1)
         with new.store.transaction() as tx:
             tx.put(Table.LOCAL, prekeys.LOCAL_KEY, records.encode_local_identity(local), version=0)
@@ -270,6 +275,9 @@ class InProcessWorld(Unable):
 
     def inject_keys(self, party: int, keys: Sequence[bytes]) -> None:
         self._parties[party].rng.keys[:] = keys
+
+    def _new(self, address: ProtocolAddress, application: Application) -> _Party:
+        return _Party(address, application, self._rng(), self._keep())
 
     def _rng(self) -> SeededRng:
         self._made += 1
@@ -300,6 +308,7 @@ class InProcessWorld(Unable):
         one = self._parties[party]
         one.store.arm(None)
         one.application.armed.clear()
+        one.store.reopen()
         one.device = self._open(one.store, self._setup(one))
 
     def advance(self, seconds: int) -> None:
@@ -332,7 +341,7 @@ class InProcessWorld(Unable):
         finally:
             one.rng.keys.clear()
             one.work = one.counting.count
-            one.durable = one.store.inner.revision != one.revision + one.raced
+            one.durable = one.store.revision != one.revision + one.raced
             one.store.rival = one.rival = None
         return result
 
@@ -364,7 +373,7 @@ class InProcessWorld(Unable):
         if one.damage is None:
             return None
         (table, how), one.damage = one.damage, None
-        copy, broken = damaged_copy(one.store.inner, table, how)
+        copy, broken = damaged_copy(one.store.in_memory(), table, how)
         if not broken:
             return None
         application = one.application.copy()
@@ -398,7 +407,7 @@ class InProcessWorld(Unable):
 
         with application.listening(), self._variant.patched():
             tried = medium.attempt(
-                one.store.inner.fork(),
+                one.store.in_memory(),
                 table,
                 how,
                 reopen=reopen,
@@ -559,7 +568,7 @@ class InProcessWorld(Unable):
 
     def arm_crash(self, party: int, at: int) -> None:
         one = self._parties[party]
-        one.before = (one.store.inner.fork(), one.rng.copy(), one.application.copy())
+        one.before = (one.store.in_memory(), one.rng.copy(), one.application.copy())
         one.store.arm(at)
 
     def disarm_crash(self, party: int) -> bool:
@@ -592,7 +601,7 @@ class InProcessWorld(Unable):
         peer = one.application.peer
         if peer is None or (how == "receive" and one.reading is None):
             return
-        before, revision = one.store.digest(), one.store.inner.revision
+        before, revision = one.store.digest(), one.store.revision
         application = one.application.copy()
         application.armed.clear()
         sent = None
@@ -605,7 +614,7 @@ class InProcessWorld(Unable):
                 sent = WireMessage(TYPE_TO_NAME[message.type], message.serialized)
         except ProtocolError as error:
             one.texts += _words(error)
-        one.raced = one.store.inner.revision - revision
+        one.raced = one.store.revision - revision
         one.application.saw(Strike("rival", how, peer, before, one.store.digest()), sent)
 
     # -- observation --------------------------------------------------------------------------------------------------
@@ -613,6 +622,7 @@ class InProcessWorld(Unable):
     def observe(self, party: int) -> Observation:
         one = self._parties[party]
         store = one.store
+        store.look_again()
         return Observation(
             digest=store.digest(),
             durable=one.durable,
@@ -664,7 +674,7 @@ class InProcessWorld(Unable):
             chains += [ChainKey(each.ratchet_key.data, each.counter, each.chain_key.data) for each in session.receiving]
         # What is no record of another table may be anything.
         loose = words[Table.LOCAL]
-        copy, application = one.store.inner.fork(), one.application.copy()
+        copy, application = one.store.in_memory(), one.application.copy()
         return Stolen(
             party=party,
             words=tuple(dict.fromkeys(word for found in words.values() for word in found)),
@@ -695,6 +705,8 @@ class InProcessWorld(Unable):
         return read
 
     def close(self) -> None:
+        for one in self._parties.values():
+            one.store.close()
         self._parties.clear()
 
 

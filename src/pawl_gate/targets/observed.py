@@ -17,10 +17,15 @@ from pawl.wire import records
 from pawl.wire.records import DecodeError
 from pawl.wire.records_pb2 import LocalIdentityRecord, PreKeyRecord, SessionRecord, SignedPreKeyRecord
 from pawl_gate.targets.base import SimulatedCrash
+from pawl_gate.targets.kept import Kept, KeptInFolder, Rows
 from pawl_gate.targets.rival import OpenTransaction
 
 BEFORE_COMMIT, AFTER_COMMIT = 14, 15
-"""Crash points at the commit; smaller numbers count the store's calls."""
+"""Crash points at the first commit of an operation; smaller numbers count the store's calls."""
+
+LATER_CALL, LATER_COMMIT = 1_000, 1_000_000
+"""For what a trace has no operand for: call k from the 14th on is LATER_CALL + k, and what is before or after commit n,
+counted from 0, that many times LATER_COMMIT more than at the first."""
 
 STORE_FAULTS: dict[str, Callable[[], StorageError]] = {
     "fails": lambda: StorageError("the store cannot, as was asked for"),
@@ -47,10 +52,12 @@ SENDING = 1
 
 
 class ObservedStore:
-    """A memory store that is watched: a digest of its rows, counts of what it keeps, and crash points."""
+    """A store that is watched: a digest of its rows, counts of what it keeps, and crash points."""
 
-    def __init__(self, inner: MemoryStore) -> None:
+    def __init__(self, inner: Kept) -> None:
         self.inner = inner
+        self.revision = 0
+        """How many transactions that wrote something were committed."""
         self.armed = False
         """Whether a crash point is set, or a call is to be refused."""
         self.crash_at: int | None = None
@@ -79,10 +86,11 @@ class ObservedStore:
         self._rows: dict[tuple[str, bytes], int] = {}
         self._digest = 0
         self._held: dict[str, Any] | None = None
-        self._calls = 0
-        for table, rows in inner.snapshot().items():
-            for key, row in rows.items():
-                self._note(table, key, row)
+        self._calls = self._commits = self._written = 0
+        """Of the operation for which something is armed: calls, commits, and those that wrote."""
+        self._used = False
+        """Whether there was a transaction since all rows were read last."""
+        self._note_all(inner.snapshot())
 
     def fork(self) -> ObservedStore:
         """The same rows, counts and secrets in a store of its own."""
@@ -94,7 +102,39 @@ class ObservedStore:
         twin.prekeys, twin.signed_prekeys = set(self.prekeys), set(self.signed_prekeys)
         return twin
 
+    def in_memory(self) -> MemoryStore:
+        """A copy of the rows in memory, for what is only tried."""
+        return self.inner.fork() if isinstance(self.inner, MemoryStore) else MemoryStore(rows=self.inner.snapshot())
+
+    def reopen(self) -> None:
+        """The party's next process opens the store; what it finds there is what there is."""
+        if isinstance(self.inner, KeptInFolder):
+            self.inner.reopen()
+            self._used = True
+            self.look_again()
+
+    def look_again(self) -> None:
+        """Read all rows of a store that is kept for real: what it holds may be other than what it was told to write."""
+        if isinstance(self.inner, MemoryStore) or not self._used:
+            return
+        self._used = False
+        rows = self.inner.snapshot()
+        found = {(table.value, key): _mark(table, key, row) for table in rows for key, row in rows[table].items()}
+        if found != self._rows:
+            self.chains, self.secrets, self._rows = {}, {}, {}
+            for counted in (self.kept_chain, self.kept_session, self.sessions, self.prekeys, self.signed_prekeys):
+                counted.clear()
+            self._digest, spent = 0, self.spent
+            self._note_all(rows)
+            self.spent = spent
+
+    def _note_all(self, rows: Rows) -> None:
+        for table, shelf in rows.items():
+            for key, row in shelf.items():
+                self._note(table, key, row)
+
     def transaction(self) -> AbstractContextManager[Transaction]:
+        self._used = True
         return _Plain(self) if self.rival is None else self._raced()
 
     @contextmanager
@@ -118,7 +158,9 @@ class ObservedStore:
         for (_, key), (table, row) in writes.items():
             self._note(table, key, row)
         if writes:
-            self.strike_point(AFTER_COMMIT)
+            self.revision += 1
+            self.strike_point(AFTER_COMMIT + LATER_COMMIT * self._written)
+            self._written += self.armed
 
     def close(self) -> None:
         self.inner.close()
@@ -128,25 +170,34 @@ class ObservedStore:
         self.touched += rows
         self.written += size
         if self.armed:
+            here = self._calls
             self._calls += 1
-            self.strike_point(self._calls - 1)
+            self.strike_point(here if here < BEFORE_COMMIT else LATER_CALL + here)
+
+    def commit_point(self) -> None:
+        """Just before a commit."""
+        if self.armed:
+            self.strike_point(BEFORE_COMMIT + LATER_COMMIT * self._commits)
+            self._commits += 1
 
     def arm(self, at: int | None) -> None:
         """Set the crash point, counted from now."""
         self.crash_at = at
-        self._calls = 0
+        self._calls = self._commits = self._written = 0
         self.armed = self.crash_at is not None or self.fault_at is not None
 
     def arm_fault(self, fault: tuple[int, str] | None) -> None:
         """Set the call that is refused, counted from now."""
         self.fault_at = fault
-        self._calls = 0
+        self._calls = self._commits = self._written = 0
         self.armed = self.crash_at is not None or self.fault_at is not None
 
     def strike_point(self, here: int) -> None:
         """Where a crash can strike, or the store refuse."""
         if self.crash_at == here:
             self.crash_at = None
+            if isinstance(self.inner, KeptInFolder):
+                self.inner.fall()
             raise SimulatedCrash(here)
         if self.fault_at is not None and self.fault_at[0] == here:
             (_, how), self.fault_at = self.fault_at, None
@@ -160,8 +211,7 @@ class ObservedStore:
         if old is not None:
             self._digest ^= old
         if row is not None:
-            label = b"%b\0%b%b%b" % (name.encode(), len(key).to_bytes(4, "big"), key, row.version.to_bytes(8, "big"))
-            new = int.from_bytes(hashlib.blake2b(label + row.value, digest_size=16).digest(), "big")
+            new = _mark(table, key, row)
             self._rows[name, key] = new
             self._digest ^= new
         change = (row is not None) - (old is not None)
@@ -216,6 +266,13 @@ class ObservedStore:
         return f"{self._digest:032x}"
 
 
+def _mark(table: Table, key: bytes, row: Row) -> int:
+    """A number for a row in its place, at its version."""
+    name = table._value_.encode()
+    label = b"%b\0%b%b%b" % (name, len(key).to_bytes(4, "big"), key, row.version.to_bytes(8, "big"))
+    return int.from_bytes(hashlib.blake2b(label + row.value, digest_size=16).digest(), "big")
+
+
 class _Plain:
     """A transaction of the store alone."""
 
@@ -232,7 +289,7 @@ class _Plain:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         if kind is None and self._store.armed:
             try:
-                self._store.strike_point(BEFORE_COMMIT)
+                self._store.commit_point()
             except BaseException as struck:
                 self._inner.__exit__(type(struck), struck, struck.__traceback__)
                 raise

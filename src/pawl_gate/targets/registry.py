@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -62,6 +63,13 @@ def _pawl() -> Target:
     return InProcessTarget()
 
 
+def _pawl_over(store: str) -> Target:
+    from pawl_gate.targets.inprocess import InProcessTarget
+    from pawl_gate.targets.kept import KEEPERS
+
+    return InProcessTarget(keep=KEEPERS[store], name=f"pawl-{store}")
+
+
 def _node_libsignal(store: str = "text") -> Target:
     from pawl_gate.targets.driver import DriverTarget
 
@@ -96,6 +104,10 @@ def _node_libsignal_live() -> Target:
 
 TARGETS: Final[Mapping[str, Callable[[], Target]]] = {
     "pawl": _pawl,
+    # The same library, each party's rows in a store that is kept for real.
+    "pawl-adapter": partial(_pawl_over, "adapter"),
+    "pawl-json": partial(_pawl_over, "json"),
+    "pawl-sqlite": partial(_pawl_over, "sqlite"),
     "node-libsignal": _node_libsignal,
     "node-libsignal-live": _node_libsignal_live,
 }

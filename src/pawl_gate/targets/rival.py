@@ -10,13 +10,13 @@ from collections.abc import Callable, Sequence
 
 from pawl.errors import Conflict
 from pawl.storage.contract import Row, Table, Transaction
-from pawl.storage.memory import MemoryStore
+from pawl_gate.targets.kept import Kept
 
 
 class OpenTransaction:
     """A transaction that keeps nobody out until it is committed."""
 
-    def __init__(self, store: MemoryStore) -> None:
+    def __init__(self, store: Kept) -> None:
         self._store = store
         self._read: list[Callable[[Transaction], bool]] = []
         """Whether each thing that was read is still so."""

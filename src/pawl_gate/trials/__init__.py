@@ -58,7 +58,9 @@ class Campaign(Protocol):
         """Let the fault strike `amount` times at stores of this kind, in an empty `folder`."""
 
 
-MODULES: Final[Mapping[str, str]] = {}
+MODULES: Final[Mapping[str, str]] = {
+    "crash-points": "crash_points",
+}
 """Each campaign's module, by the name that users know it by."""
 
 
