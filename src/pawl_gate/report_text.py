@@ -9,11 +9,13 @@ import shlex
 import textwrap
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
 from pawl_gate.chart import chart, sentence
 from pawl_gate.expect import Expected
+from pawl_gate.trials import TrialReport
 from pawl_gate.verify import Exit, Found, Reached, Report, unsupported
 from pawl_gate.visible import visible
 from pawl_spec.history import Hello, History
@@ -76,7 +78,13 @@ def verify_text(
     for id_, found in report.by_size():
         reason = expected.findings.get(id_) if expected else None
         parts.append(_finding(found, saved.get(id_), report, reason))
-    parts += [_explored(report), _reached(report), _unknown(report), f"report: {page}\n" if page else ""]
+    parts += [
+        _on_trial(report),
+        _explored(report),
+        _reached(report),
+        _unknown(report),
+        f"report: {page}\n" if page else "",
+    ]
     return "\n".join(part for part in parts if part)
 
 
@@ -108,8 +116,8 @@ def verdict_line(report: Report, expected: Expected | None, code: Exit) -> str:
         return f"{who(report.hello)} is as expected: exactly the {len(expected.findings)} expected findings"
     if expected is not None:
         return f"{who(report.hello)} is not as expected"
-    if report.found:
-        return f"{who(report.hello)} does not hold: {', '.join(sorted(report.found))}"
+    if report.violated:
+        return f"{who(report.hello)} does not hold: {', '.join(report.violated)}"
     if code is Exit.HOLDS:
         return f"{who(report.hello)} holds: all {len(held)} invariants that can be judged on it"
     return f"{who(report.hello)}: nothing is violated, but the run is incomplete; {len(held)} invariants hold"
@@ -175,6 +183,24 @@ def _finding(found: Found, path: Path | None, report: Report, reason: str | None
 
 def _claim(entry: Invariant) -> str:
     return textwrap.fill(f"{entry.id} does not hold: {entry.claim}", WIDTH, subsequent_indent="  ")
+
+
+def _on_trial(report: Report) -> str:
+    """What the fault campaigns found, and how to see it again."""
+    lines = []
+    for trial in report.on_trial:
+        for broken in trial.broken:
+            lines += [
+                textwrap.fill(str(broken), WIDTH, subsequent_indent="  "),
+                f"  found by: {trial.name} on {trial.store}",
+                f"  reproduce: {trial_command(trial, report)}",
+            ]
+    return "\n".join(lines) + "\n" if lines else ""
+
+
+def trial_command(trial: TrialReport, report: Report) -> str:
+    """The command that runs a campaign again as it was run."""
+    return f"pawl store trial {trial.name} --store {trial.store} --budget {report.budget.name} --seed {trial.seed}"
 
 
 def _explored(report: Report) -> str:
@@ -296,6 +322,7 @@ def verify_document(
         ],
         "unsupported": {entry.id: why for entry, why in unsupported(hello)},
         "findings": [_found_document(found, saved.get(id_)) for id_, found in report.by_size()],
+        "trials": [{**asdict(trial), "seconds": round(trial.seconds, 3)} for trial in report.on_trial],
         "report": str(page) if page else None,
     }
     if expected is not None:

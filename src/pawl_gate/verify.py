@@ -1,8 +1,9 @@
 """Verification: run every engine on a target, judge each history, and keep the shortest trace of each finding.
 
 The engines, in order: the directed scenarios, the committed corpus, the exhaustive search of small scopes, a seeded
-random walk, and Hypothesis. What they do is counted in traces, never in seconds, so that one seed gives the same traces
-and verdicts; the time cap of a budget only cuts, and a run that was cut says so and is not a success.
+random walk, Hypothesis, and, for Pawl itself, the fault campaigns on its stores. What they do is counted in traces,
+never in seconds, so that one seed gives the same traces and verdicts; the time cap of a budget only cuts, and a run
+that was cut says so and is not a success.
 """
 
 from __future__ import annotations
@@ -13,9 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from itertools import islice
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final, TextIO
 
-from pawl_gate import reach
+from pawl_gate import reach, trials
 from pawl_gate.collection import rare_collection
 from pawl_gate.engines import corpus, explore, machine
 from pawl_gate.engines.walk import traces as walk
@@ -24,6 +27,7 @@ from pawl_gate.scenarios import ScenarioError, scenarios
 from pawl_gate.shrink import shrink
 from pawl_gate.targets.base import Target
 from pawl_gate.targets.inprocess import InProcessTarget
+from pawl_gate.trials import TrialReport
 from pawl_gate.visible import one_line
 from pawl_spec.explore import SCOPES, counts
 from pawl_spec.history import Hello, History, Outcome
@@ -81,6 +85,8 @@ class Budget:
     """Scopes that are explored to their end and, for a target that can fork its world, replayed state by state."""
     leaves: int = 60
     """Histories of each scope that are judged by all invariants, spread evenly over its leaves."""
+    trials: bool = False
+    """Whether Pawl's stores are put on trial, each campaign with its amount for this budget."""
     driven_leaves: int = 20
     """The same for a target that cannot fork its world: it reaches the states on the way to these leaves, no others."""
 
@@ -111,6 +117,7 @@ BUDGETS: Final = {
             shrink_seconds=3 * 60,
             scopes=SMALL_SCOPES,
             leaves=500,
+            trials=True,
             driven_leaves=100,
         ),
         Budget(
@@ -123,6 +130,7 @@ BUDGETS: Final = {
             shrink_seconds=30 * 60,
             scopes=tuple(SCOPES),
             leaves=20_000,
+            trials=True,
             driven_leaves=2_000,
         ),
     )
@@ -237,6 +245,10 @@ class Report:
     engines: list[EngineRun] = field(default_factory=list)
     found: dict[str, Found] = field(default_factory=dict)
     """By invariant id."""
+    on_trial: list[TrialReport] = field(default_factory=list)
+    """What the fault campaigns on stores came to."""
+    not_run: list[str] = field(default_factory=list)
+    """Campaigns that lack something here, one line each."""
     traces: int = 0
     steps: int = 0
     seconds: float = 0.0
@@ -257,6 +269,11 @@ class Report:
         return sorted(self.found.items(), key=lambda item: (trace_size(item[1].trace), item[0]))
 
     @property
+    def violated(self) -> list[str]:
+        """The ids of the invariants that do not hold, by a trace or on trial."""
+        return sorted(set(self.found) | {one.invariant for trial in self.on_trial for one in trial.broken})
+
+    @property
     def unreached(self) -> list[str]:
         """What the committed list names and an engine did not reach, one line an engine."""
         if self.listed is None:
@@ -274,7 +291,7 @@ class Report:
     @property
     def exit(self) -> Exit:
         """The exit code, where no findings are expected."""
-        if self.found:
+        if self.violated:
             return Exit.VIOLATED
         return Exit.INCOMPLETE if self.gaps else Exit.HOLDS
 
@@ -283,13 +300,14 @@ class Report:
         """Why the run does not say all that it could have said."""
         missed = ", ".join(entry.id for entry in self.with_verdict(Verdict.NOT_REACHED))
         gaps = [self.cut] if self.cut else []
+        gaps += self.not_run
         if missed:
             gaps.append(f"never reached, so nothing is known of it: {missed}")
         # What was cut short is incomplete anyway.
         if not self.cut:
             gaps += self.unreached
         # A run that judged nothing is never a success.
-        if not self.with_verdict(Verdict.HOLDS) and not self.found:
+        if not self.with_verdict(Verdict.HOLDS) and not self.violated:
             gaps.append("no invariant could be judged on this target")
         return gaps
 
@@ -357,6 +375,8 @@ class Verification:
             self._say(f"{name}: {done.traces} traces, {done.steps} steps, {seconds:.1f} s" + (note and f"; {note}"))
             if report.cut:
                 break
+        if report.budget.trials and not report.cut and report.target == "pawl":
+            self._trials()
         report.seconds = time.monotonic() - self._started
 
     # -- engines ------------------------------------------------------------------------------------------------------
@@ -441,6 +461,36 @@ class Verification:
         # The last history may have been the one too many.
         self._check()
         return ""
+
+    def _trials(self) -> None:
+        """Put every store on trial by every campaign that is for it; each of them counts as an engine."""
+        report = self.report
+        for name in trials.MODULES:
+            one = trials.campaign(name)
+            for store in one.STORES:
+                where = f"{name} on {store}"
+                if time.monotonic() - self._started > report.budget.seconds:
+                    report.cut = f"the time cap of {report.budget.seconds:.0f} s cut the search, before {where}"
+                    return
+                try:
+                    with TemporaryDirectory(prefix="pawl-trial-") as folder:
+                        done = one.run(
+                            store, one.AMOUNTS[report.budget.name], report.seed, lambda text: None, Path(folder)
+                        )
+                except trials.Unavailable as error:
+                    report.not_run.append(f"{where} was not run: {error}")
+                    continue
+                report.on_trial.append(done)
+                report.tally.checked.update(done.checked)
+                report.tally.violated.update({broken.invariant for broken in done.broken})
+                said = ", ".join(f"{count:,} {what}" for what, count in done.counted.items())
+                checked = Counter(done.checked)
+                report.engines.append(
+                    EngineRun(where, 0, 0, done.seconds, said, checked=checked, checked_on=Counter(checked.keys()))
+                )
+                self._say(f"{where}: {said}, {done.seconds:.1f} s")
+                for broken in done.broken:
+                    self._say(f"{broken.invariant} does not hold ({where}): {broken.what}")
 
     # -- judging ------------------------------------------------------------------------------------------------------
 

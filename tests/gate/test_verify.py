@@ -8,16 +8,20 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from pawl_gate import verify
+from pawl_gate import page, trials, verify
+from pawl_gate.controls.atomicity import TwoTransactions
 from pawl_gate.report_text import FAMILIES, family, verify_document, verify_text
 from pawl_gate.runner import run_trace
 from pawl_gate.scenarios import Scenario, ScenarioError, evaluate, load, scenarios
 from pawl_gate.targets.inprocess import InProcessTarget
 from pawl_gate.targets.registry import find_target
+from pawl_gate.trials import TrialReport, crash_points
 from pawl_gate.verify import BUDGETS, Budget, Exit, Report, Verification
 from pawl_spec.history import Limits, Observe
 from pawl_spec.invariants import INVARIANTS
@@ -211,3 +215,56 @@ def test_broken_scenarios_are_refused(text: str, words: str) -> None:
     """A slip in a scenario file is named, with the file."""
     with pytest.raises(ScenarioError, match=f"^mine: .*{words}"):
         load("mine", text)
+
+
+# -- stores on trial ---------------------------------------------------------------------------------------------------
+
+ON_TRIAL = replace(TINY, name="pr", walks=0, examples=0, trials=True)
+
+
+@pytest.fixture
+def one_campaign(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The campaigns as they are, but only one of them, on one store, with one trace."""
+    monkeypatch.setattr(trials, "MODULES", {"crash-points": "crash_points"})
+    monkeypatch.setattr(crash_points, "STORES", ("memory",))
+    monkeypatch.setattr(crash_points, "AMOUNTS", {"pr": 2, "nightly": 2})
+
+
+@pytest.mark.usefixtures("one_campaign")
+def test_stores_are_put_on_trial() -> None:
+    """Issue: "fault campaigns, as engines of the gate": what they checked is evidence like that of any engine."""
+    report = report_of("pawl", ON_TRIAL)
+    assert report.engines[-1].name == "crash-points on memory"
+    assert report.engines[-1].checked["ATM-01"] > 50
+    assert "crashes" in report.engines[-1].note
+    assert report.violated == []
+    assert verify_document(report, {}, None, Exit.HOLDS)["trials"][0]["store"] == "memory"
+
+
+@pytest.mark.usefixtures("one_campaign")
+def test_what_a_trial_finds_is_a_violation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told with the command that runs it again, and the exit code is that of a violation."""
+    monkeypatch.setattr(crash_points, "run", partial(crash_points.run, variant=TwoTransactions()))
+    report = report_of("pawl", ON_TRIAL)
+    assert report.found == {}
+    assert "ATM-01" in report.violated
+    assert report.exit is Exit.VIOLATED
+    text = verify_text(report, {}, None, report.exit)
+    assert text.startswith(f"pawl {report.hello.version} does not hold: {', '.join(report.violated)}\n")
+    assert "  reproduce: pawl store trial crash-points --store memory --budget pr --seed 0\n" in text
+    drawn = page.render(report, {}, None, report.exit, made=datetime.now(UTC))
+    assert "pawl store trial crash-points --store memory --budget pr --seed 0" in drawn
+    assert 'href="#trials"' in drawn
+
+
+@pytest.mark.usefixtures("one_campaign")
+def test_a_trial_that_cannot_be_run_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was not looked at does not hold by silence."""
+
+    def unavailable(*_: object) -> TrialReport:
+        raise trials.Unavailable("there is no server here")
+
+    monkeypatch.setattr(crash_points, "run", unavailable)
+    report = report_of("pawl", ON_TRIAL)
+    assert report.exit is Exit.INCOMPLETE
+    assert "crash-points on memory was not run: there is no server here" in report.gaps

@@ -24,7 +24,7 @@ from pawl_gate.explain import Explanation, explain
 from pawl_gate.page.environment import environment, times, traces
 from pawl_gate.page.picture import Picture, picture
 from pawl_gate.reach import SHAPES
-from pawl_gate.report_text import CHART_ROWS, FAMILIES, HANGS, QUIETER, family, replay_command
+from pawl_gate.report_text import CHART_ROWS, FAMILIES, HANGS, QUIETER, family, replay_command, trial_command
 from pawl_gate.targets.driver import REFUSALS
 from pawl_gate.verify import BUDGETS, Exit, Found, Report, unsupported
 from pawl_spec.history import Limits
@@ -142,6 +142,7 @@ def render(
         never_refused=sorted(REFUSALS - NO_CODES - set(report.reached.refusals)),
         limits=[(one.name.replace("_", " "), getattr(report.hello.limits, one.name)) for one in fields(Limits)],
         run_command=_run_command(report, expect),
+        trial_command=trial_command,
         versions=dict(_versions()),
         shapes=SHAPES,
     )  # fmt: skip
@@ -165,6 +166,12 @@ def _todo(
     """What to do next: words, and the command that does it."""
     for line in report_text.differences(report, expected):
         yield _sentence(line.strip()), ""
+    for trial in report.on_trial:
+        if trial.broken:
+            yield (
+                f"{trial.broken[0].invariant} was found broken on trial. Run that again:",
+                trial_command(trial, report),
+            )
     if code is Exit.VIOLATED and (new := report_text.to_reproduce(report, saved, expected)):
         several = f"Of the {len(new)} findings, begin with the one of the shortest trace. " if len(new) > 1 else ""
         yield f"{several}Reproduce {new[0]}:", replay_command(saved[new[0]], report)

@@ -20,6 +20,10 @@ Say = Callable[[str], object]
 """Takes a line of progress."""
 
 
+class Unavailable(Exception):
+    """What a campaign needs is not installed here; one line says what."""
+
+
 @dataclass(frozen=True, slots=True)
 class Broken:
     """An invariant that does not hold."""
