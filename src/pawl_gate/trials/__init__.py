@@ -20,6 +20,10 @@ Say = Callable[[str], object]
 """Takes a line of progress."""
 
 
+class Unavailable(Exception):
+    """What a campaign needs is not installed here; one line says what."""
+
+
 @dataclass(frozen=True, slots=True)
 class Broken:
     """An invariant that does not hold."""
@@ -60,6 +64,9 @@ class Campaign(Protocol):
 
 MODULES: Final[Mapping[str, str]] = {
     "crash-points": "crash_points",
+    "kill": "kill",
+    "hammer": "hammer",
+    "server": "server",
 }
 """Each campaign's module, by the name that users know it by."""
 
