@@ -16,6 +16,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from itertools import pairwise
 from typing import Final
 
 
@@ -130,7 +131,7 @@ class Blow:
 
 @dataclass(frozen=True, slots=True)
 class Talk:
-    """In the end, with everything delivered and nothing striking any more: does the peer hear, and is it heard?"""
+    """Whether a peer hears and is heard in the end, with everything delivered and nothing striking any more."""
 
     peer: str
     out: bool
@@ -184,6 +185,11 @@ def blame(record: Record, since: int, until: int) -> str:
     return "ATM-02" if struck else "ATM-04"
 
 
+def halved(record: Record, until: int) -> str:
+    """Who left a state that is neither the one before nor the one after: a blow (ATM-01), or other writers (ATM-04)."""
+    return "ATM-01" if record.blows and record.blows[0].at <= until else "ATM-04"
+
+
 # -- what a process may answer -----------------------------------------------------------------------------------------
 
 
@@ -199,20 +205,23 @@ def calls_end_by_name(record: Record) -> Iterator[Judged]:
         elif call.end is End.UNKNOWN and "outcome-unknown" not in record.troubles:
             yield "ATM-05", f"{call}, though nothing failed"
         elif call.end is End.REFUSED and call.code in SERVED:
-            yield "ATM-04", None if call.code in record.troubles else f"{call}, though nobody was in the way"
-        elif call.end is End.REFUSED and call.what not in ("decrypt", "open") and not _unmet(record, call):
-            yield "ATM-01", f"{call}, though nothing that it needs can be missing"
+            id_ = "ATM-04" if call.code in SHARED else "ATM-05"
+            yield id_, None if call.code in record.troubles else f"{call}, though nothing was in the way"
+        elif call.end is End.REFUSED and call.what not in ("decrypt", "open"):
+            met = _met(record, call)
+            if met is not None:
+                yield blame(record, met.ended, call.began), f"{call}, after {met}"
+            elif call.code != "no-session":
+                yield halved(record, call.ended), f"{call}, though nothing that it needs can be missing"
 
 
-def _unmet(record: Record, call: Call) -> bool:
-    """Whether there may be no session with the peer: nobody was told that there is one."""
-    return call.code == "no-session" and not any(
-        other.end is End.DONE
-        and other.ended < call.began
-        and other.peer == call.peer
-        and other.what in ("establish", "decrypt")
-        for other in record.calls
-    )
+def _met(record: Record, call: Call) -> Call | None:
+    """The call by which somebody was told that there is a session with the peer."""
+    for other in record.calls:
+        before = other.end is End.DONE and other.ended < call.began
+        if before and other.what in ("establish", "decrypt") and other.peer == call.peer:
+            return other
+    return None
 
 
 def store_stays_one(record: Record) -> Iterator[Judged]:
@@ -225,14 +234,18 @@ def store_stays_one(record: Record) -> Iterator[Judged]:
             if first is None:
                 first = call
             elif call.identity != first.identity:
-                yield "ATM-06", f"{call.writer} came up as another device than {first.writer}: the store counted as empty"
+                yield (
+                    "ATM-06",
+                    f"{call.writer} came up as another device than {first.writer}: the store counted as empty",
+                )
             else:
                 yield "ATM-06", None
                 yield "ATM-01", None
         elif call.what == "open" and call.end is End.REFUSED and call.code not in record.troubles:
-            yield "ATM-01", f"the store does not open: {call}"
+            yield halved(record, call.ended), f"the store does not open: {call}"
         elif call.look is not None:
-            yield "ATM-01", f"{call.writer} found damage: {'; '.join(call.look.damage)}" if call.look.damage else None
+            damage = "; ".join(call.look.damage)
+            yield halved(record, call.ended), f"{call.writer} found damage: {damage}" if damage else None
 
 
 # -- what was sent -----------------------------------------------------------------------------------------------------
@@ -343,7 +356,7 @@ def _match(number: int, fits: Sequence[Sequence[int]], taken: dict[int, int], tr
 
 
 def acknowledged_is_readable(record: Record) -> Iterator[Judged]:
-    """ATM-02, ATM-04: a ciphertext that was handed out is readable by the peer: the state that made it is in the store."""
+    """ATM-02, ATM-04: a ciphertext that was handed out is readable by the peer: the state behind it is in the store."""
     made = {sent.message: call for call in record.calls for sent in call.sent}
     for reading in record.readings:
         call = made[reading.message]
@@ -358,15 +371,15 @@ def acknowledged_is_readable(record: Record) -> Iterator[Judged]:
 
 
 def letters_are_read_once(record: Record) -> Iterator[Judged]:
-    """CTR-03: a letter is read once, by one process; who is given it again refuses it, as a duplicate or, once its chain
-    or its session is gone, for that. AUT-01: what is read is what was written.
+    """CTR-03: a letter is read once, by one process; who is given it again refuses it, as a duplicate or, once its
+    chain or its session is gone, for that. AUT-01: what is read is what was written.
     """
     for number, calls in _attempts(record).items():
         done = [call for call in calls if call.end is End.DONE]
         for call in done:
             gave = call.gave[call.letters.index(number)]
             yield "AUT-01", None if gave == number else f"letter {number} gave another text: {call}"
-        for former, later in zip(done, done[1:], strict=False):
+        for former, later in pairwise(done):
             what = f"letter {number} was read twice: {former}, then {later}"
             yield "CTR-03", what
             yield blame(record, former.ended, later.began), what
@@ -402,11 +415,12 @@ def no_letter_is_lost(record: Record) -> Iterator[Judged]:
         for call in calls:
             if call.end is not End.REFUSED or call.code in record.troubles:
                 continue
-            if any(_may_be_read(attempts[each], call) for each in call.letters):
-                continue
             rival = letter.prekey is not None and served.get(letter.prekey, set()) - {letter.session}
-            if not (call.code == "unknown-prekey" and rival):
-                yield "ATM-01", f"letter {number} was never read, yet {call}"
+            if call.code == "unknown-prekey" and (rival or any(map(_counts_as_read, calls))):
+                continue
+            # A call that was lost may have read it; but where it did, the session is there, and no prekey is needed.
+            if call.code == "unknown-prekey" or not any(_may_be_read(attempts[each], call) for each in call.letters):
+                yield halved(record, call.ended), f"letter {number} was never read, yet {call}"
         if done:
             settled[number] = True
             continue
@@ -424,6 +438,10 @@ def no_letter_is_lost(record: Record) -> Iterator[Judged]:
             later = {settled[n] for n in batch.letters if n in settled and _open_ended(attempts[n]) == [batch]}
             read = len(later) > 1
             yield "ATM-01", f"of the batch in {batch}, some were read and some were not" if read else None
+
+
+def _counts_as_read(call: Call) -> bool:
+    return call.end is End.DONE or (call.end is End.REFUSED and call.code == "duplicate-message")
 
 
 def _may_be_read(calls: Sequence[Call], refused: Call) -> bool:
@@ -458,14 +476,17 @@ def _served(record: Record) -> dict[int, set[str]]:
 def plaintexts_are_with_their_letters(record: Record) -> Iterator[Judged]:
     """ATM-09: the plaintext of each letter that counts as read is in the store, once; of no other."""
     attempts, tidied = _attempts(record), _tidied(record)
-    due = sorted(attempts, key=lambda number: min(call.began for call in attempts[number]))
+    due, wrong = sorted(attempts, key=lambda number: min(call.began for call in attempts[number])), set[int]()
     for look in sorted((call for call in record.calls if call.look is not None), key=lambda call: call.began):
-        # What the application deleted stays deleted.
-        due = [number for number in due if tidied.get(number, look.began) >= look.began]
+        # What the application deleted stays deleted; and what is wrong is wrong at each look from then on.
+        due = [number for number in due if tidied.get(number, look.began) >= look.began and number not in wrong]
         for number in due:
             if min(call.began for call in attempts[number]) > look.ended:
                 break
-            yield from _stored(number, attempts[number], look)
+            for id_, trouble in _stored(number, attempts[number], look):
+                if trouble is not None:
+                    wrong.add(number)
+                yield id_, trouble
 
 
 def _stored(number: int, calls: Sequence[Call], looker: Call) -> Iterator[Judged]:
@@ -524,7 +545,7 @@ def prekeys_serve_once(record: Record) -> Iterator[Judged]:
         there = look.look.prekeys if look.look is not None else frozenset()
         for id_ in sorted(there.intersection(used)):
             if used[id_].ended <= look.began:
-                yield "KEY-03", f"one-time prekey {id_} is there for {look.writer}, after {used[id_]}"
+                yield "KEY-03", f"one-time prekey {id_} is there for {look.writer}, after {used.pop(id_)}"
         due = [id_ for id_ in due if touched.get(id_, look.ended) >= look.ended]
         for id_ in due:
             if handed[id_].ended <= look.began:

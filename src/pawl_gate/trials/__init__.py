@@ -59,7 +59,10 @@ class Campaign(Protocol):
     AMOUNTS: Mapping[str, int]
 
     def run(self, store: str, amount: int, seed: int, say: Say, folder: Path) -> TrialReport:
-        """Let the fault strike `amount` times at stores of this kind, in an empty `folder`."""
+        """Let the fault strike `amount` times at stores of this kind, in an empty `folder`. Raises: Unavailable.
+
+        A campaign that has controls takes `control`, the name of one, beside these.
+        """
 
 
 MODULES: Final[Mapping[str, str]] = {

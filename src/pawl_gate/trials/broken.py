@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import threading
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -215,14 +216,19 @@ class _Deferred:
     """A SQLite store that begins as a reader, and that begins anew as a writer when it has something to write."""
 
     def __init__(self, place: str) -> None:
-        self._connection = sqlite3.connect(place, timeout=BUSY_SECONDS, isolation_level=None)
+        self._connection = sqlite3.connect(place, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+        self._lock = threading.Lock()
         self._connection.execute(
-            "CREATE TABLE IF NOT EXISTS rows (kind TEXT, key BLOB, value BLOB, version INTEGER, PRIMARY KEY (kind, key))"
+            "CREATE TABLE IF NOT EXISTS rows (kind TEXT, key BLOB, value BLOB, version INT, PRIMARY KEY (kind, key))"
         )
 
     @contextmanager
     def transaction(self) -> Iterator[Transaction]:
         """See `Store`."""
+        with self._lock:
+            yield from self._step()
+
+    def _step(self) -> Iterator[Transaction]:
         self._connection.execute("BEGIN DEFERRED")
         tx = _DeferredTransaction(self._connection)
         try:
@@ -245,6 +251,9 @@ class _Deferred:
 
 class _Unlocked(JSONFileStore):
     """A JSON store whose lock keeps no other process out."""
+
+    def _draft(self) -> str:
+        return f"{self._file}.{os.getpid()}"
 
     @contextmanager
     def _locked(self) -> Iterator[int]:
@@ -317,7 +326,7 @@ def _asynchronous(kind: str, place: str) -> Store:
 class _NotWaiting(PassingTransaction):
     def __init__(self, inner: Any) -> None:
         super().__init__(inner)
-        inner._check().execute("SET LOCAL synchronous_commit = off")
+        inner._run("SET LOCAL synchronous_commit = off")
 
 
 class _TakesAgain(Device):

@@ -25,9 +25,7 @@ LOOK_EVERY: Final = 5
 """Rounds after which the store is looked at."""
 
 
-def run(
-    store: str, amount: int, seed: int, say: Say, folder: Path, *, control: str | None = None
-) -> TrialReport:
+def run(store: str, amount: int, seed: int, say: Say, folder: Path, *, control: str | None = None) -> TrialReport:
     """Let processes at a store for `amount` rounds. See `Campaign`."""
     began = time.monotonic()
     report = TrialReport("hammer", store, seed)
@@ -36,7 +34,7 @@ def run(
         writers = [nursery.start() for _ in range(MOST_WRITERS)]
         begin(traffic, writers, store, place, control)
         for number in range(amount):
-            if traffic.surprised:
+            if traffic.enough():
                 break
             if number % 10 == 0:
                 say(f"round {number} of {amount}")

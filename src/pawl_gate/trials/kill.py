@@ -29,9 +29,7 @@ QUEUED: Final = 4
 """Calls in a writer's pipe, so that it never waits for us."""
 
 
-def run(
-    store: str, amount: int, seed: int, say: Say, folder: Path, *, control: str | None = None
-) -> TrialReport:
+def run(store: str, amount: int, seed: int, say: Say, folder: Path, *, control: str | None = None) -> TrialReport:
     """Kill writers `amount` times. On PostgreSQL it is the client that is killed. See `Campaign`."""
     began = time.monotonic()
     report = TrialReport("kill", store, seed)
@@ -62,7 +60,7 @@ def run(
             traffic.count("kills")
             if not opened:
                 traffic.count("kills while the store was opened")
-            if traffic.surprised:
+            if traffic.enough():
                 break
         writer = nursery.start()
         writer.tell(*traffic.opening(store, place, control))
@@ -92,7 +90,8 @@ def placed(store: str, folder: Path) -> Iterator[str]:
 
 def _open(traffic: Traffic, writer: Writer, store: str, place: str, control: str | None) -> None:
     writer.tell(*traffic.opening(store, place, control))
-    writer.tell(*traffic.looking())
+    for order in (traffic.looking(), *traffic.repeating()):
+        writer.tell(*order)
 
 
 def _next(traffic: Traffic) -> Order:
@@ -108,13 +107,13 @@ def _next(traffic: Traffic) -> Order:
     if len(traffic.stored) > 40 and chance.random() < 0.2:
         return traffic.tidying()
     dice = chance.random()
-    if dice < 0.03:
+    if dice < 0.07:
         return traffic.bundling(extra=chance.choice((0, 0, 2)))
-    if dice < 0.05:
+    if dice < 0.09:
         return traffic.establishing(traffic.new_peer())
-    if dice < 0.06:
+    if dice < 0.1:
         return traffic.looking()
-    if dice < 0.11:
+    if dice < 0.14:
         again = [number for number in list(traffic.posts)[-40:] if traffic.posts[number].read]
         if again:
             return traffic.reading([chance.choice(again)])

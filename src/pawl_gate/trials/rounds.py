@@ -31,7 +31,9 @@ def begin(traffic: Traffic, writers: Sequence[Writer], kind: str, place: str, co
         traffic.surprised = True
 
 
-def take_round(traffic: Traffic, writers: Sequence[Writer], calls: int, strike: Callable[[], None] | None = None) -> None:
+def take_round(
+    traffic: Traffic, writers: Sequence[Writer], calls: int, strike: Callable[[], None] | None = None
+) -> None:
     """Each writer is told some `calls` calls, all on the first peer's session and the one pool of prekeys.
 
     `strike` is called while they are at it. Afterwards the peers read, in any order.

@@ -29,9 +29,7 @@ STRIKE_SECONDS: Final = 0.25
 LOOK_EVERY: Final = 2
 
 
-def run(
-    store: str, amount: int, seed: int, say: Say, folder: Path, *, control: str | None = None
-) -> TrialReport:
+def run(store: str, amount: int, seed: int, say: Say, folder: Path, *, control: str | None = None) -> TrialReport:
     """Kill the server `amount` times: its postmaster by SIGKILL, and all of it at once, in turn. See `Campaign`.
 
     Raises: Unavailable.
@@ -43,8 +41,9 @@ def run(
         server.start()
         writers = [nursery.start() for _ in range(MOST_WRITERS)]
         begin(traffic, writers, store, server.conninfo, control)
+        take_round(traffic, writers, 2)
         for number in range(amount):
-            if traffic.surprised:
+            if traffic.enough():
                 break
             say(f"the server is killed: {number + 1} of {amount}")
 

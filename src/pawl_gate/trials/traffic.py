@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -16,7 +17,7 @@ from pawl.errors import ProtocolError
 from pawl.wire.messages import decode_prekey_message, decode_signal_message
 from pawl_gate.trials.writer import bundle_in, bundle_out, message_in, message_out
 from pawl_gate.trials.writers import Said, Writer
-from pawl_spec.shared_store import REPEATED, Blow, Call, End, Letter, Look, Reading, Record, Sent, Talk
+from pawl_spec.shared_store import REPEATED, SHARED, Blow, Call, End, Letter, Look, Reading, Record, Sent, Talk
 
 STORE: Final = ProtocolAddress("store", 1)
 """The address that peers know the store's device by."""
@@ -26,6 +27,9 @@ MOST_PEERS: Final = 6
 
 RIVALS: Final = 0.4
 """How many bundles two peers use, so that two first messages name one prekey."""
+
+MOST_SURPRISED: Final = 2
+"""Steps that a campaign takes after the first surprise."""
 
 MOST_BATCH: Final = 6
 LATE: Final = 5
@@ -90,7 +94,7 @@ class Traffic:
     """All that goes on around one store."""
 
     def __init__(self, seed: int, troubles: frozenset[str]) -> None:
-        self.random = random.Random(seed)
+        self.random = random.Random(seed)  # noqa: S311 - what happens when, no key
         self.record = Record(troubles)
         self.peers: list[Peer] = []
         """Those that have something to say or to hear; the first one for ever."""
@@ -103,6 +107,9 @@ class Traffic:
         self.surprised = False
         """Something came that a whole store does not do: what follows would only repeat it."""
         self.counted: dict[str, int] = {}
+        self._read: deque[int] = deque(maxlen=3)
+        """The letters that were read last, as somebody was told."""
+        self._enough = 0
         self._in_hand: list[Post] = []
         self._messages = 0
         self._letters = 0
@@ -116,6 +123,15 @@ class Traffic:
     def blow(self, what: str, at: int) -> None:
         """Something was killed at this time."""
         self.record.blows.append(Blow(at, what))
+
+    def enough(self) -> bool:
+        """Whether to go no further: something surprising came, and a little more to see what becomes of it."""
+        self._enough += self.surprised
+        return self._enough > MOST_SURPRISED
+
+    def repeating(self) -> list[Order]:
+        """The letters that were read last, once more: what was lost of them shows here first."""
+        return [self.reading([number]) for number in self._read if not self.posts[number].dead]
 
     # -- what a writer can be told -----------------------------------------------------------------------------------
 
@@ -273,7 +289,7 @@ class Traffic:
             letters=asked.numbers if asked.what in ("decrypt", "tidy") else (),
         )
         if end is End.REFUSED and code in self.record.troubles:
-            self.count("refused for other writers" if code in ("conflict", "store-busy") else "refused without a server")
+            self.count("refused for other writers" if code in SHARED else "refused without a server")
         elif end is End.UNKNOWN:
             self.count("outcomes unknown")
         elif end is End.LOST:
@@ -316,12 +332,13 @@ class Traffic:
             self.count("letters read", len(posts))
             for post in posts:
                 post.read = True
+            self._read.extend(asked.numbers)
             if peer is not None:
                 peer.met = True
             return replace(call, gave=tuple(_number(text) for text in value))
         if call.end is End.REFUSED and len(posts) == 1 and call.code not in self.record.troubles:
             [post] = posts
-            if post.read and call.code in REPEATED:
+            if (post.read or post.out) and call.code in REPEATED:
                 self.count("repeats refused")
             elif call.code == "duplicate-message":
                 self.count("letters that counted as read")
@@ -345,13 +362,20 @@ class Traffic:
         if whole is not None:
             self._bundle = bundle_in(whole)
             bundles.append(self._bundle)
-        for id_, key in more if self._bundle is not None else ():
-            bundles.append(replace(self._bundle, prekey_id=id_, prekey=PublicKey.deserialize(bytes.fromhex(key))))
+        base = self._bundle
+        if base is not None:
+            keys = [(id_, PublicKey.deserialize(bytes.fromhex(key))) for id_, key in more]
+            bundles += [replace(base, prekey_id=id_, prekey=key) for id_, key in keys]
         self.count("prekeys handed out", len(bundles))
         for bundle in bundles:
             for _ in range(2 if self.random.random() < RIVALS else 1):
                 peer = self.new_peer()
-                peer.device.establish(STORE, bundle)
+                try:
+                    peer.device.establish(STORE, bundle)
+                except ProtocolError:
+                    # Two processes made it, each a half.
+                    self.surprised = peer.gone = True
+                    continue
                 peer.hears = True
                 self.write(peer, self.random.randint(1, 2))
         return replace(call, prekeys=tuple(bundle.prekey_id for bundle in bundles if bundle.prekey_id is not None))

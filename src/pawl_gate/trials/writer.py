@@ -3,12 +3,13 @@
     python -m pawl_gate.trials.writer           what is told and said are lines of JSON
     python -m pawl_gate.trials.writer nursery   stdin is a socket: each request starts such a writer, by a fork
 
-A result is said only after the library handed it out, and the next call begins only after it was said. So whoever kills
-a writer knows what it was doing: of all calls that it was told, the first whose result is not there. The nursery has all
-modules imported and nothing opened, so that a fork of it is what a new process would be, some hundred times sooner.
+A result is said only after the library handed it out, and the next call begins only after it was said. So whoever
+kills a writer knows what it was doing: of all calls that it was told, the first whose result is not there. The nursery
+has all modules imported and nothing opened, so that a fork of it is what a new process would be, much sooner.
 
-A call is a list, `[what, argument, ...]`. A result is `[began, ended, how, value]`, times in nanoseconds of the clock that
-all processes of a machine share; `how` is "done", "refused" (the value is the code) or "failed" (an exception of no type).
+A call is a list, `[what, argument, ...]`. A result is `[began, ended, how, value]`, times in nanoseconds of the clock
+that all processes of a machine share; `how` is "done", "refused" (the value is the code) or "failed" (an exception that
+is no refusal).
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import IO, Any, Final
 
 from pawl import Device, EncryptedMessage, Event, MessageType, PreKeyBundle, ProtocolAddress, ProtocolError, PublicKey
@@ -93,12 +95,23 @@ class Writer:
         self._store: Store
         self._device: Device
         self._conflicts = 0
+        self._unopened = "store-closed"
+        """Why there is no store to work on, by code; empty: there is one."""
 
     def _heard(self, event: Event) -> None:
         self._conflicts += isinstance(event, ConflictRetried)
 
     def open(self, kind: str, place: str, broken: str | None) -> str:
         """Open the store, `broken` in a known way if need be: the device's identity."""
+        try:
+            identity = self._open(kind, place, broken)
+        except ProtocolError as refusal:
+            self._unopened = refusal.code
+            raise
+        self._unopened = ""
+        return identity
+
+    def _open(self, kind: str, place: str, broken: str | None) -> str:
         if broken is None:
             self._store = OPENERS[kind](place)
             self._device = Device(self._store, on_event=self._heard, store_plaintext=store_plaintext)
@@ -178,6 +191,8 @@ class Writer:
         step: Callable[..., Any] = getattr(self, what)
         how, value = "done", None
         began = time.monotonic_ns()
+        if self._unopened and what not in ("open", "together"):
+            return [began, began, "refused", self._unopened]
         try:
             value = step(*arguments)
         except ProtocolError as refusal:
@@ -200,14 +215,13 @@ def serve(told: IO[str], said: IO[str]) -> None:
 
 
 def nursery(asked: socket.socket) -> None:
-    """Start writers until nobody asks any more. Who dies is reaped only when that is asked for: until then its number
-    is nobody else's, and can be killed by it.
+    """Start writers until nobody asks any more.
+
+    Who dies is reaped only when that is asked for: until then its number is nobody else's, and it can be killed by it.
     """
     # The driver of PostgreSQL, where it is installed, is imported once, here.
-    try:
+    with suppress(ImportError):
         import pawl.storage.postgres  # noqa: F401 - for those that are forked
-    except ImportError:
-        pass
     while True:
         request, pipes, _, _ = socket.recv_fds(asked, 1 + NUMBER_BYTES, 2)
         if not request:

@@ -45,7 +45,7 @@ class Nursery:
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "pawl_gate.trials.writer", "nursery"],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 # A package that is not installed but found by this process's own path is found there too.
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
                 preexec_fn=killed_with_parent(),
@@ -171,8 +171,9 @@ class Writer:
         return self.end()
 
     def end(self) -> list[Said]:
-        """It has ended, or is about to: what it had still said, and the call that it was in. Calls after that never
-        began.
+        """It has ended, or is about to: what it had still said, and the call that it was in.
+
+        Calls after that never began.
         """
         os.close(self._told)
         status = self._nursery.reap(self)
