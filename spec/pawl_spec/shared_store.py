@@ -93,7 +93,9 @@ class Call:
 
     def __str__(self) -> str:
         """For people: who did what, and how it ended."""
-        about = f" of letter {', '.join(map(str, self.letters))}" if self.what == "decrypt" else ""
+        about = f" for {self.peer}" if self.peer else ""
+        if self.what == "decrypt":
+            about = f" of letter {', '.join(map(str, self.letters))}"
         told = {End.REFUSED: f"refused as {self.code}", End.FAILED: f"failed by {self.code}"}.get(self.end)
         return f"{self.what}{about} by {self.writer} ({told or self.end.value})"
 

@@ -197,7 +197,10 @@ def _trials(args: argparse.Namespace) -> Iterator[tuple[str, Campaign, str, dict
     kinds = {store for one in chosen.values() for store in one.STORES}
     # Said before anything is run.
     if args.store is not None and args.store not in kinds:
-        raise Usage(f"{args.name or 'no campaign'} is for {args.store}; there are {', '.join(sorted(kinds))}")
+        known = ", ".join(sorted(kinds))
+        if args.name is None:
+            raise Usage(f"no campaign is for {args.store}; there are {known}")
+        raise Usage(f"{args.name} is not for {args.store}; it is for {known}")
     for name, one in chosen.items():
         for store in one.STORES:
             if args.store in (None, store):

@@ -25,6 +25,15 @@ LIFE_SECONDS: Final[Mapping[str, float]] = {"sqlite": 0.25, "json": 0.25, "adapt
 EARLY: Final = 0.2
 """How many writers are to be killed while they open the store, within the first tenth of that."""
 
+AT_ANSWER: Final = 0.4
+"""How many are killed at the very moment when the next answer comes: what was handed out too early is lost then."""
+
+ANSWER_SECONDS: Final = 0.2
+"""How long that answer is waited for."""
+
+SOCIABLE: Final = 0.35
+"""How many meet new peers most of the time: that is where session and prekey change together."""
+
 QUEUED: Final = 4
 """Calls in a writer's pipe, so that it never waits for us."""
 
@@ -44,16 +53,18 @@ def run(store: str, amount: int, seed: int, say: Say, folder: Path, *, control: 
             seconds = traffic.random.uniform(0, LIFE_SECONDS[store] * share)
             writer = nursery.start()
             _open(traffic, writer, store, place, control)
+            sociable = traffic.random.random() < SOCIABLE
             deadline = time.monotonic() + seconds
             while (left := deadline - time.monotonic()) > 0 and not writer.ended:
                 while len(writer) < QUEUED and time.monotonic() < deadline:
-                    writer.tell(*_next(traffic))
+                    writer.tell(*_next(traffic, sociable))
                 traffic.hear(writer, writer.hear(left))
                 for peer in traffic.peers:
                     traffic.read_inbox(peer, keep=min(len(peer.inbox), traffic.random.randrange(LATE)))
+            late = writer.hear(ANSWER_SECONDS) if traffic.random.random() < AT_ANSWER else []
             struck = time.monotonic_ns()
             opened = any(call.what == "open" and call.writer == writer.name for call in traffic.record.calls[-400:])
-            said = writer.kill()
+            said = late + writer.kill()
             traffic.blow(f"{writer.name} was killed", struck)
             traffic.hear(writer, said)
             traffic.lay_down()
@@ -90,34 +101,34 @@ def placed(store: str, folder: Path) -> Iterator[str]:
 
 def _open(traffic: Traffic, writer: Writer, store: str, place: str, control: str | None) -> None:
     writer.tell(*traffic.opening(store, place, control))
-    for order in (traffic.looking(), *traffic.repeating()):
+    for order in (traffic.looking(), *traffic.after_a_kill()):
         writer.tell(*order)
 
 
-def _next(traffic: Traffic) -> Order:
+def _next(traffic: Traffic, sociable: bool) -> Order:
     """Whatever a device does, by chance; first of all what keeps the conversation going."""
     chance = traffic.random
     live = [peer for peer in traffic.peers if not peer.gone]
     alone = [peer for peer in live if not peer.met and not peer.meeting and not peer.letters]
     if alone:
         return traffic.establishing(alone[0])
-    if len(live) > MOST_PEERS:
-        old = next((peer for peer in live[1:] if peer.met), live[1])
+    if len(live) > MOST_PEERS and (old := traffic.forgettable()) is not None:
         return traffic.forgetting(old)
     if len(traffic.stored) > 40 and chance.random() < 0.2:
         return traffic.tidying()
     dice = chance.random()
-    if dice < 0.07:
+    if dice < (0.3 if sociable else 0.05) and len(live) < 2 * MOST_PEERS:
         return traffic.bundling(extra=chance.choice((0, 0, 2)))
-    if dice < 0.09:
+    dice = chance.random()
+    if dice < 0.02:
         return traffic.establishing(traffic.new_peer())
-    if dice < 0.1:
+    if dice < 0.03:
         return traffic.looking()
-    if dice < 0.14:
+    if dice < 0.07:
         again = [number for number in list(traffic.posts)[-40:] if traffic.posts[number].read]
         if again:
             return traffic.reading([chance.choice(again)])
-    if dice < 0.5 and traffic.met:
+    if dice < (0.15 if sociable else 0.5) and traffic.met:
         size = chance.randint(2, MOST_BATCH) if chance.random() < 0.2 else 1
         return traffic.encrypting(chance.choice(traffic.met), size)
     due = traffic.due()

@@ -89,10 +89,9 @@ def _other_calls(traffic: Traffic, orders: list[list[Order]], calls: int) -> Non
             else:
                 size = chance.randint(2, MOST_BATCH) if dice < 0.35 else 1
                 mine.append(traffic.encrypting(main, size))
-    live = [peer for peer in traffic.peers[1:] if peer.met and not peer.gone]
-    # Of those that write no more.
-    if len(live) > MOST_PEERS and not any(traffic.posts[number].out for number in live[0].letters):
-        orders[0].append(traffic.forgetting(live[0]))
+    old = traffic.forgettable()
+    if len(traffic.met) > MOST_PEERS and old is not None:
+        orders[0].append(traffic.forgetting(old))
 
 
 def gather(traffic: Traffic, writers: Sequence[Writer]) -> None:

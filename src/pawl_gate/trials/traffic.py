@@ -25,7 +25,7 @@ STORE: Final = ProtocolAddress("store", 1)
 MOST_PEERS: Final = 6
 """Of more the oldest is forgotten, so that a store of many kills does not grow without end."""
 
-RIVALS: Final = 0.4
+RIVALS: Final = 0.25
 """How many bundles two peers use, so that two first messages name one prekey."""
 
 MOST_SURPRISED: Final = 2
@@ -129,9 +129,15 @@ class Traffic:
         self._enough += self.surprised
         return self._enough > MOST_SURPRISED
 
-    def repeating(self) -> list[Order]:
-        """The letters that were read last, once more: what was lost of them shows here first."""
-        return [self.reading([number]) for number in self._read if not self.posts[number].dead]
+    def after_a_kill(self) -> list[Order]:
+        """Letters of the call that was cut off, and those that were read last: what was lost of them shows here first."""
+        cut = [number for number in self.due() if self.posts[number].tried]
+        return [self.reading([number]) for number in (*cut, *self._read) if not self.posts[number].dead]
+
+    def forgettable(self) -> Peer | None:
+        """A peer that wrote nothing that is still to be read, and that is not the first one; the oldest."""
+        unread = {self.posts[number].letter.peer for number in self.waiting if not self.posts[number].read}
+        return next((peer for peer in self.met if peer is not self.peers[0] and peer.name not in unread), None)
 
     # -- what a writer can be told -----------------------------------------------------------------------------------
 

@@ -188,12 +188,12 @@ class Writer:
     def take(self, call: list[Any]) -> Result:
         """Do what is told: the result."""
         what, *arguments = call
-        step: Callable[..., Any] = getattr(self, what)
         how, value = "done", None
         began = time.monotonic_ns()
         if self._unopened and what not in ("open", "together"):
             return [began, began, "refused", self._unopened]
         try:
+            step: Callable[..., Any] = getattr(self, what)
             value = step(*arguments)
         except ProtocolError as refusal:
             how, value = "refused", refusal.code
