@@ -14,6 +14,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from pawl import Device, EncryptedMessage, Event, MemoryStore, ProtocolAddress
@@ -23,8 +24,9 @@ from pawl.storage import AdapterStore, JSONFileStore
 from pawl.storage.contract import Row, Store, Table, Transaction
 from pawl.storage.rows import prefix_end
 from pawl_gate.controls.atomicity import LateStore, OverwritingStore, PiecemealStore, TwoTransactionsStore
+from pawl_gate.targets.file_adapter import FileAdapter
 from pawl_gate.targets.passing import PassingStore, PassingTransaction, StoreOver
-from pawl_gate.trials.places import BUSY_SECONDS, OPENERS, FileAdapter
+from pawl_gate.trials.places import BUSY_SECONDS, OPENERS
 
 OpenStore = Callable[[str, str], Store]
 OpenDevice = Callable[[Store, StorePlaintext], Device]
@@ -136,7 +138,7 @@ class _UnsyncedAdapter(FileAdapter):
     """Gathers what is put and deleted in memory, and writes it down after some transactions."""
 
     def __init__(self, place: str) -> None:
-        super().__init__(place)
+        super().__init__(Path(place))
         self._changes: dict[bytes, bytes | None] = {}
         self._since = 0
 

@@ -130,7 +130,7 @@ class Traffic:
         return self._enough > MOST_SURPRISED
 
     def after_a_kill(self) -> list[Order]:
-        """Letters of the call that was cut off, and those that were read last: what was lost of them shows here first."""
+        """Letters of the call that was cut off, and those that were read last: what is lost shows here first."""
         cut = [number for number in self.due() if self.posts[number].tried]
         return [self.reading([number]) for number in (*cut, *self._read) if not self.posts[number].dead]
 
