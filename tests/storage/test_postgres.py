@@ -27,8 +27,8 @@ from pawl.events import ConflictRetried
 from pawl.storage import Row, Table
 from pawl.storage.postgres import PostgresStore, _commit_refusal
 from pawl_gate.leaks import leaked
+from pawl_gate.trials.postgres_server import Server
 from tests.devices import ALICE, BOB
-from tests.storage.postgres_server import Server
 from tests.test_texts import texts
 
 pytestmark = pytest.mark.postgres

@@ -2,7 +2,8 @@
 
 Threat        T-REPLAY: an attacker replays, reorders or withholds messages to confuse state.
 Source        Double Ratchet, sections 2.1, 2.6 and 3; threat model, "Message Replay / Counter Reuse".
-Not covered   A whole device restored from an old backup outside the store; two processes on one store.
+Not covered   A whole device restored from an old backup outside the store; two processes on one store, on which
+              pawl_spec.shared_store judges.
 """
 
 from __future__ import annotations
@@ -89,7 +90,7 @@ def counters_count_up(story: Story) -> Iterator[Finding]:
     threat="T-REPLAY",
     source=REPLAY,
     needs=("restart",),
-    not_covered="two processes that share a store",
+    not_covered="two processes that share a store: pawl store trial judges them, by pawl_spec.shared_store",
 )
 def counters_survive_restarts(story: Story) -> Iterator[Finding]:
     """CTR-01 holds across crash and restart."""

@@ -1,14 +1,18 @@
-"""The verb `store`: look at a device's store, migrate it, or import a device into a new one."""
+"""The verb `store`: look at a device's store, migrate it, import a device into a new one, or put stores on trial."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+import tempfile
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pawl_gate.cli.common import OK, Usage, Verbs, print_json, print_text
+from pawl_gate.cli.common import INCOMPLETE, OK, Usage, Verbs, print_json, print_text, seed
+from pawl_gate.trials import MODULES, Campaign, TrialReport, Unavailable, campaign
 
 DAMAGED = 1
 """The exit code of a violation."""
@@ -34,7 +38,23 @@ def add(verbs: Verbs) -> None:
     bring.add_argument("file", type=Path, metavar="FILE", help="the document that its application wrote")
     bring.add_argument("--store", type=Path, required=True, metavar="PATH", help="the new store")
     bring.set_defaults(verb=store_import)
-    for each in (check, migrate, bring):
+    trial = whats.add_parser(
+        "trial",
+        help="do to a store what happens to stores, many times, and judge what is left",
+        allow_abbrev=False,
+    )
+    trial.add_argument("name", nargs="?", metavar="NAME", help=f"the campaign: {', '.join(MODULES)} (default: all)")
+    trial.add_argument("--store", metavar="KIND", help="the store (default: each that the campaign is for)")
+    trial.add_argument(
+        "--amount", type=amount, metavar="N", help="how often the fault strikes (default: the budget's number)"
+    )
+    trial.add_argument("--budget", choices=("pr", "nightly"), default="pr", help="how much is done (default: pr)")
+    trial.add_argument("--seed", type=seed, default=0, metavar="N", help="of what is done, and of when a fault strikes")
+    trial.add_argument(
+        "--control", metavar="NAME", help="in place of a store, one that is broken on purpose: exit code 1 is due"
+    )
+    trial.set_defaults(verb=store_trial)
+    for each in (check, migrate, bring, trial):
         each.add_argument("--json", action="store_true", help="print it as JSON")
 
 
@@ -124,6 +144,87 @@ def store_import(args: argparse.Namespace) -> int:
     lines += [f"  {name.replace('_', ' '):14} {count}" for name, count in found.items()]
     _say(args, OK, "\n".join(lines), found)
     return OK
+
+
+def amount(text: str) -> int:
+    """The option --amount. Raises: ArgumentTypeError."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 6) or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 999999")
+    return int(text)
+
+
+def store_trial(args: argparse.Namespace) -> int:
+    """Run campaigns on stores."""
+    reports: list[TrialReport] = []
+    unavailable: list[str] = []
+    for name, one, store, options in _trials(args):
+
+        def say(line: str, where: str = f"{name} on {store}") -> None:
+            print(f"{where}: {line}", file=sys.stderr)
+
+        often = one.AMOUNTS[args.budget] if args.amount is None else args.amount
+        try:
+            with tempfile.TemporaryDirectory(prefix="pawl-trial-") as folder:
+                reports.append(one.run(store, often, args.seed, say, Path(folder), **options))
+        except Unavailable as error:
+            unavailable.append(f"{name} on {store}: {error}")
+    unchecked = [report for report in reports if not report.checked]
+    code = OK if reports and not unavailable and not unchecked else INCOMPLETE
+    if any(report.broken for report in reports):
+        code = DAMAGED
+    if args.json:
+        print_json({"trials": [asdict(each) for each in reports], "notRun": unavailable, "exitCode": code})
+    else:
+        print_text(_trial_text(reports, unavailable))
+    return code
+
+
+def _trials(args: argparse.Namespace) -> Iterator[tuple[str, Campaign, str, dict[str, Any]]]:
+    """What is to be run: name, campaign, store, further options. Raises: Usage."""
+    if args.control is not None:
+        from pawl_gate.trials.broken import BROKEN
+
+        control = BROKEN.get(args.control)
+        if control is None:
+            raise Usage(f"there is no control {args.control}; there are {', '.join(BROKEN)}")
+        if args.name not in (None, control.campaign) or args.store not in (None, control.kind):
+            raise Usage(f"the control {args.control} is one of {control.campaign} on {control.kind}")
+        yield control.campaign, campaign(control.campaign), control.kind, {"control": args.control}
+        return
+    if args.name is not None and args.name not in MODULES:
+        raise Usage(f"there is no campaign {args.name}; there are {', '.join(MODULES)}")
+    chosen = {name: campaign(name) for name in MODULES if args.name in (None, name)}
+    kinds = {store for one in chosen.values() for store in one.STORES}
+    # Said before anything is run.
+    if args.store is not None and args.store not in kinds:
+        known = ", ".join(sorted(kinds))
+        if args.name is None:
+            raise Usage(f"no campaign is for {args.store}; there are {known}")
+        raise Usage(f"{args.name} is not for {args.store}; it is for {known}")
+    for name, one in chosen.items():
+        for store in one.STORES:
+            if args.store in (None, store):
+                yield name, one, store, {}
+
+
+def _trial_text(reports: list[TrialReport], unavailable: list[str]) -> str:
+    broken = [report for report in reports if report.broken]
+    ids = sorted({each.invariant for report in broken for each in report.broken})
+    checks = sum(sum(report.checked.values()) for report in reports)
+    held = sorted({id_ for report in reports for id_ in report.checked})
+    if broken:
+        lines = [f"{', '.join(ids)} {'does' if len(ids) == 1 else 'do'} not hold on trial"]
+    elif not checks:
+        lines = ["nothing was judged"]
+    else:
+        lines = [f"{len(held)} invariants hold on trial: {', '.join(held)} ({checks:,} checks)"]
+    lines += [f"not run: {each}" for each in unavailable]
+    for report in reports:
+        verdict = "broken" if report.broken else "holds" if report.checked else "nothing was judged"
+        lines.append(f"{report.name} on {report.store}: {verdict}, seed {report.seed}, {report.seconds:.1f} s")
+        lines += [f"  {each}" for each in report.broken]
+        lines += [f"  {count:8,} {what}" for what, count in report.counted.items()]
+    return "\n".join(lines) + "\n"
 
 
 def _open(path: Path) -> Any:

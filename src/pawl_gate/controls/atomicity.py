@@ -203,7 +203,7 @@ class PlaintextStoredAfterwards(WrappedVariant):
     wrapper = _StoresAfterwards
 
 
-class _TwoTransactions(StoreOver):
+class TwoTransactionsStore(StoreOver):
     """A store that writes what concerns prekeys in a transaction of its own, before all else."""
 
     @contextmanager
@@ -230,7 +230,7 @@ class TwoTransactions(Variant):
 
     def store(self, durable: Store) -> Store:
         """A store with two transactions for one."""
-        return _TwoTransactions(durable)
+        return TwoTransactionsStore(durable)
 
 
 slip(

@@ -59,11 +59,17 @@ class Campaign(Protocol):
     AMOUNTS: Mapping[str, int]
 
     def run(self, store: str, amount: int, seed: int, say: Say, folder: Path) -> TrialReport:
-        """Let the fault strike `amount` times at stores of this kind, in an empty `folder`."""
+        """Let the fault strike `amount` times at stores of this kind, in an empty `folder`. Raises: Unavailable.
+
+        A campaign that has controls takes `control`, the name of one, beside these.
+        """
 
 
 MODULES: Final[Mapping[str, str]] = {
     "crash-points": "crash_points",
+    "kill": "kill",
+    "hammer": "hammer",
+    "server": "server",
 }
 """Each campaign's module, by the name that users know it by."""
 
