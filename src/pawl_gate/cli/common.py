@@ -73,7 +73,8 @@ def target_options(one: argparse.ArgumentParser, default: str = "pawl") -> None:
     which.add_argument(
         "--target",
         metavar="NAME",
-        help=f"pawl, node-libsignal, node-libsignal-live, or control:NAME for a broken variant (default: {default})",
+        help="pawl, pawl-sqlite (or -json, -postgres, -adapter: over that store), node-libsignal, node-libsignal-live, "
+        f"or control:NAME for a broken variant (default: {default})",
     )
     which.add_argument("--driver", metavar="COMMAND", help="a program that speaks the driver contract, in one argument")
 

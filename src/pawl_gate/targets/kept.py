@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import MappingProxyType
-from typing import Final, Protocol, Self
+from typing import Final, Protocol, Self, runtime_checkable
 
 from pawl.errors import StorageError
 from pawl.storage import AdapterStore
@@ -22,6 +22,9 @@ from pawl.storage.json_file import JSONFileStore
 from pawl.storage.memory import MemoryStore
 from pawl.storage.sqlite import SQLiteStore
 from pawl_gate.targets.file_adapter import FileAdapter
+
+CONNINFO: Final = "PAWL_POSTGRES"
+"""The environment's name for the connection string of a PostgreSQL server that is there already."""
 
 Rows = Mapping[Table, Mapping[bytes, Row]]
 
@@ -40,6 +43,17 @@ class Kept(Protocol):
 
     def fork(self) -> Self:
         """The same rows in a store of their own."""
+
+
+@runtime_checkable
+class KeptForReal(Protocol):
+    """A store outside this process's memory."""
+
+    def fall(self) -> None:
+        """The process ends here: what is there now is what is left."""
+
+    def reopen(self) -> None:
+        """Another process opens what is left. Raises: what opening raises."""
 
 
 class KeptInFolder:
@@ -138,10 +152,19 @@ def over_adapter() -> KeptInFolder:
     return KeptInFolder(lambda folder: _OverFileAdapter(folder / "pairs.db"))
 
 
+def in_postgres() -> Kept:
+    """A database of the gate's own server. Raises: HarnessBroken, where that cannot be had."""
+    # Only who uses it needs the driver and a server.
+    from pawl_gate.targets.kept_in_database import KeptInDatabase
+
+    return KeptInDatabase()
+
+
 KEEPERS: Final[Mapping[str, Callable[[], Kept]]] = {
     "memory": in_memory,
     "adapter": over_adapter,
     "json": in_json,
+    "postgres": in_postgres,
     "sqlite": in_sqlite,
 }
 """The stores, by the names that users know them by."""

@@ -17,7 +17,7 @@ from pawl.wire import records
 from pawl.wire.records import DecodeError
 from pawl.wire.records_pb2 import LocalIdentityRecord, PreKeyRecord, SessionRecord, SignedPreKeyRecord
 from pawl_gate.targets.base import SimulatedCrash
-from pawl_gate.targets.kept import Kept, KeptInFolder, Rows
+from pawl_gate.targets.kept import Kept, KeptForReal, Rows
 from pawl_gate.targets.rival import OpenTransaction
 
 BEFORE_COMMIT, AFTER_COMMIT = 14, 15
@@ -108,7 +108,7 @@ class ObservedStore:
 
     def reopen(self) -> None:
         """The party's next process opens the store; what it finds there is what there is."""
-        if isinstance(self.inner, KeptInFolder):
+        if isinstance(self.inner, KeptForReal):
             self.inner.reopen()
             self._used = True
             self.look_again()
@@ -196,7 +196,7 @@ class ObservedStore:
         """Where a crash can strike, or the store refuse."""
         if self.crash_at == here:
             self.crash_at = None
-            if isinstance(self.inner, KeptInFolder):
+            if isinstance(self.inner, KeptForReal):
                 self.inner.fall()
             raise SimulatedCrash(here)
         if self.fault_at is not None and self.fault_at[0] == here:

@@ -107,6 +107,7 @@ TARGETS: Final[Mapping[str, Callable[[], Target]]] = {
     # The same library, each party's rows in a store that is kept for real.
     "pawl-adapter": partial(_pawl_over, "adapter"),
     "pawl-json": partial(_pawl_over, "json"),
+    "pawl-postgres": partial(_pawl_over, "postgres"),
     "pawl-sqlite": partial(_pawl_over, "sqlite"),
     "node-libsignal": _node_libsignal,
     "node-libsignal-live": _node_libsignal_live,

@@ -7,6 +7,7 @@ engine had written by then; for memory, the rows that were committed. Where a re
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,10 +20,11 @@ from pawl_gate.engines.walk import traces as walk
 from pawl_gate.runner import CRASHABLE, Run
 from pawl_gate.scenarios import scenarios
 from pawl_gate.targets.inprocess import HELLO, InProcessTarget
-from pawl_gate.targets.kept import KEEPERS
+from pawl_gate.targets.kept import CONNINFO, KEEPERS
 from pawl_gate.targets.observed import AFTER_COMMIT, BEFORE_COMMIT, LATER_CALL, LATER_COMMIT
 from pawl_gate.targets.variant import Variant
-from pawl_gate.trials import Broken, Say, TrialReport
+from pawl_gate.trials import Broken, Say, TrialReport, Unavailable
+from pawl_gate.trials.postgres_server import programs
 from pawl_spec.history import Event, History, Outcome
 from pawl_spec.judge import judge
 from pawl_spec.trace import PARTIES, Kind, Op, Trace
@@ -30,6 +32,9 @@ from pawl_spec.trace import PARTIES, Kind, Op, Trace
 STORES: Final = tuple(KEEPERS)
 AMOUNTS: Final = {"pr": 4, "nightly": 400}
 """Traces; each has some hundred places to crash at."""
+
+DATABASE_SHARE: Final = 4
+"""Of the traces, one in so many for PostgreSQL: there each crash is in a schema of its own, which takes a while."""
 
 MAX_OPERATIONS: Final = 40
 """Of a trace: what follows each crash is carried out again."""
@@ -82,10 +87,14 @@ def crashes(target: InProcessTarget, trace: Trace) -> Iterator[tuple[str, Histor
 def run(store: str, amount: int, seed: int, say: Say, folder: Path, *, variant: Variant | None = None) -> TrialReport:
     """Crash at every place of `amount` traces. `variant`: a broken one, for a control."""
     del folder
+    if store == "postgres" and programs() is None and CONNINFO not in os.environ:
+        raise Unavailable("PostgreSQL's server programs (initdb, pg_ctl) are not installed")
     report, started = TrialReport("crash-points", store, seed), time.monotonic()
     counted = {"traces": 0, "crashes": 0, "operations": 0}
     target = InProcessTarget(variant, keep=KEEPERS[store])
     told: set[str] = set()
+    if store == "postgres":
+        amount = max(1, amount // DATABASE_SHARE)
     for label, trace in islice(short_traces(seed), amount):
         counted["traces"] += 1
         for where, history in crashes(target, trace):

@@ -32,16 +32,16 @@ def programs() -> Path | None:
 class Server:
     """One cluster: started, stopped and killed as it is needed. Used in a `with`, it is removed at the end.
 
-    Raises: Unavailable, where the programs are not installed.
+    `place`: where its folder is made. Raises: Unavailable, where the programs are not installed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, place: str = "/tmp") -> None:  # noqa: S108 - a folder of its own is made there
         found = programs()
         if found is None:
             raise Unavailable("PostgreSQL's server programs (initdb, pg_ctl) are not installed")
         self._programs = found
         # The path of a socket has at most some 100 bytes.
-        self.folder = Path(tempfile.mkdtemp(prefix="pawl-pg-", dir="/tmp"))
+        self.folder = Path(tempfile.mkdtemp(prefix="pawl-pg-", dir=place))
         # The server refuses to run as root.
         self._as = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
         if self._as:
