@@ -96,7 +96,7 @@ def test_a_missing_server_is_said(capsys: Output, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["no-such"], "there is no campaign no-such; there are kill"),
+        (["no-such"], "there is no campaign no-such; there are "),
         (["server", "--store", "sqlite"], "server is not for sqlite; it is for postgres"),
         (["--store", "memory-card"], "no campaign is for memory-card; there are "),
         (["--control", "no-such"], "there is no control no-such; there are committed-late"),

@@ -363,8 +363,8 @@ BROKEN: Final = {
     "half-written": BrokenWriter(
         "kill",
         "sqlite",
-        "ATM-01",
-        "Each write is a transaction of its own.",
+        "ATM-09",
+        "Each write is a transaction of its own, the plaintext's the last.",
         _over(PiecemealStore),
     ),
     "two-transactions": BrokenWriter(

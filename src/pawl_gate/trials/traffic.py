@@ -17,7 +17,7 @@ from pawl.errors import ProtocolError
 from pawl.wire.messages import decode_prekey_message, decode_signal_message
 from pawl_gate.trials.writer import bundle_in, bundle_out, message_in, message_out
 from pawl_gate.trials.writers import Said, Writer
-from pawl_spec.shared_store import REPEATED, SHARED, Blow, Call, End, Letter, Look, Reading, Record, Sent, Talk
+from pawl_spec.shared_store import REPEATED, SHARED, Blow, Call, End, Letter, Look, Reading, Record, Sent, Talk, judge
 
 STORE: Final = ProtocolAddress("store", 1)
 """The address that peers know the store's device by."""
@@ -109,7 +109,9 @@ class Traffic:
         self.counted: dict[str, int] = {}
         self._read: deque[int] = deque(maxlen=3)
         """The letters that were read last, as somebody was told."""
-        self._enough = 0
+        self._steps = 0
+        self._surprised = 0
+        self._judged_next = 4
         self._in_hand: list[Post] = []
         self._messages = 0
         self._letters = 0
@@ -125,9 +127,18 @@ class Traffic:
         self.record.blows.append(Blow(at, what))
 
     def enough(self) -> bool:
-        """Whether to go no further: something surprising came, and a little more to see what becomes of it."""
-        self._enough += self.surprised
-        return self._enough > MOST_SURPRISED
+        """Whether to go no further, asked after each step: what is written down by now is broken already.
+
+        Something surprising ends it too, after a little more to see what becomes of it. The record is judged now and
+        then, so that all of it together costs little more than the last time.
+        """
+        self._steps += 1
+        self._surprised += self.surprised
+        if self._steps >= self._judged_next:
+            self._judged_next = self._steps * 3 // 2 + 1
+            if any(trouble is not None for _, trouble in judge(self.record)):
+                return True
+        return self._surprised > MOST_SURPRISED
 
     def after_a_kill(self) -> list[Order]:
         """Letters of the call that was cut off, and those that were read last: what is lost shows here first."""
