@@ -94,6 +94,18 @@ def test_one_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         [said] = hear(writer, 1)
         assert (said.asked, said.how) == ("look", "hung")
         assert ends(writer.process)
+        # Whoever goes on with it all the same is told nothing new.
+        writer.tell(["look"])
+        assert (len(writer), writer.hear(0), writer.kill(), writer.finish()) == (0, [], [], [])
+
+
+def test_one_is_told_more_than_its_pipe_holds(tmp_path: Path) -> None:
+    """What it says meanwhile is not lost, and neither waits for the other for ever."""
+    with Nursery() as nursery:
+        writer = opened(nursery, tmp_path / "pawl.db")
+        for number in range(400):
+            writer.tell(["encrypt", "x" * 1000, ["text"]], number)
+        assert [(said.asked, said.how) for said in hear(writer, 400)] == [(n, "refused") for n in range(400)]
 
 
 def test_several_at_once_in_one_process(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import sys
 import time
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Final
 
@@ -114,23 +114,39 @@ class Writer:
         self._asked: deque[tuple[Any, int]] = deque()
         self._buffer = b""
         self._last = time.monotonic_ns()
+        self._early: list[Said] = []
+        """What it said while it was told more."""
+        self._over = False
         self.ended = False
+        """It says nothing any more."""
+        # Who is told more than its pipe holds may itself wait until it is heard.
+        os.set_blocking(told, False)
 
     def __len__(self) -> int:
-        """How many calls it was told and has not answered."""
-        return len(self._asked)
+        """How many calls it was told and was not heard on."""
+        return len(self._asked) + len(self._early)
 
     def tell(self, call: list[Any], asked: Any = None) -> None:
-        """Queue a call."""
+        """Queue a call. One that has ended is told nothing."""
+        if self._over:
+            return
         self._asked.append((asked, time.monotonic_ns()))
-        # One that has died says so by its silence.
-        with suppress(BrokenPipeError):
-            data = json.dumps(call, separators=(",", ":")).encode() + b"\n"
-            while data:
+        data = json.dumps(call, separators=(",", ":")).encode() + b"\n"
+        while data and not self._over:
+            try:
                 data = data[os.write(self._told, data) :]
+            except BlockingIOError:
+                self._early += self._hear(0.05)
+            except BrokenPipeError:
+                # One that has died says so by its silence.
+                return
 
     def hear(self, seconds: float) -> list[Said]:
         """What it said, waiting at most so long for the first of it; also its end (`ended`)."""
+        early, self._early = self._early, []
+        return early + self._hear(0.0 if early else seconds)
+
+    def _hear(self, seconds: float) -> list[Said]:
         if self.ended or not select.select([self.said], [], [], max(seconds, 0.0))[0]:
             return self._hung()
         data = os.read(self.said, 1 << 16)
@@ -147,25 +163,25 @@ class Writer:
         return Said(asked, began, ended, how, value)
 
     def _hung(self) -> list[Said]:
-        if not self._asked or self.ended:
+        if not self._asked or self.ended or self._over:
             return []
         since = max(self._last, self._asked[0][1])
         if time.monotonic_ns() - since < HANG_SECONDS * 1e9:
             return []
-        asked, _ = self._asked.popleft()
-        self._asked.clear()
-        self.kill()
-        return [Said(asked, since, time.monotonic_ns(), "hung", None)]
+        return [replace(said, how="hung") if said.how == "lost" else said for said in self.kill()]
 
     def finish(self) -> list[Said]:
         """Let it do what it was told, and end."""
         found: list[Said] = []
-        while self._asked and not self.ended:
+        while len(self) and not self.ended:
             found += self.hear(1.0)
         return found + self.end()
 
     def kill(self) -> list[Said]:
         """Kill it where it is: what it had still said, and the call that it was in, if any."""
+        if self._over:
+            # Its number may be another's by now.
+            return []
         with suppress(ProcessLookupError):
             os.kill(self.process, signal.SIGKILL)
         return self.end()
@@ -175,12 +191,15 @@ class Writer:
 
         Calls after that never began.
         """
+        if self._over:
+            return []
+        self._over = True
         os.close(self._told)
         status = self._nursery.reap(self)
         dead = time.monotonic_ns()
-        found: list[Said] = []
+        found, self._early = self._early, []
         while not self.ended:
-            found += self.hear(0)
+            found += self._hear(0)
         os.close(self.said)
         if self._asked and status != 0:
             asked, told = self._asked[0]
