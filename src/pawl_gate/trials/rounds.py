@@ -120,4 +120,5 @@ def finish(traffic: Traffic, writers: Sequence[Writer]) -> None:
             traffic.finish(living[0])
     for writer in writers:
         if not writer.ended:
+            writer.tell(*traffic.tallying())
             traffic.hear(writer, writer.finish())

@@ -120,7 +120,8 @@ class Traffic:
 
     def count(self, what: str, number: int = 1) -> None:
         """Count what was done or seen."""
-        self.counted[what] = self.counted.get(what, 0) + number
+        if number:
+            self.counted[what] = self.counted.get(what, 0) + number
 
     def blow(self, what: str, at: int) -> None:
         """Something was killed at this time."""
@@ -198,6 +199,10 @@ class Traffic:
     def looking(self) -> Order:
         """What is in the store."""
         return ["look"], Asked("look")
+
+    def tallying(self) -> Order:
+        """How often a process took a step again."""
+        return ["tally"], Asked("tally")
 
     def together(self, orders: Sequence[Order]) -> Order:
         """Several of them at once, by threads of one process."""
@@ -280,7 +285,9 @@ class Traffic:
         """Write down what a writer said, and let the peers go on with it."""
         for each in said:
             asked: Asked = each.asked
-            if not asked.parts:
+            if asked.what == "tally":
+                self.count("conflicts taken again", each.value if each.how == "done" else 0)
+            elif not asked.parts:
                 self._take(writer.name, each)
             elif each.how == "done":
                 for part, result in zip(asked.parts, each.value, strict=True):
@@ -416,7 +423,6 @@ class Traffic:
             return call
         stored = {number: count for text, count in value["stored"].items() if (number := _number(text)) is not None}
         self.stored.update(stored)
-        self.count("conflicts taken again", value["conflicts"])
         return replace(call, look=Look(stored, frozenset(value["prekeys"]), tuple(value["damage"])))
 
     # -- the end ------------------------------------------------------------------------------------------------------

@@ -171,7 +171,11 @@ class Writer:
                 prekeys = [int.from_bytes(key, "big") for key, _ in rows]
         with self._device.application_rows() as kept:
             stored = {key.decode(): int(value) for key, value in kept.scan()}
-        return {"stored": stored, "prekeys": prekeys, "damage": damage, "conflicts": self._conflicts}
+        return {"stored": stored, "prekeys": prekeys, "damage": damage}
+
+    def tally(self) -> int:
+        """How many steps were taken again after a conflict."""
+        return self._conflicts
 
     def together(self, calls: list[list[Any]]) -> list[Result]:
         """Several calls at once, each an asyncio task in a thread of its own: their results."""
