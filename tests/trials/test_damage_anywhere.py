@@ -41,7 +41,7 @@ def test_a_broken_store_is_caught(name: str, tmp_path: Path) -> None:
     found: set[str] = set()
     for seed in range(8):
         (tmp_path / str(seed)).mkdir()
-        report = damage.run(control.store, 80, seed, quiet, tmp_path / str(seed), variant=control.variant, log=False)
+        report = damage.run(control.kind, 80, seed, quiet, tmp_path / str(seed), control=name, log=False)
         found |= {each.invariant for each in report.broken}
         if found:
             break

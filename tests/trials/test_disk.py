@@ -36,7 +36,7 @@ def test_a_broken_store_is_caught(name: str, tmp_path: Path) -> None:
     found: set[str] = set()
     for seed in range(1, 7):
         (tmp_path / str(seed)).mkdir()
-        report = disk.run(control.store, 40, seed, quiet, tmp_path / str(seed), control=name)
+        report = disk.run(control.kind, 40, seed, quiet, tmp_path / str(seed), control=name)
         found |= {each.invariant for each in report.broken}
         if found & set(control.breaks):
             break

@@ -140,7 +140,7 @@ def test_a_broken_store_loses(name: str, tmp_path: Path) -> None:
     for seed in range(SEEDS_OF_A_CONTROL):
         place = tmp_path / str(seed)
         place.mkdir()
-        found = power_loss.run(control.store, 50, seed, quiet, place, variant=control.variant)
+        found = power_loss.run(control.kind, 50, seed, quiet, place, control=name)
         if {each.invariant for each in found.broken} & set(control.breaks):
             break
     assert found is not None

@@ -55,7 +55,7 @@ class MadeAnew(Variant):
 class Control:
     """A broken store, the kind of store that it is, and the invariants of which one at least must speak up."""
 
-    store: str
+    kind: str
     breaks: tuple[str, ...]
     what: str
     variant: Variant
@@ -183,3 +183,10 @@ DISK: Final[dict[str, Control]] = dict(
     )
 )
 """By name: caught when a disk gives trouble."""
+
+BELOW: Final[dict[str, tuple[str, Control]]] = {
+    **{name: ("power-loss", control) for name, control in POWER_LOSS.items()},
+    **{name: ("disk", control) for name, control in DISK.items()},
+    **{name: ("damage", control) for name, control in DAMAGE.items()},
+}
+"""All of them, each with the campaign that must catch it."""

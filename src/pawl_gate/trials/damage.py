@@ -28,6 +28,7 @@ from pawl.storage.contract import Store, Transaction
 from pawl_gate.targets.passing import StoreOver
 from pawl_gate.targets.variant import Variant
 from pawl_gate.trials import Say, TrialReport
+from pawl_gate.trials.controls import DAMAGE
 from pawl_gate.trials.parties import (
     FILE,
     FaultyRun,
@@ -311,14 +312,14 @@ def lost_commits(talk: Conversation, state: str | None) -> int | None:
 
 
 def run(
-    store: str, amount: int, seed: int, say: Say, folder: Path, *, variant: Variant | None = None, log: bool = True
+    store: str, amount: int, seed: int, say: Say, folder: Path, *, control: str = "", log: bool = True
 ) -> TrialReport:
-    """See `Campaign`. `variant`: a broken store, for controls. Without `log` its end is left out."""
+    """See `Campaign`. `control`: the name of a broken store. Without `log` its end is left out."""
     if store not in STORES:
         raise ValueError(f"no damage for {store}")
     began, random = time.monotonic(), Random(seed)  # noqa: S311 - see above
     talk = conversation(store, seed, folder)
-    chosen = Variant() if variant is None else variant
+    chosen = DAMAGE[control].variant if control else Variant()
     bench = Bench(store, talk, folder, lambda place: chosen.reopen(lambda: open_store(store, place)))
     report, name = TrialReport("damage", store, seed), FILE[store]
     data = talk.closed[name]

@@ -22,15 +22,11 @@ from typing import Any, Final, cast
 from unittest import mock
 from urllib.parse import quote
 
+import apsw
+
 from pawl.storage import sqlite_file
-from pawl_gate.targets.base import HarnessBroken
 from pawl_gate.trials.faulty_disk import Disk, Failed
 from pawl_gate.trials.faulty_system import system_over
-
-try:
-    import apsw
-except ImportError:  # pragma: no cover - the extra is not installed
-    raise HarnessBroken("power losses under SQLite need apsw: pip install 'pawl-signal[gate,trials]'") from None
 
 NAME: Final = "pawl-faulty"
 

@@ -20,6 +20,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, suppress
+from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from typing import Any, Final, TypeVar, cast
@@ -31,7 +32,8 @@ from pawl.storage.contract import Store
 from pawl.storage.memory import MemoryStore
 from pawl_gate.targets.base import SimulatedCrash
 from pawl_gate.targets.variant import DeviceLike, Variant
-from pawl_gate.trials import Say, TrialReport
+from pawl_gate.trials import Say, TrialReport, Unavailable
+from pawl_gate.trials.controls import POWER_LOSS
 from pawl_gate.trials.faulty_disk import FAILURES, Disk
 from pawl_gate.trials.faulty_system import system_over
 from pawl_gate.trials.parties import (
@@ -396,11 +398,13 @@ def talk(run: PowerRun, random: Random, losses: int) -> None:
             counted["power losses at rest"] += 1
 
 
-def run(store: str, amount: int, seed: int, say: Say, folder: Path, *, variant: Variant | None = None) -> TrialReport:
-    """See `Campaign`. `variant`: a broken store, for controls."""
+def run(store: str, amount: int, seed: int, say: Say, folder: Path, *, control: str = "") -> TrialReport:
+    """See `Campaign`. `control`: the name of a broken store."""
     if store not in STORES:
         raise ValueError(f"no power losses for {store}")
-    chosen = Variant() if variant is None else variant
+    chosen = POWER_LOSS[control].variant if control else Variant()
+    if store == "sqlite" and find_spec("apsw") is None:
+        raise Unavailable("apsw is not installed: pip install 'pawl-signal[gate,trials]'")
     report = TrialReport("power-loss", store, seed)
     counted: Counter[str] = Counter()
     began = time.monotonic()
