@@ -41,6 +41,7 @@ def main(arguments: list[str]) -> int:
         [
             "--extra=gate",
             "--extra=postgres",
+            "--extra=trials",
             "--constraint=requirements/base.txt",
             "pyproject.toml",
             "requirements/dev.in",

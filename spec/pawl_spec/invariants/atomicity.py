@@ -2,7 +2,7 @@
 
 Threat        T-DESYNC: a crash during an update of session and prekey leaves them in disagreement.
 Source        Threat model, "State Desynchronization and Partial Writes".
-Not covered   Faults below the store: torn pages, lost writes, full disks.
+Not covered   Media that destroy sectors in a power loss, or lie about a sync.
 """
 
 from __future__ import annotations
@@ -97,23 +97,38 @@ def rollbacks_leave_the_store_as_it_was(story: Story) -> Iterator[Finding]:
         if event.fault is None:
             continue
         if event.outcome is Outcome.REFUSED:
-            due = FAULT_TO_CODE[event.fault]
+            due = FAULT_TO_CODES[event.fault]
             if event.changed:
                 yield Violation(event, f"the store failed ({event.fault}), and half of the step is left in it")
             elif event.refused_again:
                 # Its reason is one like any other: the model knows which it may be.
                 if event.step in expected:
                     yield disagreement(event, expected[event.step])
-            elif event.code not in (due, "unknown") and not event.struck:
-                yield Violation(event, f"the store failed ({event.fault}), refused as {event.code}; expected {due}")
+            elif event.code not in (*due, "unknown") and not event.struck:
+                expects = " or ".join(due)
+                yield Violation(event, f"the store failed ({event.fault}), refused as {event.code}; expected {expects}")
             else:
                 yield None
         elif event.step in expected:
             yield disagreement(event, expected[event.step])
 
 
-FAULT_TO_CODE = {"fails": "storage-error", "busy": "store-busy", "conflict": "conflict"}
-"""The refusal that a fault of the store becomes."""
+FAULT_TO_CODES = {
+    "fails": ("storage-error",),
+    "busy": ("store-busy",),
+    "conflict": ("conflict",),
+    # Below the store: an operation on its files fails.
+    "no-space": ("storage-error",),
+    "write-fails": ("storage-error",),
+    "sync-fails": ("storage-error",),
+    "name-fails": ("storage-error",),
+    "read-fails": ("storage-error",),
+    # What is cut short looks damaged.
+    "short-read": ("storage-error", "corrupt-store", "corrupt-record"),
+    "read-only": ("storage-error",),
+    "locked": ("store-busy",),
+}
+"""The refusals that a fault of the store, or of what it is on, may become."""
 
 
 @invariant(

@@ -55,6 +55,37 @@ def works(story: Story, how: str) -> Iterator[Finding]:
             yield None
 
 
+WITHOUT_A_WORD = ("bit-anywhere", "cut-anywhere")
+"""One bit of a closed store's files flipped, wherever that is, or their end lost: everything is read then."""
+
+DAMAGED = frozenset({"corrupt-record", "corrupt-store", "unsupported-schema", "storage-error"})
+"""What damage somewhere may be called. A flipped bit in a version looks like a newer release; the engine calls damage
+that it cannot make sense of an error."""
+
+
+def true_or_refused(story: Story) -> Iterator[Finding]:
+    """After damage anywhere, what is read is what was written, or it is refused and stays as it is. Of a log whose end
+    is damaged, it is what was there at an earlier time, as a whole.
+    """
+    states: dict[int | None, set[str]] = {}
+    for event in story.events:
+        trial = event.medium
+        if event.after is not None:
+            states.setdefault(event.actor, set()).add(event.after.digest)
+        if trial is None or trial.how not in (*WITHOUT_A_WORD, "log-bit-anywhere") or event.after is None:
+            continue
+        due = {event.after.digest} if trial.how in WITHOUT_A_WORD else states[event.actor]
+        if trial.outcome is Outcome.REFUSED:
+            if trial.code not in DAMAGED:
+                yield Violation(event, f"a store after {trial.how} was refused for the wrong reason: {trial.code}")
+            else:
+                yield None if trial.kept else Violation(event, f"a store after {trial.how} was overwritten")
+        elif trial.outcome is not Outcome.DONE:
+            yield Violation(event, f"a store after {trial.how}: {trial.outcome.value} {trial.code or ''}".rstrip())
+        else:
+            yield None if trial.digest in due else Violation(event, f"after {trial.how} it is read as: {trial.digest}")
+
+
 def _tried(story: Story, how: str) -> Iterator[tuple[Event, Medium]]:
     for event in story.events:
         # A crash, a failing call or another writer came to the operation itself alone.
@@ -109,6 +140,7 @@ def corrupt_stores_are_refused(story: Story) -> Iterator[Finding]:
             "file-overwritten": "corrupt-store",
         },
     )
+    yield from true_or_refused(story)
 
 
 @invariant(

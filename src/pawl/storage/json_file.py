@@ -168,6 +168,9 @@ class JSONFileStore:
         store_id, records = read_json(data)
         if self._id not in (None, store_id):
             raise CorruptStore("another store was put in the place of this one")
+        # Who wrote it may have died before its name was durable, or was told that this failed: what is answered from
+        # here on must not be lost with that name.
+        sync_folder(os.path.dirname(self._file))
         self._id = store_id
         self._memory = MemoryStore(records=records, store_id=store_id, busy_timeout=0)
         self._seen = data[:_HEAD_BYTES]

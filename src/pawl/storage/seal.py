@@ -20,7 +20,7 @@ from typing import Final
 from pawl.errors import CorruptRecord, InvalidArgument, UnsupportedSchema
 from pawl.limits import MAX_RECORD_BYTES
 from pawl.storage.contract import Row, Table
-from pawl.storage.rows import check_row
+from pawl.storage.rows import MAX_VERSION, check_row
 
 CHECKSUM_BYTES: Final = 16
 """Two records that differ share a checksum of 128 bits by no accident that will ever happen."""
@@ -75,6 +75,13 @@ class Seal:
         """The sealed record of `value`, which is written to `table` under `key` as its `version` (from 1)."""
         rest = _SCHEMA_BYTE + value
         return self._checksum(table, key, version, rest) + rest
+
+    def is_for(self, table: Table, key: bytes, sealed: object, version: object) -> bool:
+        """Whether what a medium gave back, under whatever key, is whole and was written for this one."""
+        if type(sealed) is not bytes or type(version) is not int or not 1 <= version <= MAX_VERSION:
+            return False
+        rest = sealed[CHECKSUM_BYTES:]
+        return bool(rest) and self._checksum(table, key, version, rest) == sealed[:CHECKSUM_BYTES]
 
     def open(self, table: Table, key: object, sealed: object, version: object) -> tuple[bytes, Row]:
         """The row in the sealed record that a medium gave back for `key` at `version`.

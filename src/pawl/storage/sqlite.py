@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, suppress
 from types import TracebackType
 from typing import Any, Final
 
-from pawl.errors import Conflict, StorageError, UnsupportedSchema
+from pawl.errors import Conflict, CorruptRecord, StorageError, StoreBusy, UnsupportedSchema
 from pawl.storage.contract import Row, Table, Transaction
 from pawl.storage.rows import (
     DEFAULT_BUSY_TIMEOUT,
@@ -21,7 +21,7 @@ from pawl.storage.rows import (
     check_write,
     prefix_end,
 )
-from pawl.storage.seal import Seal
+from pawl.storage.seal import STORE_ID_BYTES, Seal
 from pawl.storage.sqlite_file import (
     ENGINE_ERRORS,
     SCHEMA_VERSION,
@@ -29,6 +29,7 @@ from pawl.storage.sqlite_file import (
     commit_refusal,
     create,
     engine_refusals,
+    has_log,
     inspect,
     is_there,
     open_file,
@@ -48,11 +49,16 @@ _MAX_SQL_INTEGER: Final = 2**63 - 1
 class _Statements:
     """What is asked of one table. SQLite compares blobs byte by byte, so a prefix is a range of keys."""
 
-    __slots__ = ("count", "delete", "get", "insert", "scan", "update")
+    __slots__ = ("beside", "count", "delete", "get", "insert", "scan", "update")
 
     def __init__(self, table: str) -> None:
         in_range = "WHERE key >= ? AND key < ?"
         self.get = f"SELECT value, version FROM {table} WHERE key = ?"
+        one = f"SELECT value, version FROM {table} WHERE key"
+        self.beside = (
+            f"SELECT * FROM ({one} < ?1 ORDER BY key DESC LIMIT 1)"
+            f" UNION ALL SELECT * FROM ({one} > ?1 ORDER BY key LIMIT 1)"
+        )
         self.insert = f"INSERT INTO {table} (value, version, key) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
         self.update = f"UPDATE {table} SET value = ?, version = ? WHERE key = ? AND version = ?"
         self.delete = f"DELETE FROM {table} WHERE key = ? AND version = ?"
@@ -66,20 +72,22 @@ _STATEMENTS: Final = {table.value: _Statements(table.value) for table in Table}
 class SQLiteStore:
     """A `Store` in the SQLite file at `path`, created with mode 0600 if nothing is there.
 
-    Its threads take turns; other processes may open the same file. After `os.fork` the child opens its own. Every 256
-    commits that write something, and at the end, the log is moved into the database and emptied.
+    Its threads take turns; other processes may open the same file. After `os.fork` the child opens its own. When it is
+    opened, every 256 commits that write something, and at the end, the log is moved into the database and emptied.
     `busy_timeout`: seconds to wait for another writer. A symbolic link or a directory is refused.
     Raises: InvalidArgument, CorruptStore (damaged, or not a store), UnsupportedSchema (of an earlier schema, see
     `migrate_sqlite`, or of a newer one), StoreBusy, StorageError.
     """
 
-    __slots__ = ("_commits", "_connection", "_process", "_seal", "_timeout", "_turns")
+    __slots__ = ("_commits", "_connection", "_process", "_seal", "_timeout", "_turns", "_unsure")
 
     def __init__(self, path: str | os.PathLike[str], *, busy_timeout: float = DEFAULT_BUSY_TIMEOUT) -> None:
         # Check
         self._turns = Turns(busy_timeout)
         self._timeout = int(self._turns.timeout * 1000)
         self._commits = 0
+        self._unsure = False
+        """The last commit failed: the log may hold it, where a power loss would bring it back."""
         with system_refusals():
             file = absolute_path(path)
             if not is_there(file):
@@ -91,7 +99,40 @@ class SQLiteStore:
         # Commit: from here on the file is known to be a store of ours.
         self._process = os.getpid()
         with engine_refusals():
+            left = has_log(file)
             self._connection = open_file(file, busy_timeout)
+            try:
+                self._settle(left)
+            except BaseException:
+                self._connection.close()
+                raise
+
+    def _settle(self, left: bool) -> None:
+        """What the log holds that was `left` is read from here on: it must not be lost after that.
+
+        A commit in it may never have been synced: its process died, or was told that the sync failed.
+        """
+        self._checkpoint()
+        if left:
+            self._commit_nothing()
+
+    def _commit_nothing(self) -> None:
+        """Write the log from where it is, and sync it.
+
+        After a checkpoint its emptiness is not synced yet, and after a failed sync the system may count as written what
+        is not: the sync of one more commit puts an end to both.
+        """
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if isinstance(refusal(error), StoreBusy):
+                # Somebody else commits just now.
+                return
+            raise
+        # Where nothing changes, nothing is written.
+        for value in (bytes(STORE_ID_BYTES), self._seal.store_id):
+            self._connection.execute("UPDATE meta SET value = ?", (value,))
+        self._connection.execute("COMMIT")
 
     @property
     def store_id(self) -> bytes:
@@ -113,6 +154,8 @@ class SQLiteStore:
             return
         try:
             with engine_refusals():
+                if self._unsure:
+                    self._commit_nothing()
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
         finally:
             self._connection.close()
@@ -137,8 +180,10 @@ class SQLiteStore:
         try:
             self._connection.execute("COMMIT")
         except ENGINE_ERRORS as error:
+            self._unsure = True
             raise commit_refusal(error) from error
         self._commits += wrote
+        self._unsure &= not wrote
         if self._commits >= CHECKPOINT_COMMITS:
             # It is committed, whatever happens here.
             with suppress(*ENGINE_ERRORS):
@@ -216,7 +261,20 @@ class _SQLiteTransaction:
     def get(self, table: Table, key: bytes) -> Row | None:
         check_key(table, key)
         rows, _ = self._run(_STATEMENTS[table._value_].get, key)
-        return self._seal.open(table, key, *rows[0])[1] if rows else None
+        if not rows:
+            self._check_missing(table, key)
+            return None
+        return self._seal.open(table, key, *rows[0])[1]
+
+    def _check_missing(self, table: Table, key: bytes) -> None:
+        """A row whose key was damaged is not found under its own; where the order still holds, it stands beside it.
+
+        Where it does not hold, that is noticed when the store is opened. Raises: CorruptRecord.
+        """
+        rows, _ = self._run(_STATEMENTS[table._value_].beside, key)
+        for value, version in rows:
+            if self._seal.is_for(table, key, value, version):
+                raise CorruptRecord(f"{table.value}: the key of a record is damaged")
 
     def put(self, table: Table, key: bytes, value: bytes, *, version: int) -> int:
         # Check

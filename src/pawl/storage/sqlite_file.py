@@ -294,6 +294,11 @@ def _size(file: str) -> int:
         return 0
 
 
+def has_log(file: str) -> bool:
+    """Whether there is a log: whoever had the store open has it still, or did not close it."""
+    return _size(file + "-wal") > 0
+
+
 def open_file(file: str, busy_timeout: float, *, alone: bool = False) -> sqlite3.Connection:
     """A connection with all that the promises of a store rest on, to a file that was inspected.
 

@@ -183,13 +183,16 @@ def _trials(args: argparse.Namespace) -> Iterator[tuple[str, Campaign, str, dict
     """What is to be run: name, campaign, store, further options. Raises: Usage."""
     if args.control is not None:
         from pawl_gate.trials.broken import BROKEN
+        from pawl_gate.trials.controls import BELOW
 
-        control = BROKEN.get(args.control)
-        if control is None:
-            raise Usage(f"there is no control {args.control}; there are {', '.join(BROKEN)}")
-        if args.name not in (None, control.campaign) or args.store not in (None, control.kind):
-            raise Usage(f"the control {args.control} is one of {control.campaign} on {control.kind}")
-        yield control.campaign, campaign(control.campaign), control.kind, {"control": args.control}
+        controls = {name: (each.campaign, each.kind) for name, each in BROKEN.items()}
+        controls |= {name: (of, each.kind) for name, (of, each) in BELOW.items()}
+        if args.control not in controls:
+            raise Usage(f"there is no control {args.control}; there are {', '.join(controls)}")
+        name, kind = controls[args.control]
+        if args.name not in (None, name) or args.store not in (None, kind):
+            raise Usage(f"the control {args.control} is one of {name} on {kind}")
+        yield name, campaign(name), kind, {"control": args.control}
         return
     if args.name is not None and args.name not in MODULES:
         raise Usage(f"there is no campaign {args.name}; there are {', '.join(MODULES)}")

@@ -70,6 +70,9 @@ MODULES: Final[Mapping[str, str]] = {
     "kill": "kill",
     "hammer": "hammer",
     "server": "server",
+    "power-loss": "power_loss",
+    "disk": "disk",
+    "damage": "damage",
 }
 """Each campaign's module, by the name that users know it by."""
 
