@@ -31,6 +31,8 @@ from pawl.storage.sqlite_file import (
     engine_refusals,
     inspect,
     is_there,
+    layout,
+    log_is_kept,
     open_file,
     refusal,
     system_refusals,
@@ -73,17 +75,18 @@ class SQLiteStore:
     `migrate_sqlite`, or of a newer one), StoreBusy, StorageError.
     """
 
-    __slots__ = ("_commits", "_connection", "_process", "_seal", "_timeout", "_turns")
+    __slots__ = ("_commits", "_connection", "_layout", "_process", "_seal", "_timeout", "_turns")
 
     def __init__(self, path: str | os.PathLike[str], *, busy_timeout: float = DEFAULT_BUSY_TIMEOUT) -> None:
         # Check
         self._turns = Turns(busy_timeout)
         self._timeout = int(self._turns.timeout * 1000)
-        self._commits = 0
         with system_refusals():
             file = absolute_path(path)
             if not is_there(file):
                 create(file)
+            # Who died left a log, of who knows how many commits: the next commit empties it.
+            self._commits = CHECKPOINT_COMMITS if log_is_kept(file) else 0
             schema, store_id = inspect(file, busy_timeout)
         if schema != SCHEMA_VERSION:
             raise UnsupportedSchema(f"the store has schema version {schema}; migrate it to {SCHEMA_VERSION} first")
@@ -92,6 +95,7 @@ class SQLiteStore:
         self._process = os.getpid()
         with engine_refusals():
             self._connection = open_file(file, busy_timeout)
+            self._layout = layout(self._connection)
 
     @property
     def store_id(self) -> bytes:
@@ -167,11 +171,12 @@ class SQLiteStore:
 class _SQLiteTransaction:
     """One `BEGIN IMMEDIATE` to `COMMIT` or `ROLLBACK`. Any error of the engine dooms it."""
 
-    __slots__ = ("_connection", "_doomed", "_seal", "_store", "_used", "_wrote")
+    __slots__ = ("_connection", "_doomed", "_layout", "_seal", "_store", "_used", "_wrote")
 
     def __init__(self, store: SQLiteStore) -> None:
         self._store = store
         self._seal = store._seal
+        self._layout = store._layout
         self._connection: sqlite3.Connection | None = None
         self._doomed = False
         self._used = False
@@ -216,18 +221,21 @@ class _SQLiteTransaction:
     def get(self, table: Table, key: bytes) -> Row | None:
         check_key(table, key)
         rows, _ = self._run(_STATEMENTS[table._value_].get, key)
-        return self._seal.open(table, key, *rows[0])[1] if rows else None
+        if not rows:
+            return None
+        [[stored, version]] = rows
+        return self._seal.open(table, key, self._layout.sealed(table._value_, stored), version)[1]
 
     def put(self, table: Table, key: bytes, value: bytes, *, version: int) -> int:
         # Check
         check_write(table, key, value, version)
         # Commit
-        sealed = self._seal.close(table, key, value, version + 1)
+        stored = self._layout.stored(table._value_, self._seal.close(table, key, value, version + 1))
         statements = _STATEMENTS[table._value_]
         if version == 0:
-            _, changed = self._run(statements.insert, sealed, 1, key)
+            _, changed = self._run(statements.insert, stored, 1, key)
         else:
-            _, changed = self._run(statements.update, sealed, version + 1, key, version)
+            _, changed = self._run(statements.update, stored, version + 1, key, version)
         if changed != 1:
             raise Conflict(f"{table.value}: a row is not at version {version}")
         self._wrote = True
@@ -248,7 +256,10 @@ class _SQLiteTransaction:
         check_limit(limit)
         most = -1 if limit is None else min(limit, _MAX_SQL_INTEGER)
         rows, _ = self._run(_STATEMENTS[table._value_].scan, prefix, prefix_end(prefix), most)
-        return [self._seal.open(table, *row) for row in rows]
+        sealed = self._layout.sealed
+        return [
+            self._seal.open(table, key, sealed(table._value_, stored), version) for key, stored, version in rows
+        ]
 
     def count(self, table: Table, prefix: bytes) -> int:
         check_key(table, prefix)

@@ -133,7 +133,7 @@ slip(
     "migration-loses-versions",
     "ATM-07",
     "A migration seals each record as if it had been written once.",
-    Edit(sqlite_migration._seal_table, "row.value, row.version)", "row.value, 1)"),
+    Edit(sqlite_migration._move, "row.value, row.version)", "row.value, 1)"),
 )
 slip(
     "checksum-without-key",
