@@ -336,7 +336,14 @@ def test_a_truncated_store(tmp_path: Path) -> None:
     fill(tmp_path / "whole.db")
     whole, path = (tmp_path / "whole.db").read_bytes(), tmp_path / "pawl.db"
     assert len(whole) > 20 * PAGE_BYTES
-    cuts = {*range(0, len(whole), PAGE_BYTES), *random.Random(2).sample(range(len(whole)), 40), 1, 16, 100, len(whole) - 1}
+    cuts = {
+        *range(0, len(whole), PAGE_BYTES),
+        *random.Random(2).sample(range(len(whole)), 40),
+        1,
+        16,
+        100,
+        len(whole) - 1,
+    }
     for cut in sorted(cuts):
         path.write_bytes(whole[:cut])
         refuse(path, CorruptStore)

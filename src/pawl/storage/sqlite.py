@@ -257,9 +257,7 @@ class _SQLiteTransaction:
         most = -1 if limit is None else min(limit, _MAX_SQL_INTEGER)
         rows, _ = self._run(_STATEMENTS[table._value_].scan, prefix, prefix_end(prefix), most)
         sealed = self._layout.sealed
-        return [
-            self._seal.open(table, key, sealed(table._value_, stored), version) for key, stored, version in rows
-        ]
+        return [self._seal.open(table, key, sealed(table._value_, stored), version) for key, stored, version in rows]
 
     def count(self, table: Table, prefix: bytes) -> int:
         check_key(table, prefix)

