@@ -189,6 +189,24 @@ class Damaged:
 
 
 @dataclass(frozen=True, slots=True)
+class Search:
+    """What a search of all bytes of a store's files found. Secrets are counted, never kept."""
+
+    gone: int
+    """Secrets that were in rows before or during the operation, and are in none afterwards."""
+    left: int
+    """How many of those are in the files all the same, in whole or in part."""
+    where: tuple[str, ...]
+    """Names of the files that hold them."""
+    held: int
+    """Secrets that are in rows afterwards."""
+    seen: int
+    """How many of those the same search finds: all, or it is blind."""
+    copies: int = 0
+    """How many of those stand in the files more often than in rows, where their deletion will leave them."""
+
+
+@dataclass(frozen=True, slots=True)
 class Medium:
     """What became of an operation that was first tried on the party's store as another medium gives it back."""
 
@@ -205,6 +223,8 @@ class Medium:
     transactions: int = 0
     said: int = 0
     """Events that a store without transactions is in use."""
+    search: Search | None = None
+    """Of the files afterwards, where they were searched."""
 
 
 # Without slots: what has a dictionary of its fields is copied many times faster, and each event is, several times.

@@ -164,9 +164,22 @@ MEDIA: Final = (
     "older-file-migrated",
     "no-transactions",
     "no-transactions-allowed",
+    "file-closed",
+    "file-running",
+    "file-read-meanwhile",
+    "file-killed",
+    "file-crowded",
+    "older-file-closed",
+    "json-file",
+    "json-file-killed",
 )
 """What becomes of a store in its medium before it is opened again: records of one kind change, or are those of another
-key, store or version; its file is damaged or of another release; its place is an adapter without transactions."""
+key, store or version; its file is damaged or of another release; its place is an adapter without transactions. From
+"file-closed" on it is a file as it should be, of which all bytes are searched afterwards for what was deleted: once it
+is closed; while it is open, after so many commits as are stated, without and with a reader who was in the way; once its
+process was killed and another one went on; among many rows that come, grow and go; after a migration; in a JSON file,
+also where a killed process left a draft.
+"""
 
 STORE_FAULTS: Final = ("fails", "busy", "conflict")
 """How a store refuses a call: it cannot, somebody else holds it for too long, or a row changed since it was read."""

@@ -187,7 +187,7 @@ def test_declared_limits_are_the_library_s() -> None:
     assert (LIMITS.forward_jump, LIMITS.kept_per_chain, LIMITS.kept_per_session) == (25_000, 2_000, 8_000)
     assert (LIMITS.receiving_chains, LIMITS.archived_sessions) == (5, 40)
     assert LIMITS.derivations_per_message is not None
-    assert HELLO.level is Observe.STATE
+    assert HELLO.level is Observe.DISK
     assert InProcessTarget().hello is HELLO
 
 

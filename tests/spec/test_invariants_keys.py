@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pawl_spec.history import Medium, Observe, Outcome, Search
 from tests.spec.histories import ALICE, BOB, Tale, breaks, holds, met
 
 # -- KEY-01 -----------------------------------------------------------------------------------------------------------
@@ -213,3 +214,41 @@ def test_maintenance_that_keeps() -> Tale:
     """Claim: "maintenance deletes it"."""
     tale, _ = rotated(31)
     return tale.maintain(BOB, seen={"signed_prekeys": (1, 2)})
+
+
+def searched(*, gone: int = 3, left: int = 0, held: int = 9, seen: int = 9, copies: int = 0) -> Tale:
+    """A message was sent, after a trial on a real file whose bytes were searched then."""
+    found = Search(gone, left, ("pawl.db",) if left else (), held, seen, copies)
+    trial = Medium("file-closed", True, Outcome.DONE, None, False, search=found)
+    tale = met(level=Observe.DISK)
+    tale.send(ALICE, BOB, medium=trial)
+    return tale
+
+
+@holds("KEY-05")
+def test_deleted_secrets_are_gone() -> Tale:
+    """Claim: "a deleted secret is not in the bytes of a store's files"."""
+    return searched()
+
+
+@breaks("KEY-05", says="1 deleted secrets are still in pawl.db")
+def test_a_deleted_secret_is_in_a_file() -> Tale:
+    """Claim: "a deleted secret is not in the bytes of a store's files"."""
+    return searched(left=1)
+
+
+@breaks("KEY-05", says="2 secrets have a copy that their deletion will leave")
+def test_a_copy_is_left_behind() -> Tale:
+    """A secret that stands there once more than rows hold it stays when its row goes."""
+    return searched(copies=2)
+
+
+@breaks("KEY-05", says="the search is blind: it sees 8 of 9 secrets")
+def test_a_search_that_sees_nothing_finds_nothing() -> Tale:
+    """What does not find a secret that is there says nothing of one that is gone."""
+    return searched(seen=8)
+
+
+@holds("KEY-05", reached=False)
+def test_nothing_was_deleted() -> Tale:
+    return searched(gone=0)

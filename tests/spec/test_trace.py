@@ -178,6 +178,14 @@ MEDIA_1 = [
     "older-file-migrated",
     "no-transactions",
     "no-transactions-allowed",
+    "file-closed",
+    "file-running",
+    "file-read-meanwhile",
+    "file-killed",
+    "file-crowded",
+    "older-file-closed",
+    "json-file",
+    "json-file-killed",
 ]
 DELTAS_1 = (1, 2, 300, 25_001, 2_147_483_648)
 VERSION_BYTES_1 = (0x34, 0x32, 0x43, 0x23, 0x53, 0x35, 0x00, 0xFF)

@@ -15,6 +15,7 @@ import pytest
 from pawl import Device, MemoryStore, SQLiteStore
 from pawl.errors import CorruptRecord, CorruptStore, StorageError, StoreBusy, UnsupportedSchema
 from pawl.storage import Row, Table, migrate_sqlite, sqlite_migration
+from pawl.storage.seal import Seal
 from tests.devices import ALICE, BOB
 
 # What the releases with schema 1 and 2 wrote, word for word: taken from them, not from the code under test.
@@ -29,23 +30,33 @@ FIRST_TABLES = (
     "signed_prekey",
     "seen_base_key",
 )
-TABLES = {1: FIRST_TABLES, 2: (*FIRST_TABLES, "application")}
+TABLES = {
+    1: FIRST_TABLES,
+    2: (*FIRST_TABLES, "application"),
+    3: (*FIRST_TABLES, "application", "meta"),
+}
+META = "CREATE TABLE meta (name TEXT NOT NULL PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID"
+STORE_ID = b"0123456789abcdef"
 APPLICATION_ID = 0x5061776C
 
 OldRows = dict[tuple[str, bytes], tuple[bytes, int]]
 
 
 def write_old(path: Path, schema: int, rows: OldRows) -> None:
-    """A store of an earlier schema: values without seals, no id."""
+    """A store of an earlier schema: before 3, values without seals, and no id."""
+    seal = Seal(STORE_ID)
     with closing(sqlite3.connect(path, isolation_level=None)) as writer:
         writer.execute("PRAGMA journal_mode = WAL")
         writer.execute("BEGIN EXCLUSIVE")
         writer.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         writer.execute(f"PRAGMA user_version = {schema}")
         for name in TABLES[schema]:
-            writer.execute(TABLE.format(name))
-        for (name, key), row in rows.items():
-            writer.execute(f"INSERT INTO {name} VALUES (?, ?, ?)", (key, *row))
+            writer.execute(META if name == "meta" else TABLE.format(name))
+        if schema == 3:
+            writer.execute("INSERT INTO meta VALUES ('store_id', ?)", (STORE_ID,))
+        for (name, key), (value, version) in rows.items():
+            stored = seal.close(Table(name), key, value, version) if schema == 3 else value
+            writer.execute(f"INSERT INTO {name} VALUES (?, ?, ?)", (key, stored, version))
         writer.execute("COMMIT")
 
 
@@ -55,7 +66,13 @@ def old_rows(path: Path, schema: int) -> OldRows:
         assert reader.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         names = [name for (name,) in reader.execute("SELECT name FROM sqlite_master")]
         assert sorted(names) == sorted(TABLES[schema])
-        return {(name, row[0]): row[1:] for name in names for row in reader.execute(f"SELECT * FROM {name}")}
+        names.sort()
+        rows = {(name, row[0]): row[1:] for name in names for row in reader.execute(f"SELECT * FROM {name}")}
+    if schema < 3:
+        return rows
+    assert rows.pop(("meta", "store_id")) == (STORE_ID,)  # type: ignore[call-overload]  # its key is a text
+    seal = Seal(STORE_ID)
+    return {(name, key): tuple(seal.open(Table(name), key, *row)[1]) for (name, key), row in rows.items()}  # type: ignore[misc]
 
 
 def rows_of(schema: int, count: int = 600) -> OldRows:
@@ -66,6 +83,7 @@ def rows_of(schema: int, count: int = 600) -> OldRows:
             1 + number,
         )
         for name in TABLES[schema]
+        if name != "meta"
         for number in range(count if name == "skipped_key" else 3)
         if number < 256 or number % 3
     }
@@ -83,7 +101,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "pawl.db"
 
 
-@pytest.mark.parametrize("schema", [1, 2])
+@pytest.mark.parametrize("schema", [1, 2, 3])
 def test_an_earlier_store_is_migrated(path: Path, schema: int) -> None:
     """ATM-07: "A record written by any released schema version is read correctly": every row of every table."""
     rows = rows_of(schema)
@@ -92,18 +110,18 @@ def test_an_earlier_store_is_migrated(path: Path, schema: int) -> None:
     with closing(SQLiteStore(path)) as store:
         assert read(store) == rows
     # Once is enough.
-    assert migrate_sqlite(path) == 3
+    assert migrate_sqlite(path) == 4
     with closing(SQLiteStore(path)) as store:
         assert read(store) == rows
     assert not Path(f"{path}-wal").exists()
 
 
-@pytest.mark.parametrize("schema", [1, 2])
+@pytest.mark.parametrize("schema", [1, 2, 3])
 def test_before_the_migration_it_is_refused_by_name(path: Path, schema: int) -> None:
     """ATM-07: "or refused by name": no byte of the file changes."""
     write_old(path, schema, rows_of(schema))
     before = path.read_bytes()
-    with pytest.raises(UnsupportedSchema, match=f"schema version {schema}; migrate it to 3"):
+    with pytest.raises(UnsupportedSchema, match=f"schema version {schema}; migrate it to 4"):
         SQLiteStore(path)
     assert path.read_bytes() == before
 
@@ -125,6 +143,24 @@ def test_a_conversation_goes_on_after_the_migration(path: Path) -> None:
         for number in (0, 3, 1):
             assert again.decrypt(ALICE, under_way[number]) == b"%d" % number
         assert alice.decrypt(BOB, again.encrypt(ALICE, b"back")) == b"back"
+
+
+def test_sealed_records_stay_as_they_are(path: Path) -> None:
+    """ATM-08: a store of schema 3 keeps its id, and a record that was damaged before stays so."""
+    rows = rows_of(3, count=3)
+    write_old(path, 3, rows)
+    with closing(sqlite3.connect(path)) as editor:
+        editor.execute("UPDATE prekey SET value = zeroblob(90) WHERE key = x''")
+        editor.commit()
+    assert migrate_sqlite(path) == 3
+    with closing(SQLiteStore(path)) as store:
+        assert store.store_id == STORE_ID
+        with store.transaction() as tx, pytest.raises(CorruptRecord):
+            tx.get(Table.PREKEY, b"")
+        with store.transaction() as tx:
+            assert {("session", key): tuple(row) for key, row in tx.scan(Table.SESSION, b"")} == {
+                place: row for place, row in rows.items() if place[0] == "session"
+            }
 
 
 def test_every_migration_gives_an_id_of_its_own(tmp_path: Path) -> None:
@@ -176,13 +212,13 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(path: Path, monkeypat
         failed += 1
         with closing(sqlite3.connect(path)) as reader:
             [[schema]] = reader.execute("PRAGMA user_version")
-        if schema == 3:
+        if schema == 4:
             # Only the emptying of the log comes after the commit.
             break
         assert old_rows(path, 2) == rows
     assert failed >= len(rows) + 10
     assert texts == {"the store's engine failed: disk I/O error"}
-    assert migrate_sqlite(path) == 3
+    assert migrate_sqlite(path) == 4
     with closing(SQLiteStore(path)) as store:
         assert read(store) == rows
 
@@ -235,9 +271,9 @@ def test_a_newer_store_is_refused(path: Path) -> None:
     """ATM-07: "or refused by name"."""
     SQLiteStore(path).close()
     with closing(sqlite3.connect(path)) as editor:
-        editor.execute("PRAGMA user_version = 4")
+        editor.execute("PRAGMA user_version = 5")
     before = path.read_bytes()
-    with pytest.raises(UnsupportedSchema, match="this release knows 1 to 3"):
+    with pytest.raises(UnsupportedSchema, match="this release knows 1 to 4"):
         migrate_sqlite(path)
     assert path.read_bytes() == before
 
@@ -271,7 +307,7 @@ def test_two_that_migrate(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return open_file(*arguments, **options)
 
     monkeypatch.setattr(sqlite_migration, "open_file", later)
-    assert migrate_sqlite(path) == 3
+    assert migrate_sqlite(path) == 4
     with closing(SQLiteStore(path)) as store:
         assert read(store) == rows
 

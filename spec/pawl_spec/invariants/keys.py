@@ -2,7 +2,8 @@
 
 Threat        T-KEYS: a device is taken later, and what it still holds reads what it processed before.
 Source        Double Ratchet, sections 2.1 and 8.1 (deletion); X3DH, section 4.6; threat model, security goals.
-Not covered   What stays in the process's memory or on the disk after deletion (Python cannot promise erasure).
+Not covered   What stays in the process's memory (Python cannot promise erasure), and what file systems, media and
+              backups keep of a file as it was.
 """
 
 from __future__ import annotations
@@ -115,6 +116,33 @@ def superseded_secrets_are_dropped(story: Story) -> Iterator[Finding]:
             yield None
         for secret in event.held:
             seen.setdefault((event.actor, secret), event.step)
+
+
+@invariant(
+    id="KEY-05",
+    threat="T-KEYS",
+    source="threat model, security goals",
+    level=Observe.DISK,
+    needs=("medium",),
+    not_covered="blocks that a file system, a medium or a backup keeps of a file as it was; swap; a PostgreSQL server",
+)
+def deleted_secrets_leave_the_disk(story: Story) -> Iterator[Finding]:
+    """A deleted secret is not in the bytes of a store's files: at once in a JSON file; in SQLite once it was closed or
+    checkpointed, and otherwise within the stated number of commits.
+    """
+    for event in story.events:
+        found = None if event.medium is None else event.medium.search
+        if event.medium is None or found is None:
+            continue
+        how = event.medium.how
+        if found.seen < found.held:
+            yield Violation(event, f"{how}: the search is blind: it sees {found.seen} of {found.held} secrets")
+        elif found.left:
+            yield Violation(event, f"{how}: {found.left} deleted secrets are still in {', '.join(found.where)}")
+        elif found.copies:
+            yield Violation(event, f"{how}: {found.copies} secrets have a copy that their deletion will leave")
+        elif found.gone:
+            yield None
 
 
 @invariant(

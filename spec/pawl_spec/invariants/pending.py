@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pawl_spec.registry import not_yet_judged
 
-STORES = "nothing searches the bytes of a store's files yet"
 GROUPS = "sender keys are not built yet"
 WORKERS = "the worker pool is not built yet"
 
 for id_, threat, claim, why in (
-    ("KEY-05", "T-KEYS", "A deleted secret is not in the store's bytes after a checkpoint.", STORES),
     ("WRK-01", "T-WORKER", "Pending and queued jobs never exceed the limits.", WORKERS),
     ("WRK-02", "T-WORKER", "Over the limit a job is refused at once with a typed error.", WORKERS),
     ("WRK-03", "T-WORKER", "Each job ends exactly once, with its own result or a typed error.", WORKERS),

@@ -32,6 +32,7 @@ from pawl.storage.sqlite_file import (
     has_log,
     inspect,
     is_there,
+    layout,
     open_file,
     refusal,
     system_refusals,
@@ -79,19 +80,20 @@ class SQLiteStore:
     `migrate_sqlite`, or of a newer one), StoreBusy, StorageError.
     """
 
-    __slots__ = ("_commits", "_connection", "_process", "_seal", "_timeout", "_turns", "_unsure")
+    __slots__ = ("_commits", "_connection", "_layout", "_process", "_seal", "_timeout", "_turns", "_unsure")
 
     def __init__(self, path: str | os.PathLike[str], *, busy_timeout: float = DEFAULT_BUSY_TIMEOUT) -> None:
         # Check
         self._turns = Turns(busy_timeout)
         self._timeout = int(self._turns.timeout * 1000)
-        self._commits = 0
         self._unsure = False
         """The last commit failed: the log may hold it, where a power loss would bring it back."""
         with system_refusals():
             file = absolute_path(path)
             if not is_there(file):
                 create(file)
+            # Who died left a log, of who knows how many commits: the next commit empties it.
+            self._commits = CHECKPOINT_COMMITS if has_log(file) else 0
             schema, store_id = inspect(file, busy_timeout)
         if schema != SCHEMA_VERSION:
             raise UnsupportedSchema(f"the store has schema version {schema}; migrate it to {SCHEMA_VERSION} first")
@@ -102,6 +104,7 @@ class SQLiteStore:
             left = has_log(file)
             self._connection = open_file(file, busy_timeout)
             try:
+                self._layout = layout(self._connection)
                 self._settle(left)
             except BaseException:
                 self._connection.close()
@@ -212,11 +215,12 @@ class SQLiteStore:
 class _SQLiteTransaction:
     """One `BEGIN IMMEDIATE` to `COMMIT` or `ROLLBACK`. Any error of the engine dooms it."""
 
-    __slots__ = ("_connection", "_doomed", "_seal", "_store", "_used", "_wrote")
+    __slots__ = ("_connection", "_doomed", "_layout", "_seal", "_store", "_used", "_wrote")
 
     def __init__(self, store: SQLiteStore) -> None:
         self._store = store
         self._seal = store._seal
+        self._layout = store._layout
         self._connection: sqlite3.Connection | None = None
         self._doomed = False
         self._used = False
@@ -264,7 +268,8 @@ class _SQLiteTransaction:
         if not rows:
             self._check_missing(table, key)
             return None
-        return self._seal.open(table, key, *rows[0])[1]
+        [[stored, version]] = rows
+        return self._seal.open(table, key, self._layout.sealed(table._value_, stored), version)[1]
 
     def _check_missing(self, table: Table, key: bytes) -> None:
         """A row whose key was damaged is not found under its own; where the order still holds, it stands beside it.
@@ -272,20 +277,20 @@ class _SQLiteTransaction:
         Where it does not hold, that is noticed when the store is opened. Raises: CorruptRecord.
         """
         rows, _ = self._run(_STATEMENTS[table._value_].beside, key)
-        for value, version in rows:
-            if self._seal.is_for(table, key, value, version):
+        for stored, version in rows:
+            if self._seal.is_for(table, key, self._layout.sealed(table._value_, stored), version):
                 raise CorruptRecord(f"{table.value}: the key of a record is damaged")
 
     def put(self, table: Table, key: bytes, value: bytes, *, version: int) -> int:
         # Check
         check_write(table, key, value, version)
         # Commit
-        sealed = self._seal.close(table, key, value, version + 1)
+        stored = self._layout.stored(table._value_, self._seal.close(table, key, value, version + 1))
         statements = _STATEMENTS[table._value_]
         if version == 0:
-            _, changed = self._run(statements.insert, sealed, 1, key)
+            _, changed = self._run(statements.insert, stored, 1, key)
         else:
-            _, changed = self._run(statements.update, sealed, version + 1, key, version)
+            _, changed = self._run(statements.update, stored, version + 1, key, version)
         if changed != 1:
             raise Conflict(f"{table.value}: a row is not at version {version}")
         self._wrote = True
@@ -306,7 +311,8 @@ class _SQLiteTransaction:
         check_limit(limit)
         most = -1 if limit is None else min(limit, _MAX_SQL_INTEGER)
         rows, _ = self._run(_STATEMENTS[table._value_].scan, prefix, prefix_end(prefix), most)
-        return [self._seal.open(table, *row) for row in rows]
+        sealed = self._layout.sealed
+        return [self._seal.open(table, key, sealed(table._value_, stored), version) for key, stored, version in rows]
 
     def count(self, table: Table, prefix: bytes) -> int:
         check_key(table, prefix)

@@ -25,8 +25,17 @@ from pawl.storage.seal import STORE_ID_BYTES, is_store_id
 APPLICATION_ID: Final = 0x5061776C
 """Marks the file as ours ("Pawl" in ASCII), in SQLite's header field for that."""
 
-SCHEMA_VERSION: Final = 3
-"""Counts up when the tables change, or what their columns hold. 1 and 2: values are not sealed; 1: no `application`."""
+SCHEMA_VERSION: Final = 4
+"""Counts up when the tables change, or what their columns hold.
+
+1: no `application`; 1 and 2: values are not sealed; 1 to 3: values stand in the pages of their keys.
+"""
+
+PAGE_BYTES: Final = 1024
+"""Of a new store. Each row that may hold a secret has at least one page for itself, of which it fills a part."""
+
+PUBLIC_TABLES: Final = frozenset({Table.IDENTITY.value, Table.SESSION_INDEX.value, Table.SEEN_BASE_KEY.value})
+"""Public keys and nothing else: what is left of them somewhere in the file gives nothing away."""
 
 MAX_CHECKED_BYTES: Final = 64 * 1024 * 1024
 """Bytes of a store whose whole structure is checked when it is opened, at about 1 ms a MiB.
@@ -48,6 +57,7 @@ TABLES: Final = {
 SCHEMAS: Final = {
     1: {name: text for name, text in TABLES.items() if name != Table.APPLICATION.value},
     2: TABLES,
+    3: {**TABLES, "meta": META},
     SCHEMA_VERSION: {**TABLES, "meta": META},
 }
 """The tables of each schema version, by name."""
@@ -60,6 +70,8 @@ SETTINGS: Final = (
     # Deleted secrets are overwritten, and never spill into a temporary file.
     "PRAGMA secure_delete = ON",
     "PRAGMA temp_store = MEMORY",
+    # The engine's own moving of the log, some 4 MiB apart: between two of ours, only under large transactions.
+    "PRAGMA wal_autocheckpoint = 4000",
     # Damage is noticed where it is read, and a tampered schema runs no code.
     "PRAGMA cell_size_check = ON",
     "PRAGMA trusted_schema = OFF",
@@ -71,6 +83,39 @@ ENGINE_ERRORS: Final = (sqlite3.Error, UnicodeDecodeError)
 
 MAX_SQL_BYTES: Final = 2 * MAX_RECORD_BYTES
 """Bytes of one row in the engine: a key and a value, with room."""
+
+
+# -- where values stand ------------------------------------------------------------------------------------------------
+
+
+class Layout:
+    """How values stand in a file of this page size: behind so many zeros that none of a value is in its key's page.
+
+    `secure_delete` overwrites what is deleted, but not what the engine leaves behind where it moves rows from one page
+    of a table to another: measured, some bytes in half of the pages, and all of a secret of one row in a hundred. A
+    later deletion finds the row in its new place only. So no secret may be in what is moved. A row that is too long for
+    its page has at most its first bytes there, as many as there are zeros, and goes on in pages of its own. Those stay
+    where they are, and `secure_delete` overwrites them as a whole.
+    Source: sqlite.org, "Database File Format", section 1.6 (X of index pages); "PRAGMA secure_delete".
+    """
+
+    __slots__ = ("_front", "_length")
+
+    def __init__(self, page_bytes: int) -> None:
+        self._length = (page_bytes - 12) * 64 // 255 - 23
+        self._front = bytes(self._length)
+
+    def stored(self, table: str, sealed: bytes) -> bytes:
+        """What the column `value` holds for a sealed record."""
+        return sealed if table in PUBLIC_TABLES else self._front + sealed
+
+    def sealed(self, table: str, stored: object) -> object:
+        """The sealed record in what the column gave back; None if that is nothing a store writes."""
+        if table in PUBLIC_TABLES:
+            return stored
+        if type(stored) is not bytes or not stored.startswith(self._front):
+            return None
+        return stored[self._length :]
 
 
 # -- refusals ----------------------------------------------------------------------------------------------------------
@@ -190,6 +235,7 @@ def create(file: str) -> None:
 def _write_schema(file: str) -> None:
     with closing(connect(file, "rw", 0.0)) as connection:
         for statement in (
+            f"PRAGMA page_size = {PAGE_BYTES}",
             *SETTINGS,
             "PRAGMA journal_mode = WAL",
             "BEGIN EXCLUSIVE",
@@ -243,7 +289,7 @@ def inspect(file: str, busy_timeout: float) -> tuple[int, bytes]:
         try:
             schema = _check_schema(connection)
             _check_structure(file, connection)
-            return schema, _store_id(connection) if schema == SCHEMA_VERSION else b""
+            return schema, store_id(connection) if "meta" in SCHEMAS[schema] else b""
         except sqlite3.OperationalError as error:
             # These questions can be answered of every store; "unsupported file format" is such an error.
             if _code(error) == sqlite3.SQLITE_ERROR:
@@ -267,11 +313,18 @@ def _check_schema(connection: sqlite3.Connection) -> int:
     return int(schema)
 
 
-def _store_id(connection: sqlite3.Connection) -> bytes:
+def store_id(connection: sqlite3.Connection) -> bytes:
+    """The id, 16 bytes, of a store that has one. Raises: CorruptStore."""
     found = connection.execute("SELECT name, value FROM meta LIMIT 2").fetchall()
     if len(found) != 1 or found[0][0] != "store_id" or not is_store_id(found[0][1]):
         raise CorruptStore("the store's id is gone or damaged")
     return bytes(found[0][1])
+
+
+def layout(connection: sqlite3.Connection) -> Layout:
+    """How values stand in this file."""
+    [[page_bytes]] = connection.execute("PRAGMA page_size")
+    return Layout(page_bytes)
 
 
 def _check_structure(file: str, connection: sqlite3.Connection) -> None:

@@ -12,15 +12,19 @@ from pawl.errors import StorageError
 from pawl.sources import system_rng
 from pawl.storage.contract import Table
 from pawl.storage.rows import DEFAULT_BUSY_TIMEOUT, check_row, check_timeout
-from pawl.storage.seal import STORE_ID_BYTES, Seal
+from pawl.storage.seal import MAX_SEALED_BYTES, STORE_ID_BYTES, Seal
 from pawl.storage.sqlite_file import (
     INSERT_STORE_ID,
+    META,
     SCHEMA_VERSION,
     SCHEMAS,
+    TABLES,
+    Layout,
     absolute_path,
     engine_refusals,
     inspect,
     is_there,
+    layout,
     open_file,
     system_refusals,
 )
@@ -55,16 +59,21 @@ def migrate_sqlite(path: str | os.PathLike[str], *, busy_timeout: float = DEFAUL
 
 
 def _rewrite(connection: sqlite3.Connection, schema: int) -> None:
-    """Add the tables that `schema` lacks, and seal every record."""
+    """Make every table anew, with each record sealed and where it stands today."""
     connection.execute("BEGIN EXCLUSIVE")
     try:
-        for name, statement in SCHEMAS[SCHEMA_VERSION].items():
-            if name not in SCHEMAS[schema]:
-                connection.execute(statement)
-        seal = Seal(system_rng(STORE_ID_BYTES))
-        connection.execute(INSERT_STORE_ID, (seal.store_id,))
+        if "meta" in SCHEMAS[schema]:
+            seal = None
+        else:
+            seal = Seal(system_rng(STORE_ID_BYTES))
+            connection.execute(META)
+            connection.execute(INSERT_STORE_ID, (seal.store_id,))
+        place = layout(connection)
         for table in Table:
-            _seal_table(connection, table, seal)
+            if table.value in SCHEMAS[schema]:
+                _move(connection, table, seal, place)
+            else:
+                connection.execute(TABLES[table.value])
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
     except BaseException:
@@ -75,13 +84,22 @@ def _rewrite(connection: sqlite3.Connection, schema: int) -> None:
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
-def _seal_table(connection: sqlite3.Connection, table: Table, seal: Seal) -> None:
-    select = f"SELECT key, value, version FROM {table.value} WHERE key > ? ORDER BY key LIMIT {_BATCH}"
-    first = f"SELECT key, value, version FROM {table.value} ORDER BY key LIMIT {_BATCH}"
-    rows = connection.execute(first).fetchall()
+def _move(connection: sqlite3.Connection, table: Table, seal: Seal | None, place: Layout) -> None:
+    """Write the rows of one table anew. `seal`: None, where they are sealed already."""
+    # In memory meanwhile. A table that is dropped is overwritten, with all that its pages still held beside its rows.
+    connection.execute(f"CREATE TEMP TABLE former AS SELECT key, value, version FROM main.{table.value} ORDER BY key")
+    connection.execute(f"DROP TABLE main.{table.value}")
+    connection.execute(TABLES[table.value])
+    select = f"SELECT rowid, key, value, version FROM temp.former WHERE rowid > ? ORDER BY rowid LIMIT {_BATCH}"
+    rows = connection.execute(select, (0,)).fetchall()
     while rows:
-        for each in rows:
-            key, row = check_row(table, *each)
-            sealed = seal.close(table, key, row.value, row.version)
-            connection.execute(f"UPDATE {table.value} SET value = ? WHERE key = ?", (sealed, key))
+        for _, *each in rows:
+            key, row = check_row(table, *each, most=MAX_SEALED_BYTES)
+            sealed = row.value if seal is None else seal.close(table, key, row.value, row.version)
+            _insert(connection, table, key, place.stored(table.value, sealed), row.version)
         rows = connection.execute(select, (rows[-1][0],)).fetchall()
+    connection.execute("DROP TABLE temp.former")
+
+
+def _insert(connection: sqlite3.Connection, table: Table, key: bytes, stored: bytes, version: int) -> None:
+    connection.execute(f"INSERT INTO {table.value} (key, value, version) VALUES (?, ?, ?)", (key, stored, version))

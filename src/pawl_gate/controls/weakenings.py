@@ -339,9 +339,29 @@ _weaken(
     Edit(media.no_transactions_no_store, "and trial.said != trial.transactions", "and False"),
 )
 
+_weaken(
+    "what-is-left-not-counted",
+    "KEY-05",
+    "Whether a deleted secret is still in a file.",
+    Edit(keys.deleted_secrets_leave_the_disk, "elif found.left:", "elif False:"),
+)
+_weaken(
+    "copies-not-counted",
+    "KEY-05",
+    "Whether a secret has a copy that its deletion will leave.",
+    Edit(keys.deleted_secrets_leave_the_disk, "elif found.copies:", "elif False:"),
+)
+_weaken(
+    "blind-search-believed",
+    "KEY-05",
+    "Whether the search for deleted secrets sees those that are there.",
+    Edit(keys.deleted_secrets_leave_the_disk, "if found.seen < found.held:", "if False:"),
+)
+
 NAMES: Final = "Other invariants see each of its faults too, by what comes of them: this one says what is wrong."
 
 NOT_NEEDED: Final[dict[str, str]] = {
+    "blind-search-believed": "It holds the gate's search to what is there, not the library (tests/gate/test_deletion).",
     "damage-may-be-read": "Whoever reads what is damaged then refuses for another reason, which is compared.",
     "end-on-a-medium-not-compared": "What ends otherwise leaves another state, which is compared.",
     "form-not-judged": "A field too many changes what becomes of changed copies, which the model notices.",

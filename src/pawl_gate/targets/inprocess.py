@@ -1,4 +1,4 @@
-"""Pawl itself as a target, in this process: every observation level but the disk, crash points, counted work."""
+"""Pawl itself as a target, in this process: every observation level, crash points, counted work."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ LIMITS = Limits(
 HELLO = Hello(
     name="pawl",
     version=version("pawl-signal"),
-    level=Observe.STATE,
+    level=Observe.DISK,
     capabilities=frozenset(
         {
             *("reinstall", "approve", "strict-identity", "restart", "crash", "work", "deterministic", "counts"),

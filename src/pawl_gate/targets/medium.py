@@ -6,28 +6,39 @@ in a folder of their own; an adapter without transactions is the least that one 
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
+from hashlib import blake2b
 from pathlib import Path
 from typing import Final
 
 from pawl.errors import CorruptStore, ProtocolError, UnsupportedSchema
-from pawl.storage import AdapterStore, migrate_sqlite
+from pawl.storage import AdapterStore, JSONFileStore, migrate_sqlite
 from pawl.storage.contract import Row, Store, Table, Transaction
 from pawl.storage.memory import MemoryStore
 from pawl.storage.seal import RECORD_SCHEMA, Seal
 from pawl.storage.sqlite import SQLiteStore
-from pawl.storage.sqlite_file import APPLICATION_ID, SCHEMA_VERSION, SCHEMAS
+from pawl.storage.sqlite_file import APPLICATION_ID, PAGE_BYTES, SCHEMA_VERSION, SCHEMAS, Layout
+from pawl_gate.targets import deletion
 from pawl_gate.targets.passing import PassingTransaction, StoreOver
 from pawl_spec.history import Medium, Outcome
+from pawl_spec.trace import MEDIA
 
 Shelf = Mapping[bytes, Row]
 
 OLDER: Final = 2
 """The schema of the store that is migrated: the last one whose records are not sealed."""
+
+SEARCHED: Final = MEDIA[MEDIA.index("file-closed") :]
+"""Files that are as they should be, and are searched afterwards."""
+
+FAST: Final = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None  # noqa: S108 - a folder of our own in it
+"""Where files are: in a file system in memory, if there is one. What is judged here is no power loss."""
 
 EVENT: Final = "non-atomic-store-used"
 
@@ -108,7 +119,8 @@ def _sqlite(whole: MemoryStore, folder: Path) -> Path:
     made = SQLiteStore(path)
     seal = Seal(made.store_id)
     made.close()
-    _insert(path, whole, lambda table, key, row: seal.close(table, key, row.value, row.version))
+    stored = Layout(PAGE_BYTES).stored
+    _insert(path, whole, lambda table, key, row: stored(table.value, seal.close(table, key, row.value, row.version)))
     return path
 
 
@@ -127,7 +139,8 @@ def _older(whole: MemoryStore, folder: Path) -> Path:
 def _insert(path: Path, whole: MemoryStore, value: Callable[[Table, bytes, Row], bytes]) -> None:
     with closing(sqlite3.connect(path)) as file:
         for table, shelf in whole.snapshot().items():
-            for key, row in shelf.items():
+            # In no order, as they come: then the engine has to move rows.
+            for key, row in sorted(shelf.items(), key=lambda each: blake2b(each[0]).digest()):
                 place = (key, value(table, key, row), row.version)
                 file.execute(f"INSERT INTO {table.value} VALUES (?, ?, ?)", place)  # noqa: S608 - a table of ours
         file.commit()
@@ -261,9 +274,34 @@ def attempt(
 
     `reopen` opens a store by the function that it is given; `told` says which events were heard. None: nothing to do.
     """
-    with tempfile.TemporaryDirectory(prefix="pawl-medium-") as folder:
+    with tempfile.TemporaryDirectory(prefix="pawl-medium-", dir=FAST) as folder:
+        if how in SEARCHED:
+            return _searched(whole, how, Path(folder), reopen, call), None
         place = _place(whole, table, how, Path(folder))
         return None if place is None else _tried(place, how, reopen, call, told)
+
+
+def _searched(
+    whole: MemoryStore,
+    how: str,
+    folder: Path,
+    reopen: Callable[[Callable[[], Store]], Store],
+    call: Callable[[Store], object],
+) -> Medium:
+    opened: Callable[[], Store]
+    if how.startswith("json-file"):
+        path = deletion.json_file(whole, folder)
+        opened = partial(JSONFileStore, path)
+        if how == "json-file-killed":
+            deletion.leave_draft(path)
+    elif how == "older-file-closed":
+        path = _older(whole, folder)
+        opened = partial(_migrated, path)
+    else:
+        path = _sqlite(whole, folder)
+        opened = partial(SQLiteStore, path)
+    ended = deletion.on_file(path, whole, how, opened=opened, reopen=reopen, call=call)
+    return Medium(how, read=True, outcome=ended.outcome, code=ended.code, kept=False, search=ended.found)
 
 
 def _place(whole: MemoryStore, table: Table, how: str, folder: Path) -> Place | None:
@@ -294,7 +332,7 @@ def _tried(
         outcome, code = Outcome.DIED, type(error).__name__
     left = None
     if store is not None and place.concerned is None:
-        left = _rows(store)
+        left = deletion.rows_of(store)
         store.close()
     tried = Medium(
         how=how,
@@ -306,12 +344,3 @@ def _tried(
         said=sum(name == EVENT for name in told()),
     )
     return tried, left
-
-
-def _rows(store: Store) -> MemoryStore | None:
-    """A copy of what the store holds; None where it cannot be read."""
-    try:
-        with store.transaction() as tx:
-            return MemoryStore(rows={table: dict(tx.scan(table, b"")) for table in Table})
-    except ProtocolError:
-        return None
