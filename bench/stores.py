@@ -145,9 +145,9 @@ def messages(found: dict[str, Place], rounds: int) -> Iterator[dict[str, Any]]:
                 waiting = iter(single)
                 for name, batch in (
                     ("sent one by one", each(lambda d=device: d.encrypt(BOB, floor.TEXT), BATCH)),  # type: ignore[misc]
-                    ("sent by 100", lambda d=device: d.encrypt_many(BOB, texts)),  # type: ignore[misc]
+                    ("sent by 100", lambda d=device: d.encrypt_many(BOB, texts)),
                     ("read one by one", each(lambda d=device, w=waiting: d.decrypt(BOB, next(w)), BATCH)),  # type: ignore[misc]
-                    ("read by 100", lambda d=device, m=many: d.decrypt_many(BOB, m)),  # type: ignore[misc]
+                    ("read by 100", lambda d=device, m=many: d.decrypt_many(BOB, m)),
                 ):
                     samples.setdefault((kind, name), []).append(clocked(batch, BATCH)[0])
     for (kind, name), times in samples.items():
@@ -374,7 +374,7 @@ def main(arguments: list[str]) -> int:
 
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     with places(kinds) as found:
-        measured = (
+        measured: tuple[tuple[str, Callable[[], Iterator[dict[str, Any]]]], ...] = (
             ("messages", lambda: messages(found, rounds)),
             ("sessions", lambda: sessions(found, sizes, rounds)),
             ("bare", lambda: beside_bare(rounds)),
