@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -144,10 +145,10 @@ def messages(found: dict[str, Place], rounds: int) -> Iterator[dict[str, Any]]:
                 single, many = (peer.encrypt_many(ALICE, texts) for _ in range(2))
                 waiting = iter(single)
                 for name, batch in (
-                    ("sent one by one", each(lambda d=device: d.encrypt(BOB, floor.TEXT), BATCH)),  # type: ignore[misc]
-                    ("sent by 100", lambda d=device: d.encrypt_many(BOB, texts)),
-                    ("read one by one", each(lambda d=device, w=waiting: d.decrypt(BOB, next(w)), BATCH)),  # type: ignore[misc]
-                    ("read by 100", lambda d=device, m=many: d.decrypt_many(BOB, m)),
+                    ("sent one by one", each(partial(device.encrypt, BOB, floor.TEXT), BATCH)),
+                    ("sent by 100", partial(device.encrypt_many, BOB, texts)),
+                    ("read one by one", each(_call("decrypt", device, waiting), BATCH)),
+                    ("read by 100", partial(device.decrypt_many, BOB, many)),
                 ):
                     samples.setdefault((kind, name), []).append(clocked(batch, BATCH)[0])
     for (kind, name), times in samples.items():
@@ -374,14 +375,14 @@ def main(arguments: list[str]) -> int:
 
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     with places(kinds) as found:
-        measured: tuple[tuple[str, Callable[[], Iterator[dict[str, Any]]]], ...] = (
-            ("messages", lambda: messages(found, rounds)),
-            ("sessions", lambda: sessions(found, sizes, rounds)),
-            ("bare", lambda: beside_bare(rounds)),
-        )
-        for part, results in measured:
+        measured = {
+            "messages": messages(found, rounds),
+            "sessions": sessions(found, sizes, rounds),
+            "bare": beside_bare(rounds),
+        }
+        for part, results in measured.items():
             if part in parts:
-                for result in results():
+                for result in results:
                     print(json.dumps({"part": part, **result}) if chosen.json else _line(result), flush=True)
     if not chosen.json:
         print(f"load of the machine at the beginning: {load:.1f}; {rounds} batches of {BATCH}, medians")

@@ -17,10 +17,11 @@ import pytest
 from pawl.errors import CorruptRecord, OutcomeUnknown, StorageError
 from pawl.storage import JSONFileStore, Row, SQLiteStore, Table, json_file
 from pawl.storage.seal import Seal
+from pawl.storage.sqlite_file import PAGE_BYTES
 from tests.storage.test_sqlite import Faulty, fails
 
 KEY = b"peer\x01base key"
-ONE_COMMIT = 32 + 24 + 4096
+ONE_COMMIT = 32 + 24 + PAGE_BYTES
 """Bytes of a log that holds one page: its head, and a frame."""
 
 

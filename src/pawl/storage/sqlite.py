@@ -39,7 +39,7 @@ from pawl.storage.sqlite_file import (
 )
 
 CHECKPOINT_COMMITS: Final = 256
-"""Commits of one process after which the log is moved into the database and emptied: what was deleted leaves it then.
+"""Commits of one process after which the log is moved into the database and emptied: what was deleted is gone (KEY-05).
 
 Each checkpoint costs some three syncs, so that a commit costs about a hundredth of one more.
 """
@@ -92,7 +92,7 @@ class SQLiteStore:
             file = absolute_path(path)
             if not is_there(file):
                 create(file)
-            # Who died left a log, of who knows how many commits: the next commit empties it.
+            # Who died left a log, of who knows how many commits: the next commit empties it (KEY-05).
             self._commits = CHECKPOINT_COMMITS if has_log(file) else 0
             schema, store_id = inspect(file, busy_timeout)
         if schema != SCHEMA_VERSION:

@@ -67,7 +67,7 @@ SETTINGS: Final = (
     "PRAGMA synchronous = FULL",
     "PRAGMA fullfsync = ON",
     "PRAGMA checkpoint_fullfsync = ON",
-    # Deleted secrets are overwritten, and never spill into a temporary file.
+    # Deleted secrets are overwritten (KEY-05), and never spill into a temporary file.
     "PRAGMA secure_delete = ON",
     "PRAGMA temp_store = MEMORY",
     # The engine's own moving of the log, some 4 MiB apart: between two of ours, only under large transactions.
@@ -93,9 +93,9 @@ class Layout:
 
     `secure_delete` overwrites what is deleted, but not what the engine leaves behind where it moves rows from one page
     of a table to another: measured, some bytes in half of the pages, and all of a secret of one row in a hundred. A
-    later deletion finds the row in its new place only. So no secret may be in what is moved. A row that is too long for
-    its page has at most its first bytes there, as many as there are zeros, and goes on in pages of its own. Those stay
-    where they are, and `secure_delete` overwrites them as a whole.
+    later deletion finds the row in its new place only. So no secret may be in what is moved (KEY-05). A row that is too
+    long for its page has at most its first bytes there, as many as there are zeros, and goes on in pages of its own.
+    Those stay where they are, and `secure_delete` overwrites them as a whole.
     Source: sqlite.org, "Database File Format", section 1.6 (X of index pages); "PRAGMA secure_delete".
     """
 
