@@ -25,8 +25,14 @@ from pawl.storage.seal import STORE_ID_BYTES, is_store_id
 APPLICATION_ID: Final = 0x5061776C
 """Marks the file as ours ("Pawl" in ASCII), in SQLite's header field for that."""
 
-SCHEMA_VERSION: Final = 3
-"""Counts up when the tables change, or what their columns hold. 1 and 2: values are not sealed; 1: no `application`."""
+SCHEMA_VERSION: Final = 4
+"""Counts up when the tables change, or what their columns hold.
+
+1 to 3: no tables of groups; 1 and 2: values are not sealed; 1: no `application`.
+"""
+
+SEALED_SINCE: Final = 3
+"""The first schema version whose values are sealed, and that has the store's id."""
 
 MAX_CHECKED_BYTES: Final = 64 * 1024 * 1024
 """Bytes of a store whose whole structure is checked when it is opened, at about 1 ms a MiB.
@@ -45,9 +51,22 @@ TABLES: Final = {
     for table in Table
 }
 
+_GROUPS: Final = {
+    table.value
+    for table in (
+        Table.SENDER_KEY,
+        Table.GROUP_MEMBER,
+        Table.RECEIVED_SENDER_KEY,
+        Table.KEPT_GROUP_KEY,
+        Table.RETIRED_SENDER_KEY,
+    )
+}
+_SECOND: Final = {name: text for name, text in TABLES.items() if name not in _GROUPS}
+
 SCHEMAS: Final = {
-    1: {name: text for name, text in TABLES.items() if name != Table.APPLICATION.value},
-    2: TABLES,
+    1: {name: text for name, text in _SECOND.items() if name != Table.APPLICATION.value},
+    2: _SECOND,
+    3: {**_SECOND, "meta": META},
     SCHEMA_VERSION: {**TABLES, "meta": META},
 }
 """The tables of each schema version, by name."""
@@ -243,7 +262,7 @@ def inspect(file: str, busy_timeout: float) -> tuple[int, bytes]:
         try:
             schema = _check_schema(connection)
             _check_structure(file, connection)
-            return schema, _store_id(connection) if schema == SCHEMA_VERSION else b""
+            return schema, _store_id(connection) if schema >= SEALED_SINCE else b""
         except sqlite3.OperationalError as error:
             # These questions can be answered of every store; "unsupported file format" is such an error.
             if _code(error) == sqlite3.SQLITE_ERROR:

@@ -17,6 +17,7 @@ from pawl.storage.sqlite_file import (
     INSERT_STORE_ID,
     SCHEMA_VERSION,
     SCHEMAS,
+    SEALED_SINCE,
     absolute_path,
     engine_refusals,
     inspect,
@@ -55,16 +56,17 @@ def migrate_sqlite(path: str | os.PathLike[str], *, busy_timeout: float = DEFAUL
 
 
 def _rewrite(connection: sqlite3.Connection, schema: int) -> None:
-    """Add the tables that `schema` lacks, and seal every record."""
+    """Add the tables that `schema` lacks, and seal every record that is not sealed yet."""
     connection.execute("BEGIN EXCLUSIVE")
     try:
         for name, statement in SCHEMAS[SCHEMA_VERSION].items():
             if name not in SCHEMAS[schema]:
                 connection.execute(statement)
-        seal = Seal(system_rng(STORE_ID_BYTES))
-        connection.execute(INSERT_STORE_ID, (seal.store_id,))
-        for table in Table:
-            _seal_table(connection, table, seal)
+        if schema < SEALED_SINCE:
+            seal = Seal(system_rng(STORE_ID_BYTES))
+            connection.execute(INSERT_STORE_ID, (seal.store_id,))
+            for table in Table:
+                _seal_table(connection, table, seal)
         connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
         connection.execute("COMMIT")
     except BaseException:
