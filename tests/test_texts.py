@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, Union, get_args, get_origin, get_type_hints
+from uuid import UUID
 
 import pytest
 
@@ -115,6 +116,7 @@ class Maker:
             float: lambda: 1.0,
             bool: lambda: True,
             str: lambda: "text",
+            UUID: lambda: UUID(int=7),
             KeyPair: lambda: KeyPair.from_private(PrivateKey(self.secret())),
         }
         if kind in simple:

@@ -88,10 +88,10 @@ def test_migrating(tmp_path: Path, capsys: Output) -> None:
     code, out, err = run(capsys, "check", path)
     assert (code, out) == (2, "")
     assert "migrate" in err
-    assert run(capsys, "migrate", path) == (0, f"{path} migrated from schema 2 to 3\n", "")
-    assert run(capsys, "migrate", path) == (0, f"{path} has schema 3 already\n", "")
+    assert run(capsys, "migrate", path) == (0, f"{path} migrated from schema 2 to 4\n", "")
+    assert run(capsys, "migrate", path) == (0, f"{path} has schema 4 already\n", "")
     assert run(capsys, "check", path)[0] == 0
-    assert json.loads(run(capsys, "migrate", path, "--json")[1]) == {"former": 3, "schema": 3, "exitCode": 0}
+    assert json.loads(run(capsys, "migrate", path, "--json")[1]) == {"former": 4, "schema": 4, "exitCode": 0}
     path.write_bytes(b"no database" * 100)
     code, out, _ = run(capsys, "migrate", path)
     assert (code, "is as it was" in out) == (1, True)

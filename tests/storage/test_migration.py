@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sqlite3
 import subprocess
@@ -17,7 +18,7 @@ from pawl.errors import CorruptRecord, CorruptStore, StorageError, StoreBusy, Un
 from pawl.storage import Row, Table, migrate_sqlite, sqlite_migration
 from tests.devices import ALICE, BOB
 
-# What the releases with schema 1 and 2 wrote, word for word: taken from them, not from the code under test.
+# What the releases with schema 1 to 3 wrote, word for word: taken from them, not from the code under test.
 TABLE = "CREATE TABLE {} (key BLOB NOT NULL PRIMARY KEY, value BLOB NOT NULL, version INTEGER NOT NULL) WITHOUT ROWID"
 FIRST_TABLES = (
     "local",
@@ -29,14 +30,23 @@ FIRST_TABLES = (
     "signed_prekey",
     "seen_base_key",
 )
-TABLES = {1: FIRST_TABLES, 2: (*FIRST_TABLES, "application")}
+TABLES = {1: FIRST_TABLES, 2: (*FIRST_TABLES, "application"), 3: (*FIRST_TABLES, "application")}
+META = "CREATE TABLE meta (name TEXT NOT NULL PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID"
+STORE_ID = bytes(range(16))
 APPLICATION_ID = 0x5061776C
 
 OldRows = dict[tuple[str, bytes], tuple[bytes, int]]
 
 
+def sealed(name: str, key: bytes, value: bytes, version: int) -> bytes:
+    """A record of schema 3 or later, as docs/reference/stored-records.md describes it."""
+    bound = b"%b\0%b%b%b\1%b" % (name.encode(), version.to_bytes(8, "big"), len(key).to_bytes(2, "big"), key, value)
+    checksum = hashlib.blake2b(bound, digest_size=16, salt=STORE_ID, person=b"pawl record").digest()
+    return checksum + b"\1" + value
+
+
 def write_old(path: Path, schema: int, rows: OldRows) -> None:
-    """A store of an earlier schema: values without seals, no id."""
+    """A store of an earlier schema: before 3 values without seals, no id."""
     with closing(sqlite3.connect(path, isolation_level=None)) as writer:
         writer.execute("PRAGMA journal_mode = WAL")
         writer.execute("BEGIN EXCLUSIVE")
@@ -44,8 +54,12 @@ def write_old(path: Path, schema: int, rows: OldRows) -> None:
         writer.execute(f"PRAGMA user_version = {schema}")
         for name in TABLES[schema]:
             writer.execute(TABLE.format(name))
-        for (name, key), row in rows.items():
-            writer.execute(f"INSERT INTO {name} VALUES (?, ?, ?)", (key, *row))
+        if schema == 3:
+            writer.execute(META)
+            writer.execute("INSERT INTO meta VALUES ('store_id', ?)", (STORE_ID,))
+        for (name, key), (value, version) in rows.items():
+            stored = sealed(name, key, value, version) if schema == 3 else value
+            writer.execute(f"INSERT INTO {name} VALUES (?, ?, ?)", (key, stored, version))
         writer.execute("COMMIT")
 
 
@@ -54,8 +68,13 @@ def old_rows(path: Path, schema: int) -> OldRows:
         assert reader.execute("PRAGMA user_version").fetchall() == [(schema,)]
         assert reader.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         names = [name for (name,) in reader.execute("SELECT name FROM sqlite_master")]
-        assert sorted(names) == sorted(TABLES[schema])
-        return {(name, row[0]): row[1:] for name in names for row in reader.execute(f"SELECT * FROM {name}")}
+        assert sorted(names) == sorted([*TABLES[schema], *(["meta"] if schema == 3 else [])])
+        found = {
+            (name, row[0]): row[1:] for name in TABLES[schema] for row in reader.execute(f"SELECT * FROM {name}")
+        }
+        if schema < 3:
+            return found
+        return {(name, key): (value[17:], version) for (name, key), (value, version) in found.items()}
 
 
 def rows_of(schema: int, count: int = 600) -> OldRows:
@@ -83,7 +102,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "pawl.db"
 
 
-@pytest.mark.parametrize("schema", [1, 2])
+@pytest.mark.parametrize("schema", [1, 2, 3])
 def test_an_earlier_store_is_migrated(path: Path, schema: int) -> None:
     """ATM-07: "A record written by any released schema version is read correctly": every row of every table."""
     rows = rows_of(schema)
@@ -92,18 +111,20 @@ def test_an_earlier_store_is_migrated(path: Path, schema: int) -> None:
     with closing(SQLiteStore(path)) as store:
         assert read(store) == rows
     # Once is enough.
-    assert migrate_sqlite(path) == 3
+    assert migrate_sqlite(path) == 4
     with closing(SQLiteStore(path)) as store:
         assert read(store) == rows
+        # Who had an id keeps it.
+        assert (store.store_id == STORE_ID) is (schema == 3)
     assert not Path(f"{path}-wal").exists()
 
 
-@pytest.mark.parametrize("schema", [1, 2])
+@pytest.mark.parametrize("schema", [1, 2, 3])
 def test_before_the_migration_it_is_refused_by_name(path: Path, schema: int) -> None:
     """ATM-07: "or refused by name": no byte of the file changes."""
     write_old(path, schema, rows_of(schema))
     before = path.read_bytes()
-    with pytest.raises(UnsupportedSchema, match=f"schema version {schema}; migrate it to 3"):
+    with pytest.raises(UnsupportedSchema, match=f"schema version {schema}; migrate it to 4"):
         SQLiteStore(path)
     assert path.read_bytes() == before
 
@@ -150,10 +171,13 @@ class Dying(sqlite3.Connection):
         return super().execute(*arguments)
 
 
-def test_a_migration_that_fails_leaves_the_store_as_it_was(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("former", [2, 3])
+def test_a_migration_that_fails_leaves_the_store_as_it_was(
+    path: Path, monkeypatch: pytest.MonkeyPatch, former: int
+) -> None:
     """ATM-07: "migration is atomic": an error at each of its statements, and then it is carried out."""
-    rows = rows_of(2, count=3)
-    write_old(path, 2, rows)
+    rows = rows_of(former, count=3)
+    write_old(path, former, rows)
     open_file = sqlite_migration.open_file
 
     def dying(*arguments: Any, **options: Any) -> sqlite3.Connection:
@@ -176,13 +200,14 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(path: Path, monkeypat
         failed += 1
         with closing(sqlite3.connect(path)) as reader:
             [[schema]] = reader.execute("PRAGMA user_version")
-        if schema == 3:
+        if schema == 4:
             # Only the emptying of the log comes after the commit.
             break
-        assert old_rows(path, 2) == rows
-    assert failed >= len(rows) + 10
+        assert old_rows(path, former) == rows
+    # One statement or more for each row that is to be sealed, and for each new table.
+    assert failed >= (len(rows) + 10 if former < 3 else 5 + 10)
     assert texts == {"the store's engine failed: disk I/O error"}
-    assert migrate_sqlite(path) == 3
+    assert migrate_sqlite(path) == 4
     with closing(SQLiteStore(path)) as store:
         assert read(store) == rows
 
@@ -235,9 +260,9 @@ def test_a_newer_store_is_refused(path: Path) -> None:
     """ATM-07: "or refused by name"."""
     SQLiteStore(path).close()
     with closing(sqlite3.connect(path)) as editor:
-        editor.execute("PRAGMA user_version = 4")
+        editor.execute("PRAGMA user_version = 5")
     before = path.read_bytes()
-    with pytest.raises(UnsupportedSchema, match="this release knows 1 to 3"):
+    with pytest.raises(UnsupportedSchema, match="this release knows 1 to 4"):
         migrate_sqlite(path)
     assert path.read_bytes() == before
 
@@ -271,7 +296,7 @@ def test_two_that_migrate(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return open_file(*arguments, **options)
 
     monkeypatch.setattr(sqlite_migration, "open_file", later)
-    assert migrate_sqlite(path) == 3
+    assert migrate_sqlite(path) == 4
     with closing(SQLiteStore(path)) as store:
         assert read(store) == rows
 
