@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from pawl_gate.targets.file_adapter import FileAdapter as FileAdapter
+
 
 class DictAdapter:
     """The least that an adapter can be: no transactions."""
