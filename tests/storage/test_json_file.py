@@ -79,7 +79,7 @@ def test_the_file_is_json(path: Path, store: JSONFileStore) -> None:
     """docs/reference/stored-records.md: what is in the file, read by a parser that knows nothing of it."""
     put(store, b"a")
     document = json.loads(path.read_bytes())
-    assert (document["format"], document["schema"]) == ("pawl store", 1)
+    assert (document["format"], document["schema"]) == ("pawl store", 2)
     assert list(document["store"]["rows"]) == ["session"]
     [(key, (version, sealed))] = document["store"]["rows"]["session"].items()
     assert (key, version, len(sealed)) == ("YQ==", 1, 32)

@@ -69,9 +69,7 @@ def old_rows(path: Path, schema: int) -> OldRows:
         assert reader.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         names = [name for (name,) in reader.execute("SELECT name FROM sqlite_master")]
         assert sorted(names) == sorted([*TABLES[schema], *(["meta"] if schema == 3 else [])])
-        found = {
-            (name, row[0]): row[1:] for name in TABLES[schema] for row in reader.execute(f"SELECT * FROM {name}")
-        }
+        found = {(name, row[0]): row[1:] for name in TABLES[schema] for row in reader.execute(f"SELECT * FROM {name}")}
         if schema < 3:
             return found
         return {(name, key): (value[17:], version) for (name, key), (value, version) in found.items()}

@@ -231,7 +231,7 @@ def test_another_applications_log_is_not_merged(tmp_path: Path, path: Path) -> N
         assert foreign.execute("SELECT note FROM notes").fetchall() == [("kept",)]
 
 
-@pytest.mark.parametrize("version", [0, 4, 255, -1])
+@pytest.mark.parametrize("version", [0, 5, 255, -1])
 def test_another_schema_version(path: Path, version: int) -> None:
     """ATM-07: "a record written by any released schema version is read correctly, or refused by name"."""
     fill(path, rows=1)
