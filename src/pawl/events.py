@@ -90,7 +90,7 @@ class CallbackFailed(Event):
     name: ClassVar[str] = "callback-failed"
     level: ClassVar[int] = logging.ERROR
     callback: str
-    """"on_first_use", "on_mismatch" or "store_plaintext"."""
+    """"on_first_use", "on_mismatch", "store_plaintext" or "wrap"."""
     why: str
     """"raised", "timed-out" or "bad-answer"."""
 

@@ -126,7 +126,6 @@ class Group:
         with self._device._store.transaction() as tx:
             return self._own(tx).members()
 
-    @retried
     def send(self, plaintext: bytes) -> GroupSend:
         """Encrypt at most 262,128 bytes for all members, and one's own chain for each that is not known to have it.
 
@@ -138,6 +137,14 @@ class Group:
         """
         # Check
         check_plaintext(plaintext)
+        try:
+            return self._send(plaintext)
+        except WrapTrouble as refusal:
+            self._tell([CallbackFailed("wrap", refusal.why)])
+            raise
+
+    @retried
+    def _send(self, plaintext: bytes) -> GroupSend:
         sessions: list[PeerRows] = []
         with self._device._store.transaction() as tx:
             rows = self._own(tx)
@@ -151,7 +158,7 @@ class Group:
             each.remember()
         self._done(rows)
         if given:
-            self._device._tell([SenderKeyGiven(self.distribution_id, len(given))])
+            self._tell([SenderKeyGiven(self.distribution_id, len(given))])
         return GroupSend(given, message)
 
     @retried
@@ -294,7 +301,7 @@ class Group:
             chain = ReceivedChain(given.chain_id, given.signing_key, given.chain_key, given.iteration, 0)
             self._process(sender, chain)
         except ProtocolError as refusal:
-            self._device._tell([DistributionRefused(sender, self.distribution_id, refusal.code)])
+            self._tell([DistributionRefused(sender, self.distribution_id, refusal.code)])
             raise
 
     @retried
@@ -321,8 +328,8 @@ class Group:
             return self._decrypt(sender, parsed)
         except ProtocolError as refusal:
             if isinstance(refusal, HookTrouble):
-                self._device._tell([CallbackFailed("store_plaintext", refusal.why)])
-            self._device._tell([GroupMessageRefused(sender, self.distribution_id, refusal.code)])
+                self._tell([CallbackFailed("store_plaintext", refusal.why)])
+            self._tell([GroupMessageRefused(sender, self.distribution_id, refusal.code)])
             raise
 
     @retried

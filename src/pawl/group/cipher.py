@@ -32,7 +32,11 @@ class Opened(NamedTuple):
 
 
 def distribution(key: SendingKey, distribution_id: UUID | None) -> SenderKeyDistribution:
-    """What a member needs to read from the next message on, and none before; `distribution_id` None: earlier layout."""
+    """What a member needs to read from the next message on, and none before; `distribution_id` None: earlier layout.
+
+    Raises: CounterExhausted.
+    """
+    sender_key.check_left(key)
     return SenderKeyDistribution(distribution_id, key.chain_id, key.iteration, key.chain_key, key.signing.public)
 
 

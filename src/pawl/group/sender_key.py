@@ -90,15 +90,20 @@ def create(rng: Rng, former: SendingKey | None = None) -> SendingKey:
             return SendingKey(chain_id, 0, ChainKey(draw(rng, KEY_BYTES)), KeyPair.generate(rng))
 
 
+def check_left(key: SendingKey) -> None:
+    """An iteration is used once, and there is none after the last (GRP-01). Raises: CounterExhausted."""
+    if key.iteration > MAX_COUNTER:
+        raise CounterExhausted("the sender key has used its last iteration; rotate it")
+
+
 def send(key: SendingKey) -> tuple[SendingKey, bytes]:
     """The chain after sending one message, and that message's 32-byte seed.
 
     The message's iteration is the one of the chain before. Raises: CounterExhausted.
     """
-    # Check: an iteration is used once, and there is none after the last (GRP-01).
+    # Check
+    check_left(key)
     chain_id, iteration, chain_key, signing = key
-    if iteration > MAX_COUNTER:
-        raise CounterExhausted("the sender key has used its last iteration; rotate it")
     # Derive
     seed, next_key = kdf.step_chain(chain_key.data)
     # Commit: what is stored holds nothing of this message (KEY-02).
