@@ -53,7 +53,7 @@ def encrypt(key: SendingKey, distribution_id: UUID | None, plaintext: bytes, *, 
         iteration=key.iteration,
         ciphertext=cbc.encrypt(cipher_key, iv, plaintext),
     )
-    return stepped, body + xeddsa.sign(key.signing.private, body, rng=rng)
+    return stepped, body + xeddsa.sign_often(key.signing, body, rng=rng)
 
 
 def open_message(keys: ReceivedKeys, message: SenderKeyMessage, kept: Lookup) -> Opened:
