@@ -5,7 +5,7 @@ BUDGET ?= smoke
 JOBS ?= 2
 ARGS ?=
 BIN := .venv/bin
-LIBRARY_TESTS := $(wildcard tests/test_*.py) tests/crypto tests/session tests/storage tests/wire
+LIBRARY_TESTS := $(wildcard tests/test_*.py) tests/crypto tests/group tests/session tests/storage tests/wire
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help

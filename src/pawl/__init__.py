@@ -15,6 +15,7 @@ from pawl.device import Device, Maintenance
 from pawl.errors import ProtocolError
 from pawl.events import Event
 from pawl.fingerprint import SafetyNumber, safety_number
+from pawl.group_device import Group, GroupSend, MemberMessage
 from pawl.identity import Decision, IdentityPolicy
 from pawl.session.bundle import PreKeyBundle, PublicPreKey, PublicSignedPreKey
 from pawl.storage.adapter import AdapterStore
@@ -23,6 +24,7 @@ from pawl.storage.json_file import JSONFileStore
 from pawl.storage.memory import MemoryStore
 from pawl.storage.sqlite import SQLiteStore
 from pawl.storage.sqlite_migration import migrate_sqlite
+from pawl.wire.group_messages import GroupLayout, group_of_distribution, group_of_message
 from pawl.wire.messages import EncryptedMessage, MessageType
 
 __all__ = [
@@ -33,9 +35,13 @@ __all__ = [
     "Device",
     "EncryptedMessage",
     "Event",
+    "Group",
+    "GroupLayout",
+    "GroupSend",
     "IdentityPolicy",
     "JSONFileStore",
     "Maintenance",
+    "MemberMessage",
     "MemoryStore",
     "MessageType",
     "PreKeyBundle",
@@ -47,6 +53,8 @@ __all__ = [
     "SQLiteStore",
     "SafetyNumber",
     "Store",
+    "group_of_distribution",
+    "group_of_message",
     "migrate_sqlite",
     "safety_number",
 ]

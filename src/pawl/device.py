@@ -11,19 +11,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from uuid import UUID
 
 from pawl.address import ProtocolAddress
+from pawl.application import StorePlaintext
 from pawl.crypto.keys import PublicKey
-from pawl.device_base import Decided, check_batch, check_peer
-from pawl.errors import Conflict, InvalidArgument, InvalidKey, MessageTooLarge, NoSession
+from pawl.device_base import Decided, check_batch, check_peer, check_plaintext
+from pawl.errors import Conflict, InvalidArgument, InvalidKey, NoSession
 from pawl.events import CompatibilityUsed, Event, SessionEstablished
-from pawl.limits import MAX_DEVICE_ID, MAX_PLAINTEXT_BYTES, MAX_PREKEY_BATCH, SIGNED_PREKEY_ROTATION_SECONDS
+from pawl.group_device import Group, Wrap
+from pawl.limits import MAX_DEVICE_ID, MAX_PREKEY_BATCH, SIGNED_PREKEY_ROTATION_SECONDS
 from pawl.receiving import ReceivingDevice
 from pawl.retry import again, retried
 from pawl.session import cipher, prekeys, x3dh
 from pawl.session.bundle import PreKeyBundle, PublicPreKey, PublicSignedPreKey
 from pawl.session.rows import PeerRows
 from pawl.storage.contract import Table
+from pawl.wire.group_messages import GroupLayout
 from pawl.wire.messages import EncryptedMessage, read_key
 from pawl.wire.records import SignedPreKey
 
@@ -249,7 +253,7 @@ class Device(ReceivingDevice):
         """
         # Check
         check_peer(peer)
-        _check_plaintext(plaintext)
+        check_plaintext(plaintext)
         with self._store.transaction() as tx:
             rows = PeerRows(tx, peer, self._memos)
             session = next(rows.candidates(), None)
@@ -272,7 +276,7 @@ class Device(ReceivingDevice):
         check_peer(peer)
         check_batch(plaintexts)
         for plaintext in plaintexts:
-            _check_plaintext(plaintext)
+            check_plaintext(plaintext)
         messages: list[EncryptedMessage] = []
         with self._store.transaction() as tx:
             rows = PeerRows(tx, peer, self._memos)
@@ -288,13 +292,25 @@ class Device(ReceivingDevice):
         rows.remember()
         return messages
 
+    # -- groups -------------------------------------------------------------------------------------------------------
+
+    def group(
+        self,
+        distribution_id: UUID,
+        *,
+        layout: GroupLayout = GroupLayout.CURRENT,
+        wrap: Wrap | None = None,
+        store_plaintext: StorePlaintext | None = None,
+    ) -> Group:
+        """The group that `distribution_id`, a `uuid.UUID`, names; all its members use the same one.
+
+        `layout`: which fields its messages have. `wrap(distribution)` returns the plaintext in which a chain is given
+        to a member, so that the member's application knows it from other messages; without it that is the distribution
+        itself. `store_plaintext(sender, plaintext, rows)` is as that of the device, for messages of this group. Both
+        are called in the transaction, and do not call the library.
+        """
+        return Group(self, distribution_id, layout=layout, wrap=wrap, store_plaintext=store_plaintext)
+
 
 def _public_signed(prekey: SignedPreKey) -> PublicSignedPreKey:
     return PublicSignedPreKey(prekey.id, prekey.pair.public, prekey.signature)
-
-
-def _check_plaintext(plaintext: bytes) -> None:
-    if type(plaintext) is not bytes:
-        raise InvalidArgument("a plaintext is bytes")
-    if len(plaintext) > MAX_PLAINTEXT_BYTES:
-        raise MessageTooLarge(f"a plaintext has at most {MAX_PLAINTEXT_BYTES} bytes")

@@ -11,11 +11,12 @@ from pawl.announced import announced
 from pawl.application import StorePlaintext
 from pawl.compatibility import STRICT, Compatibility
 from pawl.crypto.keys import PublicKey
-from pawl.errors import InvalidArgument, UnknownIdentity, UntrustedIdentity
+from pawl.errors import InvalidArgument, MessageTooLarge, UnknownIdentity, UntrustedIdentity
 from pawl.events import CallbackFailed, Event, IdentityRejected, OnEvent, tell
 from pawl.fingerprint import SafetyNumber, safety_number
+from pawl.group.received import GroupMemos
 from pawl.identity import CallbackTrouble, IdentityPolicy
-from pawl.limits import MAX_BATCH
+from pawl.limits import MAX_BATCH, MAX_PLAINTEXT_BYTES
 from pawl.retry import retried
 from pawl.session import prekeys
 from pawl.session.rows import Memos, PeerRows
@@ -80,6 +81,7 @@ class DeviceBase:
         self._rng = rng
         self._clock = clock
         self._memos = Memos()
+        self._group_memos = GroupMemos()
         local = self._open_local()
         self._identity = local.pair
         self._registration_id = local.registration_id
@@ -199,6 +201,14 @@ def check_batch(batch: Sequence[object]) -> None:
     """A batch is 1 to 1,000 of whatever it is made of. Raises: InvalidArgument."""
     if type(batch) not in (list, tuple) or not 1 <= len(batch) <= MAX_BATCH:
         raise InvalidArgument(f"a batch is a list or tuple of 1 to {MAX_BATCH}")
+
+
+def check_plaintext(plaintext: bytes) -> None:
+    """Raises: InvalidArgument, MessageTooLarge."""
+    if type(plaintext) is not bytes:
+        raise InvalidArgument("a plaintext is bytes")
+    if len(plaintext) > MAX_PLAINTEXT_BYTES:
+        raise MessageTooLarge(f"a plaintext has at most {MAX_PLAINTEXT_BYTES} bytes")
 
 
 def _address_of(name: str) -> ProtocolAddress:

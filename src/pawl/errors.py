@@ -6,7 +6,7 @@ leaves the library is a bug (PAR-01). Texts never hold key material or plaintext
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class ProtocolError(Exception):
@@ -157,6 +157,50 @@ class ApplicationCallbackFailed(ProtocolError):
     """The application's hook raised, or answered, while the message was being stored; everything was rolled back."""
 
     code = "callback-failed"
+
+
+# -- groups -----------------------------------------------------------------------------------------------------------
+
+
+class NoSenderKey(ProtocolError):
+    """No chain is held that the group message could be on: its distribution did not come, or is too old by now."""
+
+    code = "no-sender-key"
+
+
+class WrongGroup(ProtocolError):
+    """The group message, or the distribution, names another group than the one it was handed in for."""
+
+    code = "wrong-group"
+
+
+class RetiredSenderKey(ProtocolError):
+    """The distribution is of a chain that was held before and is gone: taking it would wind that chain back."""
+
+    code = "retired-sender-key"
+
+
+class SenderKeysFull(ProtocolError):
+    """Chains of as many senders are held in this group as may be."""
+
+    code = "sender-keys-full"
+
+
+class NoMembers(ProtocolError):
+    """The group has no members yet, so that nobody could read the message."""
+
+    code = "no-members"
+
+
+class MembersWithoutSession(ProtocolError):
+    """The chain cannot be given to some members: establish a session with each, or leave them out; nothing was sent."""
+
+    code = "members-without-session"
+
+    def __init__(self, text: str, members: tuple[Any, ...] = ()) -> None:
+        super().__init__(text)
+        self.members = members
+        """Each a `ProtocolAddress` with which there is no session that may be used, in ascending order."""
 
 
 # -- safety numbers ---------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import ClassVar, Final, TypeAlias
+from uuid import UUID
 
 from pawl.address import ProtocolAddress
 from pawl.crypto.keys import PublicKey
@@ -36,6 +37,8 @@ def _shown(value: object) -> str:
         return value.data.hex()
     if isinstance(value, ProtocolAddress):
         return repr(str(value))
+    if isinstance(value, UUID):
+        return str(value)
     return repr(value)
 
 
@@ -87,7 +90,7 @@ class CallbackFailed(Event):
     name: ClassVar[str] = "callback-failed"
     level: ClassVar[int] = logging.ERROR
     callback: str
-    """"on_first_use", "on_mismatch" or "store_plaintext"."""
+    """"on_first_use", "on_mismatch", "store_plaintext" or "wrap"."""
     why: str
     """"raised", "timed-out" or "bad-answer"."""
 
@@ -157,6 +160,118 @@ class MessageRefused(Event):
     name: ClassVar[str] = "message-refused"
     peer: ProtocolAddress
     code: str
+
+
+# -- groups -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SenderKeyRotated(Event):
+    """A new chain of one's own is what a group's next messages are on; every member has to be given it."""
+
+    name: ClassVar[str] = "sender-key-rotated"
+    distribution_id: UUID
+    why: str
+    """"first", "demand", "member-removed" or "identity-replaced"."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMembersChanged(Event):
+    """Members of a group were added or removed."""
+
+    name: ClassVar[str] = "group-members-changed"
+    distribution_id: UUID
+    added: int
+    removed: int
+
+
+@dataclass(frozen=True, slots=True)
+class SenderKeyGiven(Event):
+    """One's own chain was encrypted for members of a group; the application sends it to them."""
+
+    name: ClassVar[str] = "sender-key-given"
+    distribution_id: UUID
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class SenderKeyAccepted(Event):
+    """A distribution was taken: from now on the sender's messages on its chain can be read."""
+
+    name: ClassVar[str] = "sender-key-accepted"
+    sender: ProtocolAddress
+    distribution_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class SenderKeyRepeated(Event):
+    """A distribution is of a chain that is held already, which stays where it is."""
+
+    name: ClassVar[str] = "sender-key-repeated"
+    level: ClassVar[int] = logging.DEBUG
+    sender: ProtocolAddress
+    distribution_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class SenderKeyReplaced(Event):
+    """A new chain has the id of a held one but another signing key, and is in its place: chance, or a faulty sender."""
+
+    name: ClassVar[str] = "sender-key-replaced"
+    level: ClassVar[int] = logging.WARNING
+    sender: ProtocolAddress
+    distribution_id: UUID
+
+
+@dataclass(frozen=True, slots=True)
+class SenderKeysRetired(Event):
+    """Chains of a sender are gone, with the message keys kept for them, and cannot come back."""
+
+    name: ClassVar[str] = "sender-keys-retired"
+    sender: ProtocolAddress
+    distribution_id: UUID
+    count: int
+    why: str
+    """"limit" (the oldest is one too many), "replaced", "identity-replaced" or "demand"."""
+
+
+@dataclass(frozen=True, slots=True)
+class DistributionRefused(Event):
+    """A received distribution was refused, and changed nothing."""
+
+    name: ClassVar[str] = "distribution-refused"
+    sender: ProtocolAddress
+    distribution_id: UUID
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMessageRefused(Event):
+    """A received group message was refused, and changed nothing."""
+
+    name: ClassVar[str] = "group-message-refused"
+    sender: ProtocolAddress
+    distribution_id: UUID
+    code: str
+
+
+@dataclass(frozen=True, slots=True)
+class GroupKeysDropped(Event):
+    """Kept keys of group messages were deleted, as there were more than the limit: those can no longer be read."""
+
+    name: ClassVar[str] = "group-keys-dropped"
+    level: ClassVar[int] = logging.WARNING
+    sender: ProtocolAddress
+    distribution_id: UUID
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class GroupForgotten(Event):
+    """All that was held of a group was deleted on demand."""
+
+    name: ClassVar[str] = "group-forgotten"
+    distribution_id: UUID
 
 
 # -- prekeys ----------------------------------------------------------------------------------------------------------

@@ -100,3 +100,20 @@ MAX_BATCH: Final = 1_000
 
 MAX_KEPT_PER_BATCH: Final = MAX_SKIPPED_KEYS_PER_SESSION
 """Message keys that one batch may keep, for messages that it passes over: more of them are read one by one (BND-01)."""
+
+MAX_SENDER_KEY_CHAINS: Final = 5
+"""Chains kept of one sender in one group, newest first: those before are for messages on their way.
+
+Each keeps at most MAX_SKIPPED_KEYS_PER_CHAIN message keys. Source: the official client's MAX_SENDER_KEY_STATES.
+"""
+
+MAX_RETIRED_SENDER_KEYS: Final = 1_000
+"""Chains of one sender in one group that are gone and remembered, so that a replayed distribution cannot bring one back
+(GRP-03); of more, the oldest is forgotten. Each costs two small rows. Our choice: as many changes of members."""
+
+MAX_GROUP_MEMBERS: Final = 5_000
+"""Addresses, each one device, that one group may have; and senders of whom chains are held in it.
+
+All that wait for the chain get it in one transaction. Source: 1,000 people, as in the existing clients, with some
+devices each.
+"""

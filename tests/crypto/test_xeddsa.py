@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pawl.crypto import xeddsa
 from pawl.crypto.keys import KeyPair, PrivateKey, PublicKey
 from pawl.crypto.xeddsa import sign, verify
 from pawl.errors import InvalidArgument, InvalidSignature
@@ -219,3 +220,35 @@ def test_signing_refuses_other_types(arguments):
     """Wrong argument types are refused by name; a public key is not taken for a private one."""
     with pytest.raises(InvalidArgument):
         sign(*arguments, rng=lambda n: bytes(n))
+
+
+@pytest.mark.parametrize("sign_bit", [0, 1])
+def test_signing_often_is_signing(sign_bit):
+    """What is remembered changes no byte: first and later signatures are those of the plain way, with either sign."""
+    owner = pair_with_sign(sign_bit)
+    xeddsa._KNOWN.pop(owner.public.data, None)
+    for number in range(3):
+        message = b"message %d" % number
+        often = xeddsa.sign_often(owner, message, rng=lambda _: NONCE)
+        assert often == slow.sign(owner.private.data, message, NONCE)
+        verify(owner.public, message, often)
+        assert owner.public.data in xeddsa._KNOWN
+
+
+def test_what_is_remembered_of_signers_is_bounded(monkeypatch):
+    """Decision 5, "everything is bounded", and nothing secret is in it."""
+    monkeypatch.setattr(xeddsa, "MAX_KNOWN", 3)
+    monkeypatch.setattr(xeddsa, "_KNOWN", {})
+    for seed in range(1, 9):
+        pair = KeyPair.from_private(PrivateKey(bytes([seed]) * 32))
+        verify(pair.public, b"message", xeddsa.sign_often(pair, b"message", rng=lambda _: NONCE))
+        assert 1 <= len(xeddsa._KNOWN) <= 3
+        assert pair.private.data not in [*xeddsa._KNOWN, *xeddsa._KNOWN.values()]
+
+
+@pytest.mark.parametrize("pair", [None, "pair"])
+def test_signing_often_takes_a_pair(pair):
+    owner = pair_with_sign(0)
+    for wrong in ((pair, b"message"), (owner.private, b"message"), (owner, "message")):
+        with pytest.raises(InvalidArgument):
+            xeddsa.sign_often(*wrong, rng=lambda _: NONCE)

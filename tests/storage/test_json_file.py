@@ -79,7 +79,7 @@ def test_the_file_is_json(path: Path, store: JSONFileStore) -> None:
     """docs/reference/stored-records.md: what is in the file, read by a parser that knows nothing of it."""
     put(store, b"a")
     document = json.loads(path.read_bytes())
-    assert (document["format"], document["schema"]) == ("pawl store", 1)
+    assert (document["format"], document["schema"]) == ("pawl store", 2)
     assert list(document["store"]["rows"]) == ["session"]
     [(key, (version, sealed))] = document["store"]["rows"]["session"].items()
     assert (key, version, len(sealed)) == ("YQ==", 1, 32)
@@ -162,9 +162,23 @@ def test_a_store_in_anothers_place(path: Path, store: JSONFileStore, tmp_path: P
 def test_a_newer_layout_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """ATM-07: "or refused by name"."""
     with monkeypatch.context() as later:
-        later.setattr(json_file, "JSON_SCHEMA", 2)
+        later.setattr(json_file, "JSON_SCHEMA", 3)
         JSONFileStore(path).close()
     refuse(path, UnsupportedSchema)
+
+
+def test_an_earlier_layout_is_read(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ATM-07: "a record written by any released schema version is read correctly": layout 1, and it goes on as 2."""
+    with monkeypatch.context() as earlier:
+        earlier.setattr(json_file, "JSON_SCHEMA", 1)
+        with closing(JSONFileStore(path)) as store:
+            put(store, b"a")
+    assert path.read_bytes().startswith(b'{"format":"pawl store","schema":1,')
+    with closing(JSONFileStore(path)) as store:
+        assert get(store, b"a") is not None
+        put(store, b"b")
+        assert get(store, b"a") is not None
+    assert path.read_bytes().startswith(b'{"format":"pawl store","schema":2,')
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,12 @@ def message_keys(seed: bytes) -> tuple[bytes, bytes, bytes]:
     return out[:32], out[32:64], out[64:]
 
 
+def group_message_keys(seed: bytes) -> tuple[bytes, bytes]:
+    """The keys of one group message: (cipher key 32, IV 16). The IV is derived first. Source: the existing clients."""
+    out = HKDF(_SHA256, 48, _NO_SALT, b"WhisperGroup").derive(seed)
+    return out[16:], out[:16]
+
+
 def root_step(root_key: bytes, shared_secret: bytes) -> tuple[bytes, bytes]:
     """One Diffie-Hellman ratchet step: (next root key 32, chain key 32).
 

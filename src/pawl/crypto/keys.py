@@ -200,7 +200,13 @@ def edwards_y(public: PublicKey) -> bytes:
 
     Raises: InvalidKey for u = -1, which has none. Source: XEdDSA, section 2.3 (u_to_y).
     """
-    u = int.from_bytes(public.data, "little")
+    return _edwards_y(public.data)
+
+
+@lru_cache(maxsize=_MAX_KNOWN_KEYS)
+def _edwards_y(data: bytes) -> bytes:
+    """The same for the 32 bytes of a key. The last ones are remembered, as one key signs many messages of a group."""
+    u = int.from_bytes(data, "little")
     try:
         y = (u - 1) * pow(u + 1, -1, FIELD_PRIME) % FIELD_PRIME
     except ValueError:

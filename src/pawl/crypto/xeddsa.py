@@ -16,7 +16,7 @@ from typing import Final
 import nacl.bindings as sodium
 from nacl.exceptions import CryptoError
 
-from pawl.crypto.keys import PrivateKey, PublicKey, clamp, edwards_y
+from pawl.crypto.keys import KeyPair, PrivateKey, PublicKey, clamp, edwards_y
 from pawl.errors import InvalidArgument, InvalidKey, InvalidSignature
 from pawl.sources import Rng, draw
 
@@ -25,6 +25,12 @@ SIGNATURE_BYTES: Final = 64
 
 NONCE_BYTES: Final = 64
 """Random bytes that each signature takes. Source: XEdDSA, section 2.1 (Z)."""
+
+MAX_KNOWN: Final = 256
+"""Edwards public keys, 32 bytes each, that are remembered: one for each group that this process sends in."""
+
+_KNOWN: Final[dict[bytes, bytes]] = {}
+"""By the X25519 public key. Nothing in it is secret."""
 
 _HASH_1_PREFIX: Final = b"\xfe" + b"\xff" * 31
 _SIGN_BIT: Final = 0x80
@@ -40,8 +46,31 @@ def sign(private: PrivateKey, message: bytes, *, rng: Rng) -> bytes:
     if type(private) is not PrivateKey or type(message) is not bytes:
         raise InvalidArgument("signing takes a PrivateKey and bytes")
     # Derive
+    return _sign(private, sodium.crypto_scalarmult_ed25519_base(clamp(private.data)), message, rng)
+
+
+def sign_often(pair: KeyPair, message: bytes, *, rng: Rng) -> bytes:
+    """The same by a pair that signs many messages: what is public of it is computed once, and remembered.
+
+    Raises: InvalidArgument for other types, or if `rng` returns anything but 64 bytes.
+    """
+    # Check
+    if type(pair) is not KeyPair or type(message) is not bytes:
+        raise InvalidArgument("signing takes a KeyPair and bytes")
+    # Derive
+    known = _KNOWN.get(pair.public.data)
+    if known is None:
+        known = sodium.crypto_scalarmult_ed25519_base(clamp(pair.private.data))
+        # Beginning anew when full is rare, and safe between threads.
+        if len(_KNOWN) >= MAX_KNOWN:
+            _KNOWN.clear()
+        _KNOWN[pair.public.data] = known
+    return _sign(pair.private, known, message, rng)
+
+
+def _sign(private: PrivateKey, public: bytes, message: bytes, rng: Rng) -> bytes:
+    """The signature of a private key whose Edwards public key, with its sign, is `public`."""
     scalar = clamp(private.data)
-    public = sodium.crypto_scalarmult_ed25519_base(scalar)
     nonce = _hash_to_scalar(_HASH_1_PREFIX + private.data + message + draw(rng, NONCE_BYTES))
     nonce_point = sodium.crypto_scalarmult_ed25519_base_noclamp(nonce)
     challenge = _hash_to_scalar(nonce_point + public + message)

@@ -11,7 +11,7 @@ from typing import Final, Generic, TypeVar
 
 from pawl.address import ProtocolAddress
 from pawl.crypto.keys import MessageSeed, PublicKey
-from pawl.errors import CorruptRecord, CorruptStore
+from pawl.errors import CorruptStore
 from pawl.events import (
     Event,
     IdentityPinned,
@@ -26,13 +26,16 @@ from pawl.limits import MAX_ARCHIVED_SESSIONS
 from pawl.session.double_ratchet import Advanced
 from pawl.session.state import Session
 from pawl.storage.contract import Table, Transaction
+from pawl.storage.sweep import delete_all
 from pawl.wire import records
 
 MAX_MEMO: Final = 256
 """Decoded records of one kind held in memory. An address has at most 41 sessions; the rest is room for other peers."""
 
-_BATCH: Final = 64
-"""Rows deleted at a time where damaged ones go too: each of those costs one more look at so many."""
+REPLACED_KEY: Final = b"replaced identities"
+"""The key of the row that counts the identities which were replaced in this store."""
+
+REPLACED_BYTES: Final = 8
 
 T = TypeVar("T")
 
@@ -50,6 +53,25 @@ def _keys_of(name: str, device_id: int) -> tuple[bytes, bytes]:
     """The keys of a name's and of an address' rows."""
     encoded = name.encode()
     return encoded, b"%c%c%b%c" % (len(encoded) >> 8, len(encoded) & 0xFF, encoded, device_id)
+
+
+def replacements(tx: Transaction) -> int:
+    """How many identities were ever replaced in this store; whoever gave keys to one looks again when it grew."""
+    row = tx.get(Table.LOCAL, REPLACED_KEY)
+    return 0 if row is None else _read_replacements(row.value)
+
+
+def count_replacement(tx: Transaction) -> None:
+    """Count one more identity that was replaced."""
+    row = tx.get(Table.LOCAL, REPLACED_KEY)
+    count, version = (0, 0) if row is None else (_read_replacements(row.value), row.version)
+    tx.put(Table.LOCAL, REPLACED_KEY, (count + 1).to_bytes(REPLACED_BYTES, "big"), version=version)
+
+
+def _read_replacements(data: bytes) -> int:
+    if len(data) != REPLACED_BYTES:
+        raise CorruptStore("the count of replaced identities is damaged")
+    return int.from_bytes(data, "big")
 
 
 class Memo(Generic[T]):
@@ -190,6 +212,7 @@ class PeerRows:
             self.events.append(IdentityPinned(self._peer.name, key, how))
         else:
             self.events.append(IdentityReplaced(self._peer.name, former, key, how, self._made_under(former)))
+            count_replacement(self._tx)
 
     def _made_under(self, identity: PublicKey) -> int:
         """How many sessions with the name's devices were made under `identity`. Raises: CorruptStore."""
@@ -276,10 +299,10 @@ class PeerRows:
     def _delete(self, base_key: bytes) -> None:
         """Delete a session and every seed kept for it, damaged or not: nobody is to read them any more."""
         key = self._address + base_key
-        if not self._delete_all(Table.SESSION, key):
+        if not delete_all(self._tx, Table.SESSION, key):
             raise CorruptStore("the index names a session that is not there")
         self._dropped.append(key)
-        self._delete_all(Table.SKIPPED_KEY, key)
+        delete_all(self._tx, Table.SKIPPED_KEY, key)
 
     def _delete_kept(self, prefix: bytes, count: int | None) -> int:
         """Delete the oldest `count` kept seeds (None: all) whose key starts with `prefix`; how many there were."""
@@ -287,22 +310,3 @@ class PeerRows:
         for key, row in found:
             self._tx.delete(Table.SKIPPED_KEY, key, version=row.version)
         return len(found)
-
-    def _delete_all(self, table: Table, prefix: bytes) -> int:
-        """Delete all rows whose key starts with `prefix`, unread where they are damaged; how many there were.
-
-        Raises: CorruptRecord (where not even the version is known).
-        """
-        deleted, more = 0, True
-        while more:
-            try:
-                found = [(key, row.version) for key, row in self._tx.scan(table, prefix, limit=_BATCH)]
-                more = len(found) == _BATCH
-            except CorruptRecord as damaged:
-                if damaged.key is None or damaged.version is None:
-                    raise
-                found = [(damaged.key, damaged.version)]
-            for key, version in found:
-                self._tx.delete(table, key, version=version)
-            deleted += len(found)
-        return deleted

@@ -33,8 +33,8 @@ from pawl.storage.memory import MemoryStore, MemoryTransaction, Records
 from pawl.storage.rows import DEFAULT_BUSY_TIMEOUT, Turns
 from pawl.storage.sqlite_file import absolute_path, sync_folder, system_refusals
 
-JSON_SCHEMA: Final = 1
-"""Counts up when the file's layout changes."""
+JSON_SCHEMA: Final = 2
+"""Counts up when the file's layout changes, or the tables in it. 1: no tables of groups; it is read as it is."""
 
 MAX_JSON_BYTES: Final = 64 * 1024 * 1024
 """Bytes of one file. Each commit writes all of it; long before this a device is better kept in SQLite."""
@@ -298,8 +298,8 @@ def read_json(data: bytes) -> tuple[bytes, Records]:
     schema, body = int(head[1]), data[head.end() : -len(_TAIL)]
     if _checksum(schema, body) != head[2]:
         raise CorruptStore("the file is damaged")
-    if schema != JSON_SCHEMA:
-        raise UnsupportedSchema(f"the store has schema {schema}, this release knows {JSON_SCHEMA}")
+    if not 1 <= schema <= JSON_SCHEMA:
+        raise UnsupportedSchema(f"the store has schema {schema}, this release knows 1 to {JSON_SCHEMA}")
     # What has the right checksum was written by some release; that it was written well is not taken for granted.
     try:
         store = json.loads(body)

@@ -28,7 +28,8 @@ APPLICATION_ID: Final = 0x5061776C
 SCHEMA_VERSION: Final = 4
 """Counts up when the tables change, or what their columns hold.
 
-1: no `application`; 1 and 2: values are not sealed; 1 to 3: values stand in the pages of their keys.
+1: no `application`; 1 and 2: values are not sealed; 1 to 3: values stand in the pages of their keys, and there are no
+tables of groups.
 """
 
 PAGE_BYTES: Final = 1024
@@ -54,10 +55,22 @@ TABLES: Final = {
     for table in Table
 }
 
+_GROUPS: Final = {
+    table.value
+    for table in (
+        Table.SENDER_KEY,
+        Table.GROUP_MEMBER,
+        Table.RECEIVED_SENDER_KEY,
+        Table.KEPT_GROUP_KEY,
+        Table.RETIRED_SENDER_KEY,
+    )
+}
+_SECOND: Final = {name: text for name, text in TABLES.items() if name not in _GROUPS}
+
 SCHEMAS: Final = {
-    1: {name: text for name, text in TABLES.items() if name != Table.APPLICATION.value},
-    2: TABLES,
-    3: {**TABLES, "meta": META},
+    1: {name: text for name, text in _SECOND.items() if name != Table.APPLICATION.value},
+    2: _SECOND,
+    3: {**_SECOND, "meta": META},
     SCHEMA_VERSION: {**TABLES, "meta": META},
 }
 """The tables of each schema version, by name."""

@@ -186,7 +186,7 @@ def _encode_head(
 
 def decode_session(data: bytes) -> Session:
     """The session in the record `data`. That its key pair belongs together is not checked. Raises: CorruptStore."""
-    return _decode(data, records_pb2.SessionRecord, _build_session, encode_session)
+    return decode_record(data, records_pb2.SessionRecord, _build_session, encode_session)
 
 
 def encode_session_index(base_keys: Sequence[bytes]) -> bytes:
@@ -265,7 +265,7 @@ def decode_prekey(data: bytes) -> PreKey:
 
     Raises: CorruptStore.
     """
-    return _decode(
+    return decode_record(
         data, records_pb2.PreKeyRecord, lambda read: PreKey(read.id, _pair(read.public, read.private)), encode_prekey
     )
 
@@ -285,7 +285,7 @@ def encode_signed_prekey(prekey: SignedPreKey) -> bytes:
 
 def decode_signed_prekey(data: bytes) -> SignedPreKey:
     """The signed prekey in the record `data`. Neither key pair nor signature is checked. Raises: CorruptStore."""
-    return _decode(
+    return decode_record(
         data,
         records_pb2.SignedPreKeyRecord,
         lambda read: SignedPreKey(
@@ -313,7 +313,7 @@ def encode_local_identity(local: LocalIdentity) -> bytes:
 
 def decode_local_identity(data: bytes) -> LocalIdentity:
     """This device, from the record `data`. Raises: CorruptStore, also if the key pair does not belong together."""
-    local = _decode(
+    local = decode_record(
         data,
         records_pb2.LocalIdentityRecord,
         lambda read: LocalIdentity(
@@ -330,8 +330,8 @@ def decode_local_identity(data: bytes) -> LocalIdentity:
 # -- what all of them share -------------------------------------------------------------------------------------------
 
 
-def _decode(data: bytes, kind: type[_M], build: Callable[[_M], _T], encode: Callable[[_T], bytes]) -> _T:
-    """The value in `data`, which must be what `encode` makes of it."""
+def decode_record(data: bytes, kind: type[_M], build: Callable[[_M], _T], encode: Callable[[_T], bytes]) -> _T:
+    """The value in `data`, which must be what `encode` makes of it. Raises: CorruptStore."""
     _check_size(data)
     try:
         value = build(kind.FromString(data))

@@ -440,3 +440,209 @@ class LocalIdentityRecord(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__registration_id) -> _WhichOneofReturnType__registration_id | None: ...
 
 Global___LocalIdentityRecord: _TypeAlias = LocalIdentityRecord  # noqa: Y015
+
+@_typing.final
+class GroupRecord(_message.Message):
+    """One's own side of a group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAIN_ID_FIELD_NUMBER: _builtins.int
+    ITERATION_FIELD_NUMBER: _builtins.int
+    CHAIN_KEY_FIELD_NUMBER: _builtins.int
+    SIGNING_PUBLIC_FIELD_NUMBER: _builtins.int
+    SIGNING_PRIVATE_FIELD_NUMBER: _builtins.int
+    MEMBERS_FIELD_NUMBER: _builtins.int
+    WAITING_FIELD_NUMBER: _builtins.int
+    REPLACED_FIELD_NUMBER: _builtins.int
+    chain_id: _builtins.int
+    iteration: _builtins.int
+    """Of the next message."""
+    chain_key: _builtins.bytes
+    signing_public: _builtins.bytes
+    signing_private: _builtins.bytes
+    members: _builtins.int
+    """How many members there are, and how many of them wait for this chain."""
+    waiting: _builtins.int
+    replaced: _builtins.int
+    """How many identities were replaced in this store when the members' were last looked at."""
+    def __init__(
+        self,
+        *,
+        chain_id: _builtins.int | None = ...,
+        iteration: _builtins.int | None = ...,
+        chain_key: _builtins.bytes | None = ...,
+        signing_public: _builtins.bytes | None = ...,
+        signing_private: _builtins.bytes | None = ...,
+        members: _builtins.int | None = ...,
+        waiting: _builtins.int | None = ...,
+        replaced: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_chain_id", b"_chain_id", "_chain_key", b"_chain_key", "_iteration", b"_iteration", "_members", b"_members", "_replaced", b"_replaced", "_signing_private", b"_signing_private", "_signing_public", b"_signing_public", "_waiting", b"_waiting", "chain_id", b"chain_id", "chain_key", b"chain_key", "iteration", b"iteration", "members", b"members", "replaced", b"replaced", "signing_private", b"signing_private", "signing_public", b"signing_public", "waiting", b"waiting"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chain_id", b"_chain_id", "_chain_key", b"_chain_key", "_iteration", b"_iteration", "_members", b"_members", "_replaced", b"_replaced", "_signing_private", b"_signing_private", "_signing_public", b"_signing_public", "_waiting", b"_waiting", "chain_id", b"chain_id", "chain_key", b"chain_key", "iteration", b"iteration", "members", b"members", "replaced", b"replaced", "signing_private", b"signing_private", "signing_public", b"signing_public", "waiting", b"waiting"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__chain_id: _TypeAlias = _typing.Literal["chain_id"]  # noqa: Y015
+    _WhichOneofArgType__chain_id: _TypeAlias = _typing.Literal["_chain_id", b"_chain_id"]  # noqa: Y015
+    _WhichOneofReturnType__chain_key: _TypeAlias = _typing.Literal["chain_key"]  # noqa: Y015
+    _WhichOneofArgType__chain_key: _TypeAlias = _typing.Literal["_chain_key", b"_chain_key"]  # noqa: Y015
+    _WhichOneofReturnType__iteration: _TypeAlias = _typing.Literal["iteration"]  # noqa: Y015
+    _WhichOneofArgType__iteration: _TypeAlias = _typing.Literal["_iteration", b"_iteration"]  # noqa: Y015
+    _WhichOneofReturnType__members: _TypeAlias = _typing.Literal["members"]  # noqa: Y015
+    _WhichOneofArgType__members: _TypeAlias = _typing.Literal["_members", b"_members"]  # noqa: Y015
+    _WhichOneofReturnType__replaced: _TypeAlias = _typing.Literal["replaced"]  # noqa: Y015
+    _WhichOneofArgType__replaced: _TypeAlias = _typing.Literal["_replaced", b"_replaced"]  # noqa: Y015
+    _WhichOneofReturnType__signing_private: _TypeAlias = _typing.Literal["signing_private"]  # noqa: Y015
+    _WhichOneofArgType__signing_private: _TypeAlias = _typing.Literal["_signing_private", b"_signing_private"]  # noqa: Y015
+    _WhichOneofReturnType__signing_public: _TypeAlias = _typing.Literal["signing_public"]  # noqa: Y015
+    _WhichOneofArgType__signing_public: _TypeAlias = _typing.Literal["_signing_public", b"_signing_public"]  # noqa: Y015
+    _WhichOneofReturnType__waiting: _TypeAlias = _typing.Literal["waiting"]  # noqa: Y015
+    _WhichOneofArgType__waiting: _TypeAlias = _typing.Literal["_waiting", b"_waiting"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__chain_id) -> _WhichOneofReturnType__chain_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__chain_key) -> _WhichOneofReturnType__chain_key | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__iteration) -> _WhichOneofReturnType__iteration | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__members) -> _WhichOneofReturnType__members | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__replaced) -> _WhichOneofReturnType__replaced | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__signing_private) -> _WhichOneofReturnType__signing_private | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__signing_public) -> _WhichOneofReturnType__signing_public | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__waiting) -> _WhichOneofReturnType__waiting | None: ...
+
+Global___GroupRecord: _TypeAlias = GroupRecord  # noqa: Y015
+
+@_typing.final
+class GroupMemberRecord(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAIN_ID_FIELD_NUMBER: _builtins.int
+    IDENTITY_KEY_FIELD_NUMBER: _builtins.int
+    DELIVERED_FIELD_NUMBER: _builtins.int
+    chain_id: _builtins.int
+    """The chain that the member was last given; absent means none."""
+    identity_key: _builtins.bytes
+    """The member's identity then."""
+    delivered: _builtins.bool
+    """Whether it is known to have come."""
+    def __init__(
+        self,
+        *,
+        chain_id: _builtins.int | None = ...,
+        identity_key: _builtins.bytes | None = ...,
+        delivered: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_chain_id", b"_chain_id", "_delivered", b"_delivered", "_identity_key", b"_identity_key", "chain_id", b"chain_id", "delivered", b"delivered", "identity_key", b"identity_key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chain_id", b"_chain_id", "_delivered", b"_delivered", "_identity_key", b"_identity_key", "chain_id", b"chain_id", "delivered", b"delivered", "identity_key", b"identity_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__chain_id: _TypeAlias = _typing.Literal["chain_id"]  # noqa: Y015
+    _WhichOneofArgType__chain_id: _TypeAlias = _typing.Literal["_chain_id", b"_chain_id"]  # noqa: Y015
+    _WhichOneofReturnType__delivered: _TypeAlias = _typing.Literal["delivered"]  # noqa: Y015
+    _WhichOneofArgType__delivered: _TypeAlias = _typing.Literal["_delivered", b"_delivered"]  # noqa: Y015
+    _WhichOneofReturnType__identity_key: _TypeAlias = _typing.Literal["identity_key"]  # noqa: Y015
+    _WhichOneofArgType__identity_key: _TypeAlias = _typing.Literal["_identity_key", b"_identity_key"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__chain_id) -> _WhichOneofReturnType__chain_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__delivered) -> _WhichOneofReturnType__delivered | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__identity_key) -> _WhichOneofReturnType__identity_key | None: ...
+
+Global___GroupMemberRecord: _TypeAlias = GroupMemberRecord  # noqa: Y015
+
+@_typing.final
+class ReceivedChainRecord(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAIN_ID_FIELD_NUMBER: _builtins.int
+    SIGNING_KEY_FIELD_NUMBER: _builtins.int
+    CHAIN_KEY_FIELD_NUMBER: _builtins.int
+    ITERATION_FIELD_NUMBER: _builtins.int
+    KEPT_FIELD_NUMBER: _builtins.int
+    chain_id: _builtins.int
+    signing_key: _builtins.bytes
+    chain_key: _builtins.bytes
+    iteration: _builtins.int
+    """The next expected one."""
+    kept: _builtins.int
+    """At most so many message keys are kept, in rows of their own."""
+    def __init__(
+        self,
+        *,
+        chain_id: _builtins.int | None = ...,
+        signing_key: _builtins.bytes | None = ...,
+        chain_key: _builtins.bytes | None = ...,
+        iteration: _builtins.int | None = ...,
+        kept: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_chain_id", b"_chain_id", "_chain_key", b"_chain_key", "_iteration", b"_iteration", "_kept", b"_kept", "_signing_key", b"_signing_key", "chain_id", b"chain_id", "chain_key", b"chain_key", "iteration", b"iteration", "kept", b"kept", "signing_key", b"signing_key"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_chain_id", b"_chain_id", "_chain_key", b"_chain_key", "_iteration", b"_iteration", "_kept", b"_kept", "_signing_key", b"_signing_key", "chain_id", b"chain_id", "chain_key", b"chain_key", "iteration", b"iteration", "kept", b"kept", "signing_key", b"signing_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__chain_id: _TypeAlias = _typing.Literal["chain_id"]  # noqa: Y015
+    _WhichOneofArgType__chain_id: _TypeAlias = _typing.Literal["_chain_id", b"_chain_id"]  # noqa: Y015
+    _WhichOneofReturnType__chain_key: _TypeAlias = _typing.Literal["chain_key"]  # noqa: Y015
+    _WhichOneofArgType__chain_key: _TypeAlias = _typing.Literal["_chain_key", b"_chain_key"]  # noqa: Y015
+    _WhichOneofReturnType__iteration: _TypeAlias = _typing.Literal["iteration"]  # noqa: Y015
+    _WhichOneofArgType__iteration: _TypeAlias = _typing.Literal["_iteration", b"_iteration"]  # noqa: Y015
+    _WhichOneofReturnType__kept: _TypeAlias = _typing.Literal["kept"]  # noqa: Y015
+    _WhichOneofArgType__kept: _TypeAlias = _typing.Literal["_kept", b"_kept"]  # noqa: Y015
+    _WhichOneofReturnType__signing_key: _TypeAlias = _typing.Literal["signing_key"]  # noqa: Y015
+    _WhichOneofArgType__signing_key: _TypeAlias = _typing.Literal["_signing_key", b"_signing_key"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__chain_id) -> _WhichOneofReturnType__chain_id | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__chain_key) -> _WhichOneofReturnType__chain_key | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__iteration) -> _WhichOneofReturnType__iteration | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__kept) -> _WhichOneofReturnType__kept | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__signing_key) -> _WhichOneofReturnType__signing_key | None: ...
+
+Global___ReceivedChainRecord: _TypeAlias = ReceivedChainRecord  # noqa: Y015
+
+@_typing.final
+class ReceivedSenderKeyRecord(_message.Message):
+    """The chains of one sender in a group."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDENTITY_KEY_FIELD_NUMBER: _builtins.int
+    CHAIN_FIELD_NUMBER: _builtins.int
+    RETIRED_FIELD_NUMBER: _builtins.int
+    identity_key: _builtins.bytes
+    """The sender's identity when the chains came; absent means that none was pinned."""
+    retired: _builtins.int
+    """How many chains are gone."""
+    @_builtins.property
+    def chain(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReceivedChainRecord]:
+        """Newest first."""
+
+    def __init__(
+        self,
+        *,
+        identity_key: _builtins.bytes | None = ...,
+        chain: _abc.Iterable[Global___ReceivedChainRecord] | None = ...,
+        retired: _builtins.int | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_identity_key", b"_identity_key", "_retired", b"_retired", "identity_key", b"identity_key", "retired", b"retired"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_identity_key", b"_identity_key", "_retired", b"_retired", "chain", b"chain", "identity_key", b"identity_key", "retired", b"retired"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__identity_key: _TypeAlias = _typing.Literal["identity_key"]  # noqa: Y015
+    _WhichOneofArgType__identity_key: _TypeAlias = _typing.Literal["_identity_key", b"_identity_key"]  # noqa: Y015
+    _WhichOneofReturnType__retired: _TypeAlias = _typing.Literal["retired"]  # noqa: Y015
+    _WhichOneofArgType__retired: _TypeAlias = _typing.Literal["_retired", b"_retired"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__identity_key) -> _WhichOneofReturnType__identity_key | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__retired) -> _WhichOneofReturnType__retired | None: ...
+
+Global___ReceivedSenderKeyRecord: _TypeAlias = ReceivedSenderKeyRecord  # noqa: Y015

@@ -125,7 +125,7 @@ slip(
     "kept-keys-outlive-their-session",
     "KEY-04",
     "The keys kept for a session stay when the session is dropped.",
-    Edit(PeerRows._delete, "self._delete_all(Table.SKIPPED_KEY, key)", "pass"),
+    Edit(PeerRows._delete, "delete_all(self._tx, Table.SKIPPED_KEY, key)", "pass"),
 )
 slip(
     "secret-in-a-repr",
