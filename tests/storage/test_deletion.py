@@ -15,13 +15,13 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from tests.storage.postgres_server import Server
 
 from pawl import Device, EncryptedMessage, JSONFileStore, MemoryStore, ProtocolError, SQLiteStore
 from pawl.storage import Store, Table
 from pawl.storage.sqlite import CHECKPOINT_COMMITS
 from pawl_gate.targets.deletion import Noting, forms, pieces, rows_of
 from pawl_gate.targets.observed import ObservedStore
+from pawl_gate.trials.postgres_server import Server
 from tests.devices import ALICE, BOB
 
 
