@@ -129,6 +129,8 @@ class ReceivingDevice(DeviceBase):
                 for number, message in enumerate(messages, 1):
                     try:
                         taken.append(self._take(tx, peer, message, decided))
+                        # The next message then finds its session decoded.
+                        taken[-1][0].remember()
                         added += taken[-1][0].added
                         # The work of a batch is bounded like that of a message: it keeps other writers out.
                         if added > MAX_KEPT_PER_BATCH:
@@ -137,11 +139,9 @@ class ReceivingDevice(DeviceBase):
                         refusal.add_note(f"it is message {number} of the batch")
                         raise
         except BaseException:
-            # Later messages read what the earlier ones wrote: of what was rolled back nothing may stay in memory.
+            # Of what was rolled back nothing may stay in memory.
             self._memos = Memos()
             raise
-        for rows, _ in taken:
-            rows.remember()
         self._tell([event for rows, _ in taken for event in rows.events])
         return [plaintext for _, plaintext in taken]
 

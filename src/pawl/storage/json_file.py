@@ -180,7 +180,7 @@ class JSONFileStore:
         return os.path.join(folder, _DRAFT_PREFIX + name + _DRAFT_SUFFIX)
 
     def _drop_draft(self) -> None:
-        """Who died while he wrote left one, with all keys in it (KEY-05). One name: the lock lets one write."""
+        """Who died while he wrote left one, with all keys in it. One name: under the lock there is one writer."""
         with suppress(FileNotFoundError):
             os.unlink(self._draft())
 
