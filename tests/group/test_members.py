@@ -9,6 +9,7 @@ from typing import TypeVar
 import pytest
 
 from pawl import (
+    AdapterStore,
     ApplicationRows,
     Decision,
     Device,
@@ -35,6 +36,7 @@ from pawl.limits import MAX_COUNTER, MAX_GROUP_MEMBERS, MAX_PLAINTEXT_BYTES, MAX
 from pawl.session.rows import REPLACED_KEY
 from pawl.storage.contract import Table
 from pawl.wire.group_messages import decode_distribution, decode_sender_key_message
+from pawl_gate.targets.file_adapter import FileAdapter
 from tests.devices import ALICE, BOB, Party
 from tests.group.parties import (
     CAROL,
@@ -207,6 +209,11 @@ def test_a_member_that_cannot_read() -> None:
     assert [each.peer for each in again.distributions] == [BOB]
     hand_out(alice, again, bob)
     assert group_of(bob).decrypt(ALICE, again.message) == b"again"
+    # Of a chain that was rotated since it says nothing: everyone waits for the new one, once.
+    group.delivered(again.distributions)
+    group.rotate()
+    group.undelivered(BOB)
+    assert own(alice).waiting == 2
 
 
 # -- refusals ---------------------------------------------------------------------------------------------------------
@@ -597,7 +604,12 @@ def test_a_step_that_lost_is_taken_again() -> None:
 def test_every_store(tmp_path: Path, layout: GroupLayout) -> None:
     """GRP-06: groups live in every store, and go on after it was opened again."""
     alice = Party(ALICE)
-    for number, opened in enumerate((SQLiteStore, JSONFileStore)):
+    openers: list[Callable[[Path], Store]] = [
+        SQLiteStore,
+        JSONFileStore,
+        lambda path: AdapterStore(FileAdapter(path)),
+    ]
+    for number, opened in enumerate(openers):
         path = tmp_path / str(number)
         store = opened(path)
         group = Device(store).group(GROUP, layout=layout)
