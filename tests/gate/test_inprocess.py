@@ -188,7 +188,8 @@ def test_declared_limits_are_the_library_s() -> None:
     assert (LIMITS.receiving_chains, LIMITS.archived_sessions) == (5, 40)
     assert LIMITS.derivations_per_message is not None
     assert HELLO.level is Observe.STATE
-    assert InProcessTarget().hello is HELLO
+    assert InProcessTarget().hello == HELLO
+    assert (LIMITS.sender_chains, LIMITS.retired_chains) == (5, 1_000)
 
 
 # -- observation ------------------------------------------------------------------------------------------------------
