@@ -50,6 +50,10 @@ class Limits:
     """Seconds for which a signed prekey is still used after another one took its place; then it is deleted."""
     unacknowledged: int | None = None
     """Seconds for which an initiator sends on a session that the peer never answered."""
+    sender_chains: int | None = 5
+    """Chains held of one sender in one group; each keeps as many keys as a chain of a session, and jumps as far."""
+    retired_chains: int | None = 1_000
+    """Chains of one sender in one group that are gone, and known to be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,10 @@ class Observation:
     """Bytes of memory that the last operation took at its peak, where that was measured."""
     signed_prekeys: tuple[int, ...] | None = None
     """Ids of the signed prekeys still held."""
+    group_chains: int | None = None
+    """Chains held of the sender in a group that has the most."""
+    group_kept: int | None = None
+    """Kept message keys of the chain in a group that has the most."""
 
 
 class Outcome(Enum):
@@ -140,6 +148,37 @@ class Header:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupHeader:
+    """What can be read off a group message without any key."""
+
+    version: int
+    """The version byte."""
+    distribution_id: str | None
+    """Hex; None: a layout that does not say it."""
+    chain_id: int
+    iteration: int
+
+
+@dataclass(frozen=True, slots=True)
+class Grouped:
+    """What an event did in a group, or saw of groups. Handles of group messages and of distributions count apart."""
+
+    group: int | None = None
+    distribution: int | None = None
+    """Handle of the distribution that was made, or handed over."""
+    message: int | None = None
+    """Handle of the group message that was sent, or handed over."""
+    header: GroupHeader | None = None
+    """Of the message sent."""
+    plaintext: int | None = None
+    """Handle of the group message whose plaintext came out; -1 for a plaintext that nobody sent."""
+    readable: tuple[int, ...] | None = None
+    """Of an inspection: group messages that the attacker could read with the actor's chains and kept keys."""
+    reads: tuple[int, ...] | None = None
+    """Of the attacker's search: the group messages that it could read with the whole states that it took."""
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """A trust question that the application was asked while an operation ran."""
 
@@ -166,6 +205,8 @@ class Strike:
     """The digest when it ended."""
     sent: Header | None = None
     """The message that it sent; the network lost it."""
+    group_sent: GroupHeader | None = None
+    """The same, in the group in which its party was busy."""
 
     def __str__(self) -> str:
         return f"{self.callback}: {self.how}"
@@ -173,7 +214,7 @@ class Strike:
     @property
     def changed(self) -> bool:
         """It changed what its party stores."""
-        return self.sent is not None or self.before != self.after
+        return self.sent is not None or self.group_sent is not None or self.before != self.after
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,6 +327,8 @@ class Event:
     stored: tuple[int, ...] | None = None
     """Handles of the messages whose plaintexts the actor's application finds in its store afterwards, one for each
     row; -1 for a plaintext that nobody sent. None: it stores none there, or that cannot be seen."""
+    group: Grouped | None = None
+    """What it did in a group, or saw of groups."""
     fault: str | None = None
     """How the store refused one of the operation's calls, as the trace asked; None: it did not."""
 

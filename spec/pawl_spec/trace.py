@@ -5,7 +5,8 @@ Two encodings: JSON (the archive form, versioned) and bytes (for fuzzers). *Ever
 an unknown opcode is a no-op, operands are taken modulo their range, a missing operand is 0. Opcodes are append-only,
 and so are the lists that operands choose from (`TAMPERS` and so on): their positions are part of both encodings.
 
-Operations name handles, never bytes: a message is "the n-th message sent", taken modulo what exists when it runs.
+Operations name handles, never bytes: a message is "the n-th message sent", taken modulo what exists when it runs. The
+messages of groups and the distributions of their chains are counted apart.
 """
 
 from __future__ import annotations
@@ -188,6 +189,63 @@ RIVALS: Final = ("send", "receive")
 """What another process with the same store does between a party's reading and its commit: it sends a message to the
 same peer, which the network loses, or it reads the very message that the party is reading."""
 
+GROUPS: Final = ("team", "club")
+"""Names of the groups of every world, each with a distribution id of its own. Anybody may take part in either."""
+
+GROUP_TAMPERS: Final = (
+    "signature",
+    "ciphertext",
+    "iteration",
+    "chain-id",
+    "distribution-id",
+    "re-signed",
+    "version",
+    "truncate",
+    "trailing-byte",
+    "unknown-field",
+    "reorder-fields",
+    "duplicate-field",
+    "overlong-varint",
+    "wrong-wire-type",
+    "drop-distribution-id",
+    "drop-chain-id",
+    "drop-iteration",
+    "drop-ciphertext",
+    "empty",
+    "signature-alone",
+    "oversized-ciphertext",
+)
+"""What the attacker changes in a copy of a group message. "re-signed" puts the attacker's own signature under bytes
+that are as they were: that of another member, where the attacker gave a chain of its own."""
+
+SMUGGLES: Final = (
+    "own",
+    "last-iterations",
+    "collision-own",
+    "collision-other",
+    "relayed",
+    "rewound",
+    "other-group",
+    "low-order-signing-key",
+    "version",
+    "truncate",
+    "trailing-byte",
+    "unknown-field",
+    "duplicate-field",
+    "overlong-varint",
+    "wrong-wire-type",
+    "drop-distribution-id",
+    "drop-chain-id",
+    "drop-iteration",
+    "drop-chain-key",
+    "drop-signing-key",
+    "short-chain-key",
+    "untyped-signing-key",
+)
+"""What chain a malicious member gives: one of the attacker's own, from its first iteration or near the last; one with
+the id of its real chain, or of another member's; another member's chain as its own; its real chain at iteration 0 with
+another key; a chain of another group; and bytes that are no distribution."""
+
 COUNTER_DELTAS: Final = (1, 2, 300, 25_001, 2**31)
 """What "counter" and "previous-counter" add (modulo 2**32), chosen by `how`."""
 
@@ -227,6 +285,16 @@ class Kind(Enum):
     STORE_FAULT = (26, (("actor", 3), ("at", 16), ("how", len(STORE_FAULTS))))
     RIVAL = (27, (("actor", 3), ("how", len(RIVALS))))
     MEDIUM = (28, (("actor", 3), ("table", len(TABLES)), ("how", len(MEDIA))))
+    GROUP_CREATE = (29, (("actor", 3), ("group", len(GROUPS))))
+    GROUP_JOIN = (30, (("actor", 3), ("distribution", 256)))
+    GROUP_SEND = (31, (("actor", 3), ("group", len(GROUPS)), ("size", 256)))
+    GROUP_DELIVER = (32, (("actor", 3), ("message", 256)))
+    GROUP_ROTATE = (33, (("actor", 3), ("group", len(GROUPS))))
+    GROUP_FORGET = (34, (("actor", 3), ("peer", 3), ("group", len(GROUPS))))
+    GROUP_TAMPER = (35, (("actor", 3), ("message", 256), ("field", len(GROUP_TAMPERS)), ("how", 256)))
+    GROUP_REDIRECT = (36, (("actor", 3), ("message", 256), ("sender", 3), ("group", len(GROUPS))))
+    GROUP_SMUGGLE = (37, (("sender", 3), ("group", len(GROUPS)), ("how", len(SMUGGLES)), ("number", 256)))
+    GROUP_CRAFT = (38, (("chain", 256), ("ahead", 65536)))
 
     def __init__(self, opcode: int, operands: tuple[tuple[str, int], ...]) -> None:
         self.opcode = opcode
@@ -273,6 +341,9 @@ CHOICES: Final[dict[tuple[Kind, str], tuple[str, ...]]] = {
     (Kind.RIVAL, "how"): RIVALS,
     (Kind.MEDIUM, "table"): TABLES,
     (Kind.MEDIUM, "how"): MEDIA,
+    (Kind.GROUP_TAMPER, "field"): GROUP_TAMPERS,
+    (Kind.GROUP_SMUGGLE, "how"): SMUGGLES,
+    **{(kind, "group"): GROUPS for kind in Kind if "group" in kind.names},
 }
 """Operands that choose by name, beside the parties."""
 

@@ -140,9 +140,9 @@ def _tamper_inner(data: bytes, name: str, how: int, others: Sequence[WireMessage
     delta = COUNTER_DELTAS[how % len(COUNTER_DELTAS)]
     match name:
         case "mac":
-            layer.trailer = _flip(layer.trailer, how)
+            layer.trailer = flip(layer.trailer, how)
         case "ciphertext":
-            layer.set(4, _flip(_bytes(layer, 4), how))
+            layer.set(4, flip(_bytes(layer, 4), how))
         case "counter":
             layer.set(2, (_int(layer, 2) + delta) % 2**32)
         case "previous-counter":
@@ -158,15 +158,15 @@ def _tamper_inner(data: bytes, name: str, how: int, others: Sequence[WireMessage
         case "trailing-byte":
             return data + bytes([how])
         case "unknown-field":
-            return _with_body(layer, UNKNOWN_FIELD)
+            return with_body(layer, UNKNOWN_FIELD)
         case "duplicate-field":
             number = how % 4 + 1
             value = layer.get(number)
-            return _with_body(layer, write_field(number, 0 if value is None else value))
+            return with_body(layer, write_field(number, 0 if value is None else value))
         case "overlong-varint":
-            return _overlong(layer, 2)
+            return overlong(layer, 2)
         case "wrong-wire-type":
-            return _with_body(Layer(layer.version, _without(layer, 2), layer.trailer), write_field(2, b"\1"))
+            return with_body(Layer(layer.version, without(layer, 2), layer.trailer), write_field(2, b"\1"))
         case "oversized-ciphertext":
             layer.set(4, bytes(OVERSIZED_CIPHERTEXT))
         case "oversized-key":
@@ -174,7 +174,7 @@ def _tamper_inner(data: bytes, name: str, how: int, others: Sequence[WireMessage
         case "untyped-ratchet-key":
             layer.set(1, _bytes(layer, 1)[1:])
         case _:
-            layer.fields = _without(layer, INNER_FIELDS[name])
+            layer.fields = without(layer, INNER_FIELDS[name])
     return layer.data()
 
 
@@ -192,7 +192,7 @@ def _tamper_outer(message: WireMessage, name: str, how: int, identities: Mapping
             prekey_id = (_int(layer, 1) + 1 + how) % 2**32
             layer.set(1, prekey_id)
         case "drop-prekey-id":
-            layer.fields = _without(layer, 1)
+            layer.fields = without(layer, 1)
         case "signed-prekey-id":
             layer.set(6, (_int(layer, 6) + 1000 + how) % 2**32)
         case "base-key":
@@ -216,7 +216,7 @@ def _tamper_outer(message: WireMessage, name: str, how: int, identities: Mapping
             number, value = layer.fields[how % len(layer.fields)]
             return Change(WireMessage("prekey", layer.data() + write_field(number, value)))
         case "outer-overlong-varint":
-            return Change(WireMessage("prekey", _overlong(layer, 5)))
+            return Change(WireMessage("prekey", overlong(layer, 5)))
         case "prekey-id-zero":
             prekey_id = 0
             layer.set(1, prekey_id)
@@ -229,7 +229,7 @@ def _tamper_outer(message: WireMessage, name: str, how: int, identities: Mapping
         case "untyped-identity-key":
             layer.set(3, _bytes(layer, 3)[1:])
         case _:
-            layer.fields = _without(layer, OUTER_FIELDS[name])
+            layer.fields = without(layer, OUTER_FIELDS[name])
     return Change(WireMessage("prekey", layer.data()), prekey_id)
 
 
@@ -245,12 +245,13 @@ def _other_ratchet_key(layer: Layer, how: int, others: Sequence[WireMessage]) ->
     return random_key(how, 1)
 
 
-def _with_body(layer: Layer, more: bytes) -> bytes:
+def with_body(layer: Layer, more: bytes) -> bytes:
+    """The bytes of a layer with something added behind its fields."""
     body = Layer(layer.version, layer.fields).data()
     return body + more + layer.trailer
 
 
-def _overlong(layer: Layer, number: int) -> bytes:
+def overlong(layer: Layer, number: int) -> bytes:
     """The layer with the varint of one field written one byte longer than needed."""
     out = bytearray([layer.version])
     for field, value in layer.fields:
@@ -262,11 +263,13 @@ def _overlong(layer: Layer, number: int) -> bytes:
     return bytes(out) + layer.trailer
 
 
-def _without(layer: Layer, number: int) -> list[tuple[int, int | bytes]]:
+def without(layer: Layer, number: int) -> list[tuple[int, int | bytes]]:
+    """The fields of a layer but one."""
     return [field for field in layer.fields if field[0] != number]
 
 
-def _flip(data: bytes, how: int) -> bytes:
+def flip(data: bytes, how: int) -> bytes:
+    """The bytes with one bit changed."""
     if not data:
         return b"\1"
     at = how % len(data)
@@ -291,15 +294,15 @@ def forge(bundle: Bundle, how: str) -> Bundle:
     mine = ATTACKER.public.serialize()
     match how:
         case "bad-signature":
-            return replace(bundle, signature=_flip(bundle.signature, 3))
+            return replace(bundle, signature=flip(bundle.signature, 3))
         case "swap-signed-prekey":
             return replace(bundle, signed_prekey=mine)
         case "swap-identity":
             return replace(bundle, identity_key=mine)
         case "attacker-bundle":
-            return replace(bundle, identity_key=mine, signed_prekey=mine, signature=_sign(mine))
+            return replace(bundle, identity_key=mine, signed_prekey=mine, signature=sign(mine))
         case "low-order-signed-prekey":
-            return replace(bundle, identity_key=mine, signed_prekey=LOW_ORDER[0], signature=_sign(LOW_ORDER[0]))
+            return replace(bundle, identity_key=mine, signed_prekey=LOW_ORDER[0], signature=sign(LOW_ORDER[0]))
         case "low-order-prekey":
             return replace(bundle, prekey=LOW_ORDER[0])
         case "swap-prekey":
@@ -324,7 +327,8 @@ def forge(bundle: Bundle, how: str) -> Bundle:
             return replace(bundle, prekey_id=(bundle.prekey_id or 0) + 1_000_000)
 
 
-def _sign(message: bytes) -> bytes:
+def sign(message: bytes) -> bytes:
+    """The attacker's own signature."""
     return xeddsa.sign(ATTACKER.private, message, rng=lambda size: hashlib.sha512(message).digest()[:size])
 
 

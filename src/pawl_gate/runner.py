@@ -13,6 +13,11 @@ from typing import Any, Self, TypeVar
 
 from pawl_gate.attacker import ATTACKER, forge, junk, tamper
 from pawl_gate.derivations import Derivations
+from pawl_gate.group_attacker import GROUP_IDS, Given, GroupSent, craft, smuggle
+from pawl_gate.group_attacker import tamper as tamper_group
+from pawl_gate.group_thief import read as read_groups
+from pawl_gate.group_thief import readable
+from pawl_gate.group_wire import group_header, is_canonical_distribution, is_canonical_message
 from pawl_gate.key_search import KeySearch, Recorded, proven
 from pawl_gate.leaks import LeakSearch
 from pawl_gate.targets.base import (
@@ -32,17 +37,19 @@ from pawl_gate.targets.base import (
 )
 from pawl_gate.thief import Intercepted, Thief
 from pawl_gate.wire_view import claimed_identity, header, inner_data, is_canonical
-from pawl_spec.history import Event, Header, History, Observation, Observe, Outcome, Strike
+from pawl_spec.history import Event, Grouped, Header, History, Observation, Observe, Outcome, Strike
 from pawl_spec.trace import (
     ANSWERS,
     CALLBACKS,
     DAMAGES,
     FORGERIES,
+    GROUP_TAMPERS,
     JUNK,
     MEDIA,
     OPTIONS,
     PARTIES,
     RIVALS,
+    SMUGGLES,
     STORE_FAULTS,
     TABLES,
     TAMPERS,
@@ -63,7 +70,15 @@ DEVICE_ID = 1
 SIZES = (0, 1, 15, 16, 17, 256)
 """Bytes of filler in a plaintext, chosen by the operand `size`: around the cipher's block, and a usual message."""
 
-CRASHABLE = frozenset({Kind.SEND, Kind.DELIVER, Kind.REPLAY, Kind.TAMPER, Kind.ESTABLISH})
+GROUP_STEPS = frozenset(
+    {
+        *(Kind.GROUP_CREATE, Kind.GROUP_JOIN, Kind.GROUP_SEND, Kind.GROUP_DELIVER, Kind.GROUP_ROTATE),
+        *(Kind.GROUP_FORGET, Kind.GROUP_TAMPER, Kind.GROUP_REDIRECT),
+    }
+)
+"""Operations of a member of a group."""
+
+CRASHABLE = frozenset({Kind.SEND, Kind.DELIVER, Kind.REPLAY, Kind.TAMPER, Kind.ESTABLISH}) | GROUP_STEPS
 """Operations in which an armed crash can strike."""
 
 DAMAGEABLE = CRASHABLE | {Kind.FORGET, Kind.ROTATE, Kind.MAINTAIN}
@@ -81,6 +96,11 @@ MEASURED = frozenset({Kind.INJECT, Kind.TAMPER})
 def plaintext_of(handle: int, size: int) -> bytes:
     """The text of message `handle`: its name, so that a plaintext says which message it came from, and filler."""
     return b"m%d" % handle + b"." * SIZES[size % len(SIZES)]
+
+
+def group_plaintext_of(handle: int, size: int) -> bytes:
+    """The text of message `handle` of a group, likewise."""
+    return b"g%d" % handle + b"." * SIZES[size % len(SIZES)]
 
 
 def _strikes(told: Told) -> tuple[Strike, ...]:
@@ -115,6 +135,9 @@ class Run:
         self._rivals: dict[int, str] = {}
         self._secrets: dict[bytes, int] = {}
         self._names: dict[int, list[bytes]] = {}
+        self._given: list[Given] = []
+        self._group_sent: list[GroupSent] = []
+        self._group_texts: dict[bytes, int] = {}
         self._stolen: list[Stolen] = []
         self._intercepted: list[Intercepted] = []
         self._start_searching()
@@ -150,6 +173,8 @@ class Run:
         twin._armed, twin._damage = dict(self._armed), dict(self._damage)
         twin._faults, twin._rivals, twin._media = dict(self._faults), dict(self._rivals), dict(self._media)
         twin._names = {party: list(names) for party, names in self._names.items()}
+        twin._given, twin._group_sent = list(self._given), list(self._group_sent)
+        twin._group_texts = dict(self._group_texts)
         twin._start_searching()
         return twin
 
@@ -498,7 +523,11 @@ class Run:
         if "texts" in self._can:
             leaks = self._leaks[actor].leaked(self._world.texts(actor), self._world.all_secrets(actor))
         read = self._inspections[actor].readable(secrets, mine)
-        return event.but(outcome=Outcome.DONE, actor=actor, readable=read, held=held, leaks=leaks)
+        grouped = None
+        if self._group_sent:
+            found = readable(self._world.group_secrets(actor), self._group_sent)
+            grouped = Grouped(readable=tuple(sorted(found)))
+        return event.but(outcome=Outcome.DONE, actor=actor, readable=read, held=held, leaks=leaks, group=grouped)
 
     def _compromise(self, event: Event) -> Event:
         """The attacker takes a copy of all that a party has stored, and tries it on all that it recorded."""
@@ -512,7 +541,132 @@ class Run:
         """The attacker tries all that it took on all that it recorded."""
         if not self._stolen:
             return event
-        return event.but(outcome=Outcome.DONE, reads=self._thief.read(self._stolen, self._intercepted))
+        grouped = Grouped(reads=read_groups(self._stolen, self._group_sent)) if self._group_sent else None
+        return event.but(outcome=Outcome.DONE, reads=self._thief.read(self._stolen, self._intercepted), group=grouped)
+
+    # -- groups -------------------------------------------------------------------------------------------------------
+
+    def _in_group(self, event: Event, actor: int, peer: int | None, grouped: Grouped, call: Callable[[], T]) -> Any:
+        """Do one thing for a member of a group; what came of it, and the event with what is known of the group."""
+        return self._attempt(event, actor, call, actor=actor, peer=peer, group=grouped)
+
+    def _group_create(self, event: Event) -> Event:
+        actor, group = event.op["actor"], event.op["group"]
+        if "groups" not in self._can:
+            return event
+        self._party(actor)
+        handle = len(self._given)
+        create = partial(self._world.group_create, actor, GROUP_IDS[group])
+        event, data = self._in_group(event, actor, None, Grouped(group), create)
+        if data is None:
+            return event
+        self._given.append(Given(actor, group, data))
+        return event.but(group=Grouped(group, distribution=handle), canonical=is_canonical_distribution(data))
+
+    def _group_join(self, event: Event) -> Event:
+        actor = event.op["actor"]
+        if "groups" not in self._can or not self._given:
+            return event
+        handle = event.op["distribution"] % len(self._given)
+        given = self._given[handle]
+        if given.sender == actor:
+            return event
+        self._party(actor)
+        self._party(given.sender)
+        join = partial(self._world.group_join, actor, given.sender, GROUP_IDS[given.group], given.data)
+        event, _ = self._in_group(event, actor, given.sender, Grouped(given.group, distribution=handle), join)
+        return event
+
+    def _group_send(self, event: Event) -> Event:
+        actor, group = event.op["actor"], event.op["group"]
+        if "groups" not in self._can:
+            return event
+        self._party(actor)
+        handle = len(self._group_sent)
+        text = group_plaintext_of(handle, event.op["size"])
+        encrypt = partial(self._world.group_encrypt, actor, GROUP_IDS[group], text)
+        event, data = self._in_group(event, actor, None, Grouped(group), encrypt)
+        if data is None:
+            return event
+        seen = group_header(data)
+        self._keep_group_message(actor, group, data, text)
+        grouped = Grouped(group, message=handle, header=seen)
+        return event.but(group=grouped, canonical=is_canonical_message(data))
+
+    def _keep_group_message(self, sender: int, group: int, data: bytes, text: bytes, *, crafted: bool = False) -> None:
+        handle = len(self._group_sent)
+        self._group_sent.append(GroupSent(handle, sender, group, data, text, crafted))
+        self._group_texts[text] = handle
+
+    def _group_deliver(self, event: Event) -> Event:
+        if not self._group_sent:
+            return event
+        message = self._group_sent[event.op["message"] % len(self._group_sent)]
+        return self._group_hand_over(event, message, message.sender, message.group, message.data)
+
+    def _group_tamper(self, event: Event) -> Event:
+        if not self._group_sent:
+            return event
+        message = self._group_sent[event.op["message"] % len(self._group_sent)]
+        changed = tamper_group(message, GROUP_TAMPERS[event.op["field"]], event.op["how"])
+        return self._group_hand_over(event, message, message.sender, message.group, changed)
+
+    def _group_redirect(self, event: Event) -> Event:
+        if not self._group_sent:
+            return event
+        message = self._group_sent[event.op["message"] % len(self._group_sent)]
+        return self._group_hand_over(event, message, event.op["sender"], event.op["group"], message.data)
+
+    def _group_hand_over(self, event: Event, message: GroupSent, sender: int, group: int, data: bytes) -> Event:
+        actor = event.op["actor"]
+        if actor == sender:
+            return event
+        self._party(actor)
+        self._party(sender)
+        grouped = Grouped(group, message=message.handle)
+        decrypt = partial(self._world.group_decrypt, actor, sender, GROUP_IDS[group], data)
+        event, text = self._in_group(event, actor, sender, grouped, decrypt)
+        if text is None:
+            return event
+        return event.but(group=replace(grouped, plaintext=self._group_texts.get(text, -1)))
+
+    def _group_rotate(self, event: Event) -> Event:
+        actor, group = event.op["actor"], event.op["group"]
+        if "groups" not in self._can:
+            return event
+        self._party(actor)
+        rotate = partial(self._world.group_rotate, actor, GROUP_IDS[group])
+        event, _ = self._in_group(event, actor, None, Grouped(group), rotate)
+        return event
+
+    def _group_forget(self, event: Event) -> Event:
+        actor, peer, group = event.op["actor"], event.op["peer"], event.op["group"]
+        if "groups" not in self._can or actor == peer or actor not in self._identities:
+            return event
+        self._party(peer)
+        forget = partial(self._world.group_forget, actor, peer, GROUP_IDS[group])
+        event, _ = self._in_group(event, actor, peer, Grouped(group), forget)
+        return event
+
+    def _group_smuggle(self, event: Event) -> Event:
+        sender, group, handle = event.op["sender"], event.op["group"], len(self._given)
+        if "groups" not in self._can:
+            return event
+        made = smuggle(sender, group, SMUGGLES[event.op["how"]], event.op["number"], self._given)
+        if made is None:
+            return event
+        self._party(sender)
+        self._given.append(made)
+        return event.but(outcome=Outcome.DONE, group=Grouped(group, distribution=handle))
+
+    def _group_craft(self, event: Event) -> Event:
+        chains = [given for given in self._given if given.key is not None]
+        if not chains:
+            return event
+        chain, handle = chains[event.op["chain"] % len(chains)], len(self._group_sent)
+        text = group_plaintext_of(handle, 0)
+        self._keep_group_message(chain.sender, chain.group, craft(chain, event.op["ahead"], text), text, crafted=True)
+        return event.but(outcome=Outcome.DONE, group=Grouped(chain.group, message=handle))
 
     # -- parties ------------------------------------------------------------------------------------------------------
 
@@ -667,6 +821,16 @@ HANDLERS: dict[Kind, Callable[[Run, Event], Event]] = {
     Kind.ATTACK: Run._attack,
     Kind.STORE_FAULT: Run._store_fault,
     Kind.RIVAL: Run._rival,
+    Kind.GROUP_CREATE: Run._group_create,
+    Kind.GROUP_JOIN: Run._group_join,
+    Kind.GROUP_SEND: Run._group_send,
+    Kind.GROUP_DELIVER: Run._group_deliver,
+    Kind.GROUP_ROTATE: Run._group_rotate,
+    Kind.GROUP_FORGET: Run._group_forget,
+    Kind.GROUP_TAMPER: Run._group_tamper,
+    Kind.GROUP_REDIRECT: Run._group_redirect,
+    Kind.GROUP_SMUGGLE: Run._group_smuggle,
+    Kind.GROUP_CRAFT: Run._group_craft,
 }
 
 

@@ -149,13 +149,13 @@ def header(message: WireMessage) -> Header:
         kind=message.kind,
         version=message.data[0],
         ratchet_key=_hex(inner, 1),
-        counter=_number(inner, 2) or 0,
-        previous_counter=_number(inner, 3) or 0,
+        counter=number_of(inner, 2) or 0,
+        previous_counter=number_of(inner, 3) or 0,
         base_key=None if outer is None else _hex(outer, 2),
-        prekey_id=None if outer is None else _number(outer, 1),
-        signed_prekey_id=None if outer is None else _number(outer, 6),
+        prekey_id=None if outer is None else number_of(outer, 1),
+        signed_prekey_id=None if outer is None else number_of(outer, 6),
         identity_key=None if outer is None else _hex(outer, 3),
-        registration_id=None if outer is None else _number(outer, 5),
+        registration_id=None if outer is None else number_of(outer, 5),
     )
 
 
@@ -166,7 +166,8 @@ def _hex(layer: Layer, number: int) -> str:
     return value.hex()
 
 
-def _number(layer: Layer, number: int) -> int | None:
+def number_of(layer: Layer, number: int) -> int | None:
+    """The value of a field that is a number. Raises: HarnessBroken."""
     value = layer.get(number)
     if isinstance(value, bytes):
         raise HarnessBroken(f"field {number} of a sent message is no number")
@@ -186,13 +187,14 @@ def is_canonical(message: WireMessage) -> bool:
     """Whether the bytes are the canonical encoding: known fields in number order, once each, shortest varints."""
     outer, inner = layers(message)
     layer = signal_layer(inner)
-    good = layer.data() == inner and _in_order(layer, SIGNAL_FIELDS)
+    good = layer.data() == inner and in_order(layer, SIGNAL_FIELDS)
     if outer is not None:
-        good = good and outer.data() == message.data and _in_order(outer, PREKEY_FIELDS)
+        good = good and outer.data() == message.data and in_order(outer, PREKEY_FIELDS)
     return good
 
 
-def _in_order(layer: Layer, known: dict[int, int]) -> bool:
+def in_order(layer: Layer, known: dict[int, int]) -> bool:
+    """Whether the fields are known ones, in the order of their numbers, once each."""
     numbers = [number for number, _ in layer.fields]
     typed = all(isinstance(value, int) == (known.get(number) == VARINT) for number, value in layer.fields)
     return typed and numbers == sorted(set(numbers)) and set(numbers) <= set(known)

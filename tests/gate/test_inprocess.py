@@ -189,6 +189,7 @@ def test_declared_limits_are_the_library_s() -> None:
     assert LIMITS.derivations_per_message is not None
     assert HELLO.level is Observe.DISK
     assert InProcessTarget().hello == HELLO
+    assert (LIMITS.sender_chains, LIMITS.retired_chains) == (5, 1_000)
 
 
 # -- observation ------------------------------------------------------------------------------------------------------

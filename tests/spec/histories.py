@@ -53,7 +53,7 @@ ABLE = frozenset(
             "counts",
         ),
         *("clock", "rotate", "forget", "callbacks", "compatibility", "damage", "events", "texts", "compromise"),
-        *("store-faults", "rival", "medium", "plaintext-hook"),
+        *("store-faults", "rival", "medium", "plaintext-hook", "groups"),
     }
 )
 

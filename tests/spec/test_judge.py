@@ -125,7 +125,8 @@ def test_unsupported_is_declared() -> None:
     assert verdicts["KEY-01"] is Verdict.UNSUPPORTED
     assert verdicts["IDC-02"] is Verdict.UNSUPPORTED
     assert verdicts["CTR-01"] is Verdict.HOLDS
-    assert verdicts["GRP-01"] is Verdict.PENDING
+    assert verdicts["GRP-01"] is Verdict.UNSUPPORTED
+    assert verdicts["WRK-01"] is Verdict.PENDING
 
 
 def test_a_violation_is_found_again_in_a_stored_history() -> None:

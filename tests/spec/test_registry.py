@@ -16,6 +16,7 @@ from tests.spec import (
     test_invariants_authenticity,
     test_invariants_bounds,
     test_invariants_counters,
+    test_invariants_groups,
     test_invariants_identity,
     test_invariants_keys,
     test_invariants_media,
@@ -29,6 +30,7 @@ FAMILIES = (
     test_invariants_authenticity,
     test_invariants_bounds,
     test_invariants_counters,
+    test_invariants_groups,
     test_invariants_identity,
     test_invariants_keys,
     test_invariants_media,
@@ -54,7 +56,7 @@ def test_the_catalogue_is_registered_once() -> None:
 
 def test_each_is_judged_or_says_why_not() -> None:
     """Every invariant has a predicate, or a reason why nothing judges it yet; never both."""
-    assert len(JUDGED) == 47
+    assert len(JUDGED) == 53
     for entry in INVARIANTS:
         assert (entry.predicate is None) == bool(entry.pending), entry.id
 

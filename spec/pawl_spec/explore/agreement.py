@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from pawl_spec.explore.ideal import Ideal
-from pawl_spec.history import Event, Hello, Outcome
+from pawl_spec.history import Event, Grouped, Hello, Outcome
 from pawl_spec.model import Expect
 from pawl_spec.model.state import Party
 from pawl_spec.trace import Kind
@@ -26,12 +26,21 @@ KNOWN: Final = frozenset(
         Kind.RESTART,
         Kind.COMPROMISE,
         Kind.ATTACK,
+        Kind.GROUP_CREATE,
+        Kind.GROUP_JOIN,
+        Kind.GROUP_SEND,
+        Kind.GROUP_DELIVER,
+        Kind.GROUP_ROTATE,
     }
 )
 """The operations that the model can lead."""
 
 Names = dict[tuple[str, object], object]
 """What the model calls a key or an id, and what the target calls it; and the other way round."""
+
+
+NOTHING: Final = Grouped()
+"""What an operation did in groups that did nothing there."""
 
 
 class Agreement:
@@ -65,7 +74,11 @@ class Agreement:
             self._handed_out[event.peer] = (*self._handed_out.get(event.peer, ()), event.prekey_id)
             if not self._same(f"prekey {event.peer}", due.prekey_id, event.prekey_id):
                 return f"one-time prekey {event.prekey_id} was handed out before"
-        return _ended_otherwise(event, due, expect) or self._says_otherwise(event, due)
+        return (
+            _ended_otherwise(event, due, expect)
+            or self._says_otherwise(event, due)
+            or self._in_group_otherwise(event.group or NOTHING, due.group or NOTHING)
+        )
 
     def keeps_otherwise(self, event: Event) -> str | None:
         """What the party that acted keeps after the step, and the model does not, or the other way round."""
@@ -87,6 +100,21 @@ class Agreement:
         """Whether two names stand for each other. Names that were not seen before do so from now on."""
         ours, theirs = (f"model's {what}", model), (f"target's {what}", target)
         return self._names.setdefault(ours, target) == target and self._names.setdefault(theirs, model) == model
+
+    def _in_group_otherwise(self, has: Grouped, must: Grouped) -> str | None:
+        """In what the target did otherwise in a group than the model says."""
+        for name in ("group", "distribution", "message", "plaintext", "reads"):
+            mine, due = getattr(has, name), getattr(must, name)
+            if mine != due:
+                return f"in the group: {name} {mine}, the model says {due}"
+        seen, meant = has.header, must.header
+        if seen is None or meant is None:
+            return None if seen is meant else "one of target and model sent a group message, the other did not"
+        if seen.iteration != meant.iteration:
+            return f"the group message's iteration is {seen.iteration}, the model says {meant.iteration}"
+        if not self._same("chain id", meant.chain_id, seen.chain_id):
+            return "the group message's chain id is not the one that the model says"
+        return None
 
     def _says_otherwise(self, event: Event, due: Event) -> str | None:
         """What the header of a sent message says that it must not, or does not say."""
@@ -133,9 +161,12 @@ def _sizes(party: Party) -> dict[str, int]:
     held = list(party.sessions.values())
     sessions = [session for each in held for session in each]
     kept = [[len(chain.kept) for chain in session.receiving] for session in sessions]
+    of_groups = [membership.chains for membership in party.memberships.values()]
     return {
         "sessions": max(map(len, held), default=1) - 1,
         "chains": max((len(session.receiving) for session in sessions), default=0),
         "kept_chain": max((most for each in kept for most in each), default=0),
         "kept_session": max(map(sum, kept), default=0),
+        "group_chains": max(map(len, of_groups), default=0),
+        "group_kept": max((len(chain.kept) for chains in of_groups for chain in chains), default=0),
     }

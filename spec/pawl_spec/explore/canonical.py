@@ -17,7 +17,7 @@ from itertools import permutations
 from typing import Final
 
 from pawl_spec.explore.ideal import Ideal
-from pawl_spec.model.state import Message, Party, Session
+from pawl_spec.model.state import Message, Party, SenderChain, Session
 from pawl_spec.model.terms import Term
 
 Order = tuple[int, ...]
@@ -36,11 +36,17 @@ SHAPES: Final[dict[object, str]] = {
     "message-key": "tr",
     "body": "th",
     "mac": "tttrtrrt",
+    "group-key": "tr",
 }
 """Per constructor what its parts are: terms, plain values, or a message's handle. "t*" is as many terms as there are.
 "dh" is apart, since its parts have no order."""
 
-FRESH: Final = frozenset({"attacker", "base", "forged", "identity", "junk", "prekey", "ratchet", "signed-prekey"})
+FRESH: Final = frozenset(
+    {
+        *("attacker", "base", "forged", "identity", "junk", "prekey", "ratchet", "signed-prekey"),
+        *("chain-id", "sender-chain", "signing"),
+    }
+)
 """What makes a key that nothing else can equal. Its number is no part of a name."""
 
 
@@ -79,7 +85,8 @@ class Canonical:
         counts = tuple([each if len(each) == 1 else tuple([each[party] for party in order]) for each in spent])
         flight = tuple(sorted([sent[handle] for handle in world.flight]))
         delivered = frozenset([sent[handle] for handle in model.delivered])
-        return self._intern("state", parties, messages, flight, delivered, counts, reader.knowledge())
+        groups = reader.groups(order)
+        return self._intern("state", parties, messages, flight, delivered, counts, groups, reader.knowledge())
 
 
 class _Reader:
@@ -189,6 +196,39 @@ class _Reader:
         )
         return (self.sent[m.handle], self._place[m.receiver], name(m.ratchet), name(m.mac), outer)
 
+    def groups(self, order: Order) -> tuple[object, ...] | None:
+        """What the parties hold of groups, and what was given, sent and read there; None: nothing."""
+        name, place, world = self.name, self._place, self._world
+        model = world.model
+        if not model.distributions and not model.group_messages:
+            return None
+        # What was given and sent comes first, in its own order: all of it hangs on one sender's chains.
+        given = tuple([(place[d.sender], d.group, *self._chain(d.chain)) for d in model.distributions])
+        sent = tuple([(place[m.sender], m.group, name(m.id), m.iteration, name(m.key)) for m in model.group_messages])
+        held = tuple([self._in_groups(model.parties[party]) for party in order])
+        read = frozenset([(place[reader], handle) for reader, handle in world.group_read])
+        first = frozenset([(place[reader], name(base), at) for reader, base, at in sorted(world.given_first)])
+        return given, sent, held, read, first
+
+    def _in_groups(self, one: Party) -> tuple[object, ...]:
+        own = tuple([(group, *self._chain(chain)) for group, chain in sorted(one.own_chains.items())])
+        others = sorted(one.memberships.items(), key=lambda item: (self._place[item[0][0]], item[0][1]))
+        return own, tuple(
+            [
+                (
+                    self._place[sender],
+                    group,
+                    None if each.identity is None else self.name(each.identity),
+                    tuple([self._chain(chain) for chain in each.chains]),
+                    tuple([(self.name(id_), self.name(signing)) for id_, signing in each.retired]),
+                )
+                for (sender, group), each in others
+            ]
+        )
+
+    def _chain(self, chain: SenderChain) -> tuple[object, ...]:
+        return self.name(chain.id), self.name(chain.signing), self.name(chain.base), chain.next, chain.kept
+
     def knowledge(self) -> tuple[object, ...] | None:
         """What the attacker took."""
         taken, when = self._world.model.knowledge, self._world.taken
@@ -203,4 +243,5 @@ class _Reader:
             frozenset([(name(base), position) for base, position in sorted(taken.chains)]),
             # By the names of the messages: they may have been sent in another order.
             frozenset(self.sent[: taken.recorded]),
+            taken.group_recorded,
         )

@@ -11,8 +11,18 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from pawl_spec.history import Event
-from pawl_spec.model import Expect, knowledge, ratchet, receiving, sending, world
-from pawl_spec.model.state import Chain, Message, Outer, Party, Session
+from pawl_spec.model import Expect, groups, knowledge, ratchet, receiving, sending, world
+from pawl_spec.model.state import (
+    Chain,
+    Distribution,
+    GroupMessage,
+    Membership,
+    Message,
+    Outer,
+    Party,
+    SenderChain,
+    Session,
+)
 from pawl_spec.model.terms import Term, Terms
 
 
@@ -155,9 +165,45 @@ def _moves_on_refusal(right: Callable[..., Expect]) -> Callable[..., Expect]:
 
 
 def _remembers_its_chain(right: Callable[..., Any]) -> Callable[..., Any]:
-    def take(self: knowledge.Knowledge, terms: Terms, party: Party, recorded: int) -> knowledge.Knowledge:
-        taken: knowledge.Knowledge = right(self, terms, party, recorded)
+    def take(
+        self: knowledge.Knowledge, terms: Terms, party: Party, recorded: int, group_recorded: int = 0
+    ) -> knowledge.Knowledge:
+        taken: knowledge.Knowledge = right(self, terms, party, recorded, group_recorded)
         return replace(taken, chains=frozenset((base, 0) for base, _ in taken.chains))
+
+    return take
+
+
+def _keeps_used_group_key(right: Callable[..., SenderChain]) -> Callable[..., SenderChain]:
+    def stepped(of: world.World, chain: SenderChain, message: GroupMessage) -> SenderChain:
+        moved = right(of, chain, message)
+        return replace(moved, kept=moved.kept | {message.iteration})
+
+    return stepped
+
+
+def _rewinds(right: Callable[..., Membership]) -> Callable[..., Membership]:
+    def joined(of: world.World, held: Membership, given: Distribution, pinned: Term | None) -> Membership:
+        chains = tuple(each for each in held.chains if each.name != given.chain.name)
+        return right(of, replace(held, chains=chains), given, pinned)
+
+    return joined
+
+
+def _turns_in_vain(right: Callable[..., SenderChain]) -> Callable[..., SenderChain]:
+    def new_chain(of: world.World) -> SenderChain:
+        return replace(right(of), base=of.terms("sender-chain", "ever the same"))
+
+    return new_chain
+
+
+def _reads_the_past(right: Callable[..., Any]) -> Callable[..., Any]:
+    def take(
+        self: knowledge.Knowledge, terms: Terms, party: Party, recorded: int, group_recorded: int = 0
+    ) -> knowledge.Knowledge:
+        taken: knowledge.Knowledge = right(self, terms, party, recorded, group_recorded)
+        own = frozenset((chain.base, 0) for chain in party.own_chains.values())
+        return replace(taken, chains=taken.chains | own)
 
     return take
 
@@ -224,6 +270,26 @@ FAULTS: Final = {
             "chain-kept-from-the-start",
             "a chain's first key is kept, and taken with the state",
             *("compromise", "what-was-read-stays-secret", knowledge.Knowledge, "take", _remembers_its_chain),
+        ),
+        Fault(
+            "group-used-key-kept",
+            "the key of a message of a group is kept after its use",
+            *("group", "used-keys-of-groups-are-gone", groups, "_stepped", _keeps_used_group_key),
+        ),
+        Fault(
+            "group-chain-rewound",
+            "a distribution of a chain that is held takes it back",
+            *("group", "used-keys-of-groups-are-gone", groups, "_joined", _rewinds),
+        ),
+        Fault(
+            "group-rotation-in-vain",
+            "a rotation goes on with the key of the chain before",
+            *("group", "used-keys-of-groups-are-gone", groups, "new_chain", _turns_in_vain),
+        ),
+        Fault(
+            "group-state-reads-the-past",
+            "a chain of one's own is kept from its start, and taken with the state",
+            *("group-taken", "a-state-reads-its-chains-to-the-end", knowledge.Knowledge, "take", _reads_the_past),
         ),
     )
 }

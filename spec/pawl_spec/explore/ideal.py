@@ -8,21 +8,39 @@ handles work as in the gate's runner, so that a trace means the same in both.
 from __future__ import annotations
 
 from copy import copy
+from dataclasses import replace
 
-from pawl_spec.history import Event, Header, Hello, Observe, Outcome
+from pawl_spec.history import Event, Grouped, GroupHeader, Header, Hello, Observe, Outcome
 from pawl_spec.model import Expect, Model
 from pawl_spec.model.ratchet import Ratchet
 from pawl_spec.model.state import Party
+from pawl_spec.model.terms import Term
 from pawl_spec.trace import PARTIES, Kind, Op
 
 HELLO = Hello(name="the model", version="1", level=Observe.WIRE, capabilities=frozenset({"restart", "approve"}))
 """Who carries the operations out. Its limits are those of the catalogue."""
 
 
+IN_GROUPS = frozenset({Kind.GROUP_CREATE, Kind.GROUP_JOIN, Kind.GROUP_SEND, Kind.GROUP_DELIVER, Kind.GROUP_ROTATE})
+"""Operations of members of groups that happen here."""
+
+
 class Ideal:
     """A world in which everything happens as the model says."""
 
-    __slots__ = ("flight", "made", "model", "prekeys_of", "readings", "routes", "sent", "taken")
+    __slots__ = (
+        "flight",
+        "given_first",
+        "group_read",
+        "group_taken",
+        "made",
+        "model",
+        "prekeys_of",
+        "readings",
+        "routes",
+        "sent",
+        "taken",
+    )
 
     def __init__(self, hello: Hello = HELLO) -> None:
         self.model = Model(hello, [False] * len(PARTIES))
@@ -38,6 +56,13 @@ class Ideal:
         """One-time prekeys that each party has handed out."""
         self.taken: tuple[int, frozenset[int]] | None = None
         """The party whose state was taken, and the messages delivered until then."""
+        self.given_first: frozenset[tuple[int, Term, int]] = frozenset()
+        """Who was given which chain, and at which iteration the first time."""
+        self.group_read: frozenset[tuple[int, int]] = frozenset()
+        """Who read which message of a group."""
+        self.group_taken: tuple[frozenset[int], frozenset[tuple[Term, int]]] | None = None
+        """Of the state that was taken: messages of groups that its party had read, and what it could read on: chains,
+        each from an iteration on."""
         self.readings: dict[object, object] = {}
         """What a reader made of the parties as they are; empty again when one acts."""
 
@@ -53,6 +78,9 @@ class Ideal:
         model.delivered = set(model.delivered)
         other.flight, other.routes, other.sent, other.taken = self.flight, self.routes, self.sent, self.taken
         other.made, other.prekeys_of, other.readings = self.made, self.prekeys_of, self.readings
+        model.distributions, model.group_messages = list(model.distributions), list(model.group_messages)
+        model.given_again = set(model.given_again)
+        other.given_first, other.group_read, other.group_taken = self.given_first, self.group_read, self.group_taken
         return other
 
     def step(self, op: Op) -> tuple[Event, Expect | None]:
@@ -79,10 +107,59 @@ class Ideal:
             return self._as_expected(event.but(actor=op["actor"]))
         if kind is Kind.COMPROMISE:
             self.taken = op["actor"], frozenset(self.model.delivered)
+            self.group_taken = self._held_in_groups(op["actor"])
             return self._searched(event.but(actor=op["actor"]))
         if kind is Kind.ATTACK and self.taken is not None:
             return self._searched(event)
+        if kind in IN_GROUPS:
+            return self._in_group(event)
         return event.but(outcome=Outcome.SKIPPED), None
+
+    def _in_group(self, event: Event) -> tuple[Event, Expect | None]:
+        """An operation of a member of a group, as the gate's runner carries it out."""
+        op, model = event.op, self.model
+        actor = op["actor"]
+        if op.kind in (Kind.GROUP_CREATE, Kind.GROUP_SEND, Kind.GROUP_ROTATE):
+            group = op["group"]
+            event, expect = self._as_expected(event.but(actor=actor, group=Grouped(group)))
+            if event.outcome is not Outcome.DONE or expect is None:
+                return event, expect
+            if op.kind is Kind.GROUP_CREATE:
+                made = Grouped(group, distribution=len(model.distributions) - 1)
+                return event.but(group=made, canonical=True), expect
+            if op.kind is Kind.GROUP_SEND:
+                seen = GroupHeader(0x33, f"{group}", expect.chain or 0, expect.iteration or 0)
+                sent = Grouped(group, message=len(model.group_messages) - 1, header=seen)
+                return event.but(group=sent, canonical=True), expect
+            return event, expect
+        known = model.distributions if op.kind is Kind.GROUP_JOIN else model.group_messages
+        if not known:
+            return event.but(outcome=Outcome.SKIPPED), None
+        handle = op["distribution" if op.kind is Kind.GROUP_JOIN else "message"] % len(known)
+        place = known[handle]
+        if place.sender == actor:
+            return event.but(outcome=Outcome.SKIPPED), None
+        if op.kind is Kind.GROUP_JOIN:
+            grouped = Grouped(place.group, distribution=handle)
+        else:
+            grouped = Grouped(place.group, message=handle)
+        event, expect = self._as_expected(event.but(actor=actor, peer=place.sender, group=grouped))
+        if event.outcome is not Outcome.DONE or expect is None:
+            return event, expect
+        if op.kind is Kind.GROUP_JOIN:
+            chain = model.distributions[handle].chain
+            if not any(each[:2] == (actor, chain.base) for each in self.given_first):
+                self.given_first |= {(actor, chain.base, chain.next)}
+            return event, expect
+        self.group_read |= {(actor, handle)}
+        return event.but(group=replace(grouped, plaintext=expect.plaintext)), expect
+
+    def _held_in_groups(self, party: int) -> tuple[frozenset[int], frozenset[tuple[Term, int]]]:
+        """What a party has read in groups, and the chains on which it reads or sends on."""
+        mine = frozenset(handle for reader, handle in self.group_read if reader == party)
+        given = {(base, first) for reader, base, first in self.given_first if reader == party}
+        own = {(chain.base, chain.next) for chain in self.model.parties[party].own_chains.values()}
+        return mine, frozenset(given | own)
 
     def _take(self, op: Op) -> int:
         """Take a message off the network."""
@@ -127,6 +204,8 @@ class Ideal:
         """The attacker reads what the model says that it can."""
         event, expect = self._as_expected(event)
         reads = None if expect is None or expect.reads is None else tuple(sorted(expect.reads))
+        if self.model.group_messages and expect is not None and expect.group_reads is not None:
+            event = event.but(group=Grouped(reads=tuple(sorted(expect.group_reads))))
         return event.but(reads=reads), expect
 
     def _as_expected(self, event: Event) -> tuple[Event, Expect | None]:
@@ -150,4 +229,5 @@ def copied(party: Party) -> Party:
     twin.signed_prekeys = list(party.signed_prekeys)
     twin.pins, twin.sessions = dict(party.pins), dict(party.sessions)
     twin.prekeys, twin.seen = dict(party.prekeys), set(party.seen)
+    twin.own_chains, twin.memberships = dict(party.own_chains), dict(party.memberships)
     return twin

@@ -179,6 +179,39 @@ def late_messages_change_no_session(step: Step) -> str | None:
     return "another session is the current one now" if heard and before[0].base != after[0].base else None
 
 
+@of_step("GRP-01", "Double Ratchet, section 2.1")
+def group_positions_are_used_once(step: Step) -> str | None:
+    """No message key of a group is used twice."""
+    if step.event.op.kind is not Kind.GROUP_SEND or step.event.outcome is not Outcome.DONE:
+        return None
+    *earlier, sent = step.after.model.group_messages
+    return "it uses the key of an earlier message" if any(each.key == sent.key for each in earlier) else None
+
+
+@of_step("GRP-03", 'threat model, "group sender key flows"')
+def members_read_once_what_they_were_given(step: Step) -> str | None:
+    """A member reads a message exactly if the chain was given to it no later than that, and it has not read it."""
+    event, before = step.event, step.before
+    if event.op.kind is not Kind.GROUP_DELIVER or event.actor is None or event.group is None:
+        return None
+    if event.group.message is None:
+        return None
+    message = before.model.group_messages[event.group.message]
+    first = [at for who, base, at in before.given_first if (who, base) == (event.actor, message.base)]
+    due = bool(first) and first[0] <= message.iteration and (event.actor, message.handle) not in before.group_read
+    if due != (event.outcome is Outcome.DONE):
+        return f"m{message.handle} is {'refused' if due else 'read'}, by whom it is{'' if due else ' not'} to be read"
+    return None
+
+
+@of_step("GRP-03", 'threat model, "group sender key flows"')
+def distributions_are_taken(step: Step) -> str | None:
+    """A chain that was given can be taken at any time, and once more."""
+    if step.event.op.kind is Kind.GROUP_JOIN and step.event.outcome is Outcome.REFUSED:
+        return f"refused ({step.event.code})"
+    return None
+
+
 # -- states -----------------------------------------------------------------------------------------------------------
 
 
@@ -247,6 +280,40 @@ def what_was_read_stays_secret(world: Ideal) -> str | None:
         due = message.receiver == party and message.handle not in delivered
         if (message.handle in reads) != due:
             return f"m{message.handle} is {'lost' if not due else 'not lost'} to whoever took {PARTIES[party]}'s state"
+    return None
+
+
+@of_state("GRP-04", 'threat model, "group sender key flows"')
+def a_state_reads_its_chains_to_the_end(world: Ideal) -> str | None:
+    """Of a group a state gives, on the chains in it, what its party had not read or sent yet, and nothing else."""
+    if world.group_taken is None:
+        return None
+    read, open_ = world.group_taken
+    model = world.model
+    reads = model.knowledge.group_reads(model.group_messages)
+    for message in model.group_messages:
+        on = any(base == message.base and first <= message.iteration for base, first in open_)
+        due = on and message.handle not in read
+        if (message.handle in reads) != due:
+            return f"the group's m{message.handle} is {'lost' if not due else 'not lost'} to whoever took the state"
+    return None
+
+
+@of_state("GRP-06", "Double Ratchet, sections 2.1 and 8.2")
+def used_keys_of_groups_are_gone(world: Ideal) -> str | None:
+    """Nobody holds what reads a message of a group that it sent or read."""
+    model = world.model
+    for message in model.group_messages:
+        own = model.parties[message.sender].own_chains.values()
+        if any(chain.base == message.base and chain.next <= message.iteration for chain in own):
+            return f"the sender of the group's m{message.handle} can still read it"
+    for reader, handle in world.group_read:
+        message = model.group_messages[handle]
+        for held in model.parties[reader].memberships.values():
+            for chain in held.chains:
+                ahead = chain.next <= message.iteration or message.iteration in chain.kept
+                if chain.base == message.base and ahead:
+                    return f"the group's m{handle} was read, and can still be read"
     return None
 
 

@@ -11,9 +11,9 @@ from pawl_spec.trace import Kind, Op, op
 
 Spent = tuple[tuple[int, ...], ...]
 """What was used of the bounds: establishing, sending, restarting (each by party), then duplicates, drops, replays and
-taken states (one number each)."""
+taken states (one number each), and in a group giving one's chain, sending and rotating (each by party)."""
 
-ESTABLISHED, SENT, RESTARTED, DUPLICATED, DROPPED, REPLAYED, TAKEN = range(7)
+ESTABLISHED, SENT, RESTARTED, DUPLICATED, DROPPED, REPLAYED, TAKEN, GIVEN, SPOKEN, TURNED = range(10)
 
 ALICE, BOB, CAROL = range(3)
 
@@ -45,6 +45,15 @@ class Scope:
     """How often the attacker may deliver a message that left the network."""
     compromises: int = 0
     """How often the attacker may take a party's whole state."""
+    speakers: tuple[int, ...] = ()
+    """Who has a chain of its own in a group, and gives it to the others."""
+    gives: int = 0
+    """Distributions that each of them may make. Whatever was made may be taken by anybody, at any time and again; so
+    too whatever was sent."""
+    speaks: int = 0
+    """Messages that each of them may send in the group."""
+    turns: int = 0
+    """How often each of them may rotate."""
     symmetric: bool = False
     """Whether the parties can be exchanged for each other: the first state and the bounds are the same for all."""
 
@@ -56,7 +65,8 @@ class Scope:
     @property
     def needs(self) -> frozenset[str]:
         """The capabilities without which a target cannot be led through the scope."""
-        return frozenset({"restart"} if self.restarts else ()) | frozenset({"compromise"} if self.compromises else ())
+        needed = {"restart": self.restarts, "compromise": self.compromises, "groups": self.gives}
+        return frozenset(name for name, count in needed.items() if count)
 
     @property
     def bounds(self) -> str:
@@ -66,7 +76,7 @@ class Scope:
             said
             for said in (
                 f"{self.parties} parties",
-                f"{_counted(self.sends, 'message')} of each",
+                f"{_counted(self.sends, 'message')} of each" if self.sends else "",
                 f"{_counted(self.establishes, 'session')} begun by each" if self.establishes else "",
                 one_time[self.one_time] if self.establishes else "",
                 f"{_counted(self.restarts, 'restart')} of each" if self.restarts else "",
@@ -74,7 +84,11 @@ class Scope:
                 _counted(self.drops, "loss", "losses") if self.drops else "",
                 _counted(self.replays, "replay") if self.replays else "",
                 f"{_counted(self.compromises, 'state')} taken" if self.compromises else "",
-                "delivered in any order",
+                f"{_counted(len(self.speakers), 'sender')} in a group" if self.gives else "",
+                _counted(self.gives, "distribution") if self.gives else "",
+                _counted(self.speaks, "group message") if self.speaks else "",
+                _counted(self.turns, "rotation") if self.turns else "",
+                "taken and delivered in any order, again and again" if self.gives else "delivered in any order",
             )
             if said
         )
@@ -85,11 +99,13 @@ class Scope:
         for operation in self.first:
             world.step(operation)
         nobody = (0,) * self.parties
-        return world, (nobody, nobody, nobody, (0,), (0,), (0,), (0,))
+        return world, (nobody, nobody, nobody, (0,), (0,), (0,), (0,), nobody, nobody, nobody)
 
     def moves(self, world: Ideal, spent: Spent) -> Iterator[tuple[Op, Spent]]:
         """Every operation that the bounds allow in a state, with what is used of them afterwards."""
         yield from self._of_network(world, spent)
+        if self.gives:
+            yield from self._in_group(world, spent)
         for actor in range(self.parties):
             others = [peer for peer in range(self.parties) if peer != actor]
             if spent[SENT][actor] < self.sends:
@@ -122,6 +138,25 @@ class Scope:
         if spent[REPLAYED][0] < self.replays:
             after = _used(spent, REPLAYED, 0)
             yield from ((op(Kind.REPLAY, message=m), after) for m in range(len(world.routes)) if m not in flight)
+
+    def _in_group(self, world: Ideal, spent: Spent) -> Iterator[tuple[Op, Spent]]:
+        model = world.model
+        for actor in self.speakers:
+            has = bool(model.parties[actor].own_chains)
+            for what, most, kind in (
+                (GIVEN, self.gives, Kind.GROUP_CREATE),
+                (SPOKEN, self.speaks if has else 0, Kind.GROUP_SEND),
+                (TURNED, self.turns if has else 0, Kind.GROUP_ROTATE),
+            ):
+                if spent[what][actor] < most:
+                    yield op(kind, actor=actor), _used(spent, what, actor)
+        for member in range(self.parties):
+            for handle, given in enumerate(model.distributions):
+                if given.sender != member:
+                    yield op(Kind.GROUP_JOIN, actor=member, distribution=handle), spent
+            for handle, sent in enumerate(model.group_messages):
+                if sent.sender != member:
+                    yield op(Kind.GROUP_DELIVER, actor=member, message=handle), spent
 
 
 def _counted(count: int, one: str, many: str = "") -> str:
@@ -172,6 +207,27 @@ SCOPES: Final = {
             replays=2,
         ),
         Scope("compromise", "one state is taken, of either party, at any time", sends=3, first=SESSION, compromises=1),
+        Scope(
+            "group",
+            "one sender and two members, who are given its chain at any time, or are not; it rotates once",
+            sends=0,
+            parties=3,
+            speakers=(ALICE,),
+            gives=2,
+            speaks=2,
+            turns=1,
+        ),
+        Scope(
+            "group-taken",
+            "one sender and a member; the state of either is taken, before or after the sender rotates",
+            sends=0,
+            first=(op(Kind.GROUP_CREATE, actor=ALICE), op(Kind.GROUP_JOIN, actor=BOB, distribution=0)),
+            speakers=(ALICE,),
+            gives=1,
+            speaks=3,
+            turns=1,
+            compromises=1,
+        ),
         Scope("three", "three parties, a session begun by each", sends=1, parties=3, establishes=1, symmetric=True),
     )
 }

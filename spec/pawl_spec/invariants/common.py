@@ -23,8 +23,9 @@ def disagreement(event: Event, expect: Expect) -> Finding:
     if event.outcome is Outcome.DONE:
         if expect.accept is False:
             return Violation(event, f"accepted; expected a refusal: {words(expect)}")
-        if expect.plaintext is not None and event.plaintext != expect.plaintext:
-            return Violation(event, f"gave the plaintext of m{event.plaintext}, expected m{expect.plaintext}'s")
+        given = event.plaintext if event.group is None else event.group.plaintext
+        if expect.plaintext is not None and given != expect.plaintext:
+            return Violation(event, f"gave the plaintext of m{given}, expected m{expect.plaintext}'s")
     elif event.outcome is Outcome.REFUSED:
         if expect.accept:
             return Violation(event, f"refused ({event.code}); expected to be accepted")

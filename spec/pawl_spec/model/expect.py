@@ -56,6 +56,16 @@ class Expect:
     """Of the attacker's search: from which message on a session is safe again."""
     signed_prekeys: int | None = None
     """How many signed prekeys may be held when this is done."""
+    iteration: int | None = None
+    """Of a group message that is sent: its iteration."""
+    chain: Term | None = None
+    """Of a group message that is sent: the id of its chain."""
+    group_reads: frozenset[int] | None = None
+    """Of the attacker's search: the group messages that it can read with all that it took."""
+    group_since: int = 0
+    """Of the attacker's search: group messages with this handle or a later one came after a state was last taken."""
+    derives: int | None = None
+    """Of a group message: how many chain steps and key derivations it may cost."""
 
 
 def refuse(reasons: Sequence[Refusal]) -> Expect:

@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from pawl_spec.history import Event, History, Limits, Outcome, Strike
+from pawl_spec.model import groups
 from pawl_spec.model.bundles import establish
 from pawl_spec.model.expect import Expect
-from pawl_spec.model.knowledge import healing
+from pawl_spec.model.knowledge import Knowledge, healing
 from pawl_spec.model.receiving import deliver, inject
 from pawl_spec.model.sending import burst, send
 from pawl_spec.model.state import Party, SignedPreKey
@@ -108,12 +109,13 @@ def forget(world: World, event: Event) -> None:
 def inspect(world: World, event: Event) -> Expect:
     """What a party's session state still holds was made no earlier than its oldest chain that may be kept."""
     most = world.limits.receiving_chains or Limits().receiving_chains or 1
-    oldest = event.step
-    for sessions in world.parties[event.op["actor"]].sessions.values():
+    oldest, party = event.step, world.parties[event.op["actor"]]
+    for sessions in party.sessions.values():
         for session in sessions:
             full = len(session.receiving) >= most
             oldest = min(oldest, session.receiving[most - 1].born if full else session.born)
-    return Expect(None, oldest=oldest)
+    held = Knowledge().take(world.terms, party, 0)
+    return Expect(None, oldest=oldest, group_reads=held.group_reads(world.group_messages))
 
 
 def compromise(world: World, event: Event) -> Expect:
@@ -123,7 +125,7 @@ def compromise(world: World, event: Event) -> Expect:
         # Whether the first signed prekey is made at once or when it is first asked for is the target's affair.
         unmade = event.after is not None and event.after.signed_prekeys == ()
         taken = replace(party, signed_prekeys=[]) if unmade else party
-        world.knowledge = world.knowledge.take(world.terms, taken, len(world.messages))
+        world.knowledge = world.knowledge.take(world.terms, taken, len(world.messages), len(world.group_messages))
     return attack(world, event)
 
 
@@ -131,7 +133,14 @@ def attack(world: World, event: Event) -> Expect:
     """The attacker tries all that it took on all that it recorded."""
     since = world.knowledge.recorded
     reads = world.knowledge.reads(world.terms, world.messages)
-    return Expect(None, reads=reads, since=since, healed=healing(world.messages, reads, since))
+    return Expect(
+        None,
+        reads=reads,
+        since=since,
+        healed=healing(world.messages, reads, since),
+        group_reads=world.knowledge.group_reads(world.group_messages),
+        group_since=world.knowledge.group_recorded,
+    )
 
 
 OPERATIONS: dict[Kind, Follow] = {
@@ -156,6 +165,16 @@ OPERATIONS: dict[Kind, Follow] = {
     Kind.COMPATIBILITY: compatibility,
     Kind.COMPROMISE: compromise,
     Kind.ATTACK: attack,
+    Kind.GROUP_CREATE: groups.create,
+    Kind.GROUP_JOIN: groups.join,
+    Kind.GROUP_SEND: groups.send,
+    Kind.GROUP_DELIVER: groups.deliver,
+    Kind.GROUP_ROTATE: groups.rotate,
+    Kind.GROUP_FORGET: groups.forget,
+    Kind.GROUP_TAMPER: groups.deliver,
+    Kind.GROUP_REDIRECT: groups.deliver,
+    Kind.GROUP_SMUGGLE: groups.smuggle,
+    Kind.GROUP_CRAFT: groups.craft,
 }
 """The operations that the model has something to say about."""
 
@@ -172,6 +191,7 @@ class Model(World):
             return None
         for strike in event.peer_struck:
             self.struck(self.parties[ends(event)[1]], strike)
+        self.busy_in = self._busy_in(event)
         early, late, _ = event.around()
         self.meanwhile = early
         if event.actor is not None and not event.asked:
@@ -195,6 +215,13 @@ class Model(World):
                 self.struck(self.parties[event.actor], strike)
         self._disarm(event)
         return expect
+
+    def _busy_in(self, event: Event) -> tuple[int, ...]:
+        """The group in which the operation is, where its party has a chain of its own there."""
+        group = None if event.group is None else event.group.group
+        if group is None or event.actor is None or group not in self.parties[event.actor].own_chains:
+            return ()
+        return (group,)
 
     def _contended(self, event: Event, rival: Strike, follow: Follow) -> Expect | None:
         """Another process wrote before this one could: this one is told, or takes its step after the other's."""

@@ -6,7 +6,7 @@ position on, and kept message keys. What follows from them is closed under the p
 * an agreement, from either private key;
 * X3DH's secret, from all of its agreements;
 * a root key and the chain beside it, from the root key (or X3DH's secret) before and the agreement;
-* the message keys of a chain, from its position on.
+* the message keys of a chain, from its position on: of a session's chain or a group's.
 
 It is passive: it changes no message. Of keys that it smuggled in by a forged bundle it has the private half.
 Source: X3DH, section 4; Double Ratchet, sections 2 and 8.2 (recovery from compromise).
@@ -17,7 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from pawl_spec.model.state import Message, Party
+from pawl_spec.model.state import GroupMessage, Message, Party
 from pawl_spec.model.terms import Term, Terms
 
 
@@ -35,8 +35,10 @@ class Knowledge:
     """States that were taken."""
     recorded: int = 0
     """Messages that had been sent when a state was last taken."""
+    group_recorded: int = 0
+    """Group messages likewise."""
 
-    def take(self, terms: Terms, party: Party, recorded: int) -> Knowledge:
+    def take(self, terms: Terms, party: Party, recorded: int, group_recorded: int = 0) -> Knowledge:
         """With everything that the party has stored."""
         private = {party.identity, *party.prekeys.values(), *(held.key for held in party.signed_prekeys)}
         secrets: set[Term] = set()
@@ -50,6 +52,10 @@ class Knowledge:
                 if not chain.closed:
                     chains.add((chain.base, chain.next))
                 secrets.update(terms("message-key", chain.base, counter) for counter in chain.kept)
+        chains.update((own.base, own.next) for own in party.own_chains.values())
+        for held in (chain for membership in party.memberships.values() for chain in membership.chains):
+            chains.add((held.base, held.next))
+            secrets.update(group_key(terms, held.base, iteration) for iteration in held.kept)
         return replace(
             self,
             private=self.private | private,
@@ -57,6 +63,7 @@ class Knowledge:
             chains=self.chains | chains,
             taken=self.taken + 1,
             recorded=recorded,
+            group_recorded=group_recorded,
         )
 
     def reads(self, terms: Terms, messages: Sequence[Message]) -> frozenset[int]:
@@ -72,6 +79,20 @@ class Knowledge:
                 found.add(message.handle)
         return frozenset(found)
 
+    def group_reads(self, messages: Sequence[GroupMessage]) -> frozenset[int]:
+        """Handles of the group messages whose key follows from what was taken; the attacker's own are left out.
+
+        No Diffie-Hellman step leads out of a chain: whoever has it reads all that comes, until it is rotated.
+        """
+        first: dict[Term, int] = {}
+        for base, position in self.chains:
+            first[base] = min(position, first.get(base, position))
+        return frozenset(
+            m.handle
+            for m in messages
+            if not m.crafted and (m.key in self.secrets or first.get(m.base, m.iteration + 1) <= m.iteration)
+        )
+
     def _derived(self, terms: Terms) -> set[object]:
         """Every secret that follows. One pass: parts are numbered before what is made of them."""
         known: set[object] = set(self.secrets)
@@ -83,6 +104,11 @@ class Knowledge:
             elif kind in ("x3dh", "root", "chain") and all(part is None or part in known for part in parts):
                 known.add(number)
         return known
+
+
+def group_key(terms: Terms, base: Term, iteration: int) -> Term:
+    """The message key at an iteration of a group's chain."""
+    return terms("group-key", base, iteration)
 
 
 @dataclass(frozen=True, slots=True)

@@ -102,6 +102,70 @@ class SignedPreKey:
     superseded: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class SenderChain:
+    """A chain of a group, at its sender or at a member: id and signing key name it."""
+
+    id: Term
+    signing: Term
+    base: Term
+    next: int = 0
+    kept: frozenset[int] = frozenset()
+    """At a member: iterations of messages that were passed over."""
+
+    @property
+    def name(self) -> tuple[Term, Term]:
+        """Two chains of one name are one."""
+        return self.id, self.signing
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """What a party holds of one sender in one group."""
+
+    identity: Term | None = None
+    """The sender's, pinned when the chains came; None: none was."""
+    chains: tuple[SenderChain, ...] = ()
+    """Newest first."""
+    retired: tuple[tuple[Term, Term], ...] = ()
+    """The names of chains that are gone, the oldest first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """A chain as somebody gives it to members. `named` is the group that its bytes name."""
+
+    sender: int
+    group: int
+    named: int
+    chain: SenderChain
+    real: bool = True
+    """Its sender's own device made it."""
+    crafted: bool = False
+    """The attacker has the chain's key, and signs on it."""
+    defect: tuple[frozenset[str], str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GroupMessage:
+    """A group message in terms. `defect` is set when its bytes break the format."""
+
+    handle: int
+    sender: int
+    group: int
+    named: int | None
+    id: Term
+    iteration: int
+    key: Term
+    """Its message key."""
+    base: Term
+    """Of its chain."""
+    signed: Term
+    """The key that signed what its bytes say now; -1: nobody."""
+    crafted: bool = False
+    defect: tuple[frozenset[str], str] | None = None
+
+
 @dataclass(slots=True)
 class Party:
     """One party's state."""
@@ -122,6 +186,10 @@ class Party:
     """What the application's next callback of a kind does; otherwise it does what the policy without it would do."""
     compatible: frozenset[str] = frozenset()
     """Compatibility options that are switched on."""
+    own_chains: dict[int, SenderChain] = field(default_factory=dict)
+    """The chains on which it sends, by group."""
+    memberships: dict[tuple[int, int], Membership] = field(default_factory=dict)
+    """By sender and group."""
 
     @property
     def signed_prekey(self) -> Term:

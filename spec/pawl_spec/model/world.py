@@ -8,7 +8,7 @@ from dataclasses import replace
 from pawl_spec.history import Event, Hello, Limits, Outcome, Profile, Strike
 from pawl_spec.model.knowledge import Knowledge
 from pawl_spec.model.ratchet import Ratchet
-from pawl_spec.model.state import Message, Party, Session, SignedPreKey
+from pawl_spec.model.state import Distribution, GroupMessage, Message, Party, Session, SignedPreKey
 from pawl_spec.model.terms import Refusal, Term, Terms
 
 
@@ -22,6 +22,10 @@ class World:
         self.ratchet = Ratchet(self.terms, self.limits, self.profile)
         self.parties = [self.new_party(is_strict) for is_strict in strict]
         self.messages: list[Message] = []
+        self.distributions: list[Distribution] = []
+        self.group_messages: list[GroupMessage] = []
+        self.given_again: set[tuple[int, int, int, tuple[Term, Term]]] = set()
+        """Receiver, sender, group and name of the chains that were given while they were held."""
         self.delivered: set[int] = set()
         """Handles of the messages whose plaintext was handed out."""
         self.attacker: Term = self.terms.fresh("attacker")
@@ -30,6 +34,8 @@ class World:
         """Seconds since the world began."""
         self.diverged = False
         """The target did what the model forbids: what comes after has no meaning."""
+        self.busy_in: tuple[int, ...] = ()
+        """The group in which the operation at hand is; where its party has no chain yet, none."""
         self.meanwhile: Sequence[Strike] = ()
         """What callbacks of the actor did before the operation at hand takes effect, and is not followed yet."""
 
@@ -60,6 +66,12 @@ class World:
     def struck(self, party: Party, strike: Strike, identity: Term | None = None) -> None:
         """Do what a callback of `party` did when it called back into the library."""
         if strike.peer is None or not strike.changed:
+            return
+        if strike.group_sent is not None:
+            # The rival of an operation in a group: the network lost it, and its iteration is used up.
+            for group in self.busy_in:
+                own = party.own_chains[group]
+                party.own_chains[group] = replace(own, next=own.next + 1)
             return
         if strike.how == "call-trust" and identity is not None:
             self.pin(party, strike.peer, identity)

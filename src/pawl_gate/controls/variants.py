@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from unittest import mock
+from uuid import UUID
 
-from pawl import EncryptedMessage, Maintenance, PreKeyBundle, ProtocolAddress, PublicSignedPreKey
+from pawl import EncryptedMessage, Group, Maintenance, PreKeyBundle, ProtocolAddress, PublicSignedPreKey
 from pawl.crypto import keys
 from pawl.crypto.keys import PublicKey
 from pawl.storage.contract import Store
@@ -61,6 +62,10 @@ class Wrapped:
     def forget_session(self, peer: ProtocolAddress) -> None:
         """See `Device`."""
         self.inner.forget_session(peer)
+
+    def group(self, distribution_id: UUID) -> Group:
+        """See `Device`."""
+        return self.inner.group(distribution_id)
 
 
 class WrappedVariant(Variant):

@@ -14,11 +14,14 @@ from pawl_spec.trace import (
     CALLBACKS,
     DAMAGES,
     FORGERIES,
+    GROUP_TAMPERS,
+    GROUPS,
     JUNK,
     MEDIA,
     OPTIONS,
     PARTIES,
     RIVALS,
+    SMUGGLES,
     STORE_FAULTS,
     TABLES,
     TAMPERS,
@@ -44,6 +47,11 @@ def pairs() -> SearchStrategy[tuple[int, int]]:
     alice_bob = ((ALICE, BOB), (BOB, ALICE))
     with_carol = ((ALICE, CAROL), (BOB, CAROL), (CAROL, ALICE), (CAROL, BOB))
     return st.sampled_from(alice_bob * 4 + with_carol)
+
+
+def groups() -> SearchStrategy[int]:
+    """A group: mostly the first, so that much happens in one."""
+    return st.sampled_from((0, 0, 0, *range(len(GROUPS))))
 
 
 def any_octet() -> SearchStrategy[int]:
@@ -126,6 +134,30 @@ OPERATIONS: dict[Kind, SearchStrategy[Op]] = {
     ),
     Kind.RIVAL: _other(Kind.RIVAL, actor=parties(), how=st.integers(0, len(RIVALS) - 1)),
     Kind.ATTACK: st.just(Op(Kind.ATTACK)),
+    Kind.GROUP_CREATE: _other(Kind.GROUP_CREATE, actor=parties(), group=groups()),
+    Kind.GROUP_JOIN: _other(Kind.GROUP_JOIN, actor=parties(), distribution=handles()),
+    Kind.GROUP_SEND: _other(Kind.GROUP_SEND, actor=parties(), group=groups(), size=sizes()),
+    Kind.GROUP_DELIVER: _other(Kind.GROUP_DELIVER, actor=parties(), message=handles()),
+    Kind.GROUP_ROTATE: _other(Kind.GROUP_ROTATE, actor=parties(), group=groups()),
+    Kind.GROUP_FORGET: _between(Kind.GROUP_FORGET, group=groups()),
+    Kind.GROUP_TAMPER: _other(
+        Kind.GROUP_TAMPER,
+        actor=parties(),
+        message=handles(),
+        field=st.integers(0, len(GROUP_TAMPERS) - 1),
+        how=octets(),
+    ),
+    Kind.GROUP_REDIRECT: _other(
+        Kind.GROUP_REDIRECT, actor=parties(), message=handles(), sender=parties(), group=groups()
+    ),
+    Kind.GROUP_SMUGGLE: _other(
+        Kind.GROUP_SMUGGLE,
+        sender=parties(),
+        group=groups(),
+        how=st.integers(0, len(SMUGGLES) - 1),
+        number=octets(),
+    ),
+    Kind.GROUP_CRAFT: _other(Kind.GROUP_CRAFT, chain=handles(), ahead=st.sampled_from((0, 0, 1, 2, 40))),
 }
 """A strategy for each kind of operation that does something."""
 

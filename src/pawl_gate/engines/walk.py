@@ -8,11 +8,12 @@ account drifts, and operations still mean something because handles are taken mo
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from random import Random
 
 from pawl_gate.attacker import OUTER
+from pawl_gate.engines.group_walk import in_groups
 from pawl_spec.trace import (
     ANSWERS,
     CALLBACKS,
@@ -36,6 +37,9 @@ SHORTEST, LONGEST = 24, 40
 
 BURST = 40
 """Messages in one burst at most."""
+
+WITH_GROUPS = 6
+"""Of so many walks one goes on in groups."""
 
 SIZES = 8
 """Choices of a plaintext's length; the runner takes them modulo the lengths it has."""
@@ -477,4 +481,8 @@ def _open(state: Walk, strict: int) -> None:
 def traces(seed: int) -> Iterator[Trace]:
     """Endless traces; the same seed gives the same ones, and each can be made without those before it."""
     for number in count():
-        yield walk(Random(f"{seed}:{number}"))  # noqa: S311 - a seeded walk is not a secret
+        made = walk(Random(f"{seed}:{number}"))  # noqa: S311 - a seeded walk is not a secret
+        if number % WITH_GROUPS == WITH_GROUPS - 1:
+            more = in_groups(Random(f"{seed}:{number}:groups"))  # noqa: S311 - nor this part of it
+            made = replace(made, ops=(*made.ops, *more))
+        yield made

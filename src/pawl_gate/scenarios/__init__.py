@@ -6,8 +6,8 @@ additions, so that one file serves targets with different limits:
 * an operand may be an expression, `"=forward_jump + over"`: whole numbers, names, `+`, `-` and `*`. The names are the
   target's limits (of `pawl_spec.history.Limits`; for a limit that it does not declare, the catalogue's own), the names
   of `vary`, and the counter of the enclosing `repeat`;
-* `"vary"` gives names several values each; every combination is one trace. A value "TAMPERS", "FORGERIES" or "JUNK"
-  stands for that whole list, and `"=field"` as an operand takes the value;
+* `"vary"` gives names several values each; every combination is one trace. A value "TAMPERS", "FORGERIES", "JUNK",
+  "GROUP_TAMPERS" or "SMUGGLES" stands for that whole list, and `"=field"` as an operand takes the value;
 * `{"repeat": "i", "times": ..., "ops": [...]}` repeats operations, with i counting from 0.
 
 `needs` lists capabilities without which the scenario says nothing about a target; it is then skipped, and said so.
@@ -24,11 +24,12 @@ from importlib import resources
 from typing import Any, Final
 
 from pawl_spec.history import Hello, Limits
-from pawl_spec.trace import FORGERIES, JUNK, TAMPERS, Trace, TraceError, from_json
+from pawl_spec.trace import FORGERIES, GROUP_TAMPERS, JUNK, SMUGGLES, TAMPERS, Trace, TraceError, from_json
 
 FORMAT: Final = "pawl-scenario"
 VERSION: Final = 1
-LISTS: Final[Mapping[str, tuple[str, ...]]] = {"TAMPERS": TAMPERS, "FORGERIES": FORGERIES, "JUNK": JUNK}
+GROUP_LISTS: Final[Mapping[str, tuple[str, ...]]] = {"GROUP_TAMPERS": GROUP_TAMPERS, "SMUGGLES": SMUGGLES}
+LISTS: Final[Mapping[str, tuple[str, ...]]] = {"TAMPERS": TAMPERS, "FORGERIES": FORGERIES, "JUNK": JUNK, **GROUP_LISTS}
 KEYS: Final = frozenset({"format", "version", "title", "about", "needs", "seed", "strict", "vary", "ops"})
 
 Value = int | str

@@ -47,6 +47,19 @@ class ChainKey:
 
 
 @dataclass(frozen=True, slots=True)
+class GroupChainKey:
+    """A chain key of a group in a stolen row: the id of its chain, and the iteration that it is due for."""
+
+    chain_id: int
+    iteration: int
+    key: bytes
+
+
+def _reads_nothing() -> Callable[[int, int, bytes], bytes | None]:
+    return lambda sender, group, message: None
+
+
+@dataclass(frozen=True, slots=True)
 class Stolen:
     """A copy of everything that one party has stored. Of the lists of bytes, every entry has 32."""
 
@@ -65,6 +78,11 @@ class Stolen:
     """A device over a copy of the state, with the attacker's own randomness: reads a message of a peer, or refuses."""
     as_implemented: Callable[[], AbstractContextManager[object]]
     """The attacker knows the implementation, with whatever is changed in it."""
+    group_words: tuple[bytes, ...] = ()
+    """Whatever in the rows of groups may be a key."""
+    group_chains: tuple[GroupChainKey, ...] = ()
+    fork_groups: Callable[[], Callable[[int, int, bytes], bytes | None]] = _reads_nothing
+    """The same device: reads a message of a sender in a group (by number), or refuses."""
 
 
 class Refused(Exception):
@@ -104,7 +122,7 @@ class Told:
     """Names of the events that were reported."""
     asked: tuple[Question, ...] = ()
     struck: tuple[tuple[Strike, WireMessage | None], ...] = ()
-    """The callbacks that misbehaved, in order, and the message that each sent."""
+    """The callbacks that misbehaved, in order, and the message of a session that each sent."""
 
 
 class World(Protocol):
@@ -219,6 +237,29 @@ class World(Protocol):
 
     def steal(self, party: int) -> Stolen:
         """Everything that the party has stored, for an attacker. Needs "compromise" (and L2)."""
+
+    # -- groups, each named by a distribution id of 16 bytes. Needs "groups" -------------------------------------------
+
+    def group_create(self, party: int, group: bytes) -> bytes:
+        """The party's own chain as it is now, as a distribution; the first time it is made."""
+
+    def group_join(self, party: int, sender: int, group: bytes, distribution: bytes) -> None:
+        """Take a distribution that came from `sender`."""
+
+    def group_encrypt(self, party: int, group: bytes, plaintext: bytes) -> bytes:
+        """Encrypt on the party's own chain."""
+
+    def group_decrypt(self, party: int, sender: int, group: bytes, message: bytes) -> bytes:
+        """Decrypt a group message that claims to come from `sender`."""
+
+    def group_rotate(self, party: int, group: bytes) -> None:
+        """Begin a new chain of the party's own, with a new signing key."""
+
+    def group_forget(self, party: int, peer: int, group: bytes) -> None:
+        """Let the chains of `peer` go, for good."""
+
+    def group_secrets(self, party: int) -> Sequence[bytes]:
+        """L2: every 32-byte secret in what the party holds of groups."""
 
     def close(self) -> None:
         """End the world."""
@@ -361,6 +402,34 @@ class Unable:
     def steal(self, party: int) -> Stolen:
         """See `World`."""
         self._unable("compromise")
+
+    def group_create(self, party: int, group: bytes) -> bytes:
+        """See `World`."""
+        self._unable("groups")
+
+    def group_join(self, party: int, sender: int, group: bytes, distribution: bytes) -> None:
+        """See `World`."""
+        self._unable("groups")
+
+    def group_encrypt(self, party: int, group: bytes, plaintext: bytes) -> bytes:
+        """See `World`."""
+        self._unable("groups")
+
+    def group_decrypt(self, party: int, sender: int, group: bytes, message: bytes) -> bytes:
+        """See `World`."""
+        self._unable("groups")
+
+    def group_rotate(self, party: int, group: bytes) -> None:
+        """See `World`."""
+        self._unable("groups")
+
+    def group_forget(self, party: int, peer: int, group: bytes) -> None:
+        """See `World`."""
+        self._unable("groups")
+
+    def group_secrets(self, party: int) -> Sequence[bytes]:
+        """See `World`."""
+        self._unable("groups")
 
 
 class Target(Protocol):

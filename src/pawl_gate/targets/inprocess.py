@@ -5,16 +5,18 @@ from __future__ import annotations
 import hashlib
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from copy import copy
 from dataclasses import replace
 from importlib.metadata import version
 from typing import TypeVar
+from uuid import UUID
 
 from pawl import (
     Compatibility,
     Device,
     EncryptedMessage,
+    Group,
     MessageType,
     PreKeyBundle,
     ProtocolAddress,
@@ -28,6 +30,8 @@ from pawl.limits import (
     MAX_DERIVATIONS_PER_MESSAGE,
     MAX_FORWARD_JUMP,
     MAX_RECEIVING_CHAINS,
+    MAX_RETIRED_SENDER_KEYS,
+    MAX_SENDER_KEY_CHAINS,
     MAX_SKIPPED_KEYS_PER_CHAIN,
     MAX_SKIPPED_KEYS_PER_SESSION,
     MAX_UNACKNOWLEDGED_SECONDS,
@@ -37,13 +41,16 @@ from pawl.session import prekeys
 from pawl.session.state import Session
 from pawl.storage.contract import Store, Table
 from pawl.storage.memory import MemoryStore
-from pawl.wire import records
+from pawl.wire import group_records, records
 from pawl.wire.records import LocalIdentity, PreKey, SignedPreKey, decode_session
+from pawl_gate.group_attacker import GROUP_IDS
+from pawl_gate.group_wire import group_header
 from pawl_gate.targets import medium
 from pawl_gate.targets.application import Application
 from pawl_gate.targets.base import (
     Bundle,
     ChainKey,
+    GroupChainKey,
     HarnessBroken,
     Misbehaved,
     Refused,
@@ -54,12 +61,12 @@ from pawl_gate.targets.base import (
     WireMessage,
 )
 from pawl_gate.targets.damage import attempt, damaged_copy
-from pawl_gate.targets.kept import Kept
+from pawl_gate.targets.kept import Kept, Rows
 from pawl_gate.targets.observed import BEFORE_COMMIT, ObservedStore
 from pawl_gate.targets.variant import DeviceLike, Setup, Variant
 from pawl_gate.targets.work import Work
 from pawl_gate.wire_view import read_fields
-from pawl_spec.history import Damaged, Hello, Limits, Medium, Observation, Observe, Profile, Strike
+from pawl_spec.history import Damaged, GroupHeader, Hello, Limits, Medium, Observation, Observe, Profile, Strike
 from pawl_spec.trace import PARTIES
 
 T = TypeVar("T")
@@ -79,6 +86,8 @@ LIMITS = Limits(
     memory_per_message=2 * 1024 * 1024,
     unacknowledged=MAX_UNACKNOWLEDGED_SECONDS,
     signed_prekey_grace=SIGNED_PREKEY_GRACE_SECONDS,
+    sender_chains=MAX_SENDER_KEY_CHAINS,
+    retired_chains=MAX_RETIRED_SENDER_KEYS,
 )
 HELLO = Hello(
     name="pawl",
@@ -89,6 +98,7 @@ HELLO = Hello(
             *("reinstall", "approve", "strict-identity", "restart", "crash", "work", "deterministic", "counts"),
             *("rows", "memory", "clock", "damage", "texts", "events", "callbacks", "rotate", "forget", "compromise"),
             *("compatibility", "store-faults", "rival", "medium", "plaintext-hook", "import-keys", "inject-keys"),
+            "groups",
         }
     ),
     limits=LIMITS,
@@ -178,6 +188,8 @@ class _Party:
         """What another process is to do during the next operation."""
         self.reading: EncryptedMessage | None = None
         """The message that is being read."""
+        self.in_group: tuple[bytes, Callable[[Group], object] | None] | None = None
+        """The group in which an operation is, and how a message is read there, if one is."""
         self.raced = 0
         """Transactions that another process committed during the last operation."""
 
@@ -564,6 +576,45 @@ class InProcessWorld(Unable):
             raise
         return None
 
+    # -- groups -------------------------------------------------------------------------------------------------------
+
+    def group_create(self, party: int, group: bytes) -> bytes:
+        return self._in_group(party, party, group, lambda joined: joined.create_distribution())
+
+    def group_join(self, party: int, sender: int, group: bytes, distribution: bytes) -> None:
+        address = self._address(sender)
+        self._in_group(party, sender, group, lambda joined: joined.process(address, distribution))
+
+    def group_encrypt(self, party: int, group: bytes, plaintext: bytes) -> bytes:
+        return self._in_group(party, party, group, lambda joined: joined.encrypt(plaintext))
+
+    def group_decrypt(self, party: int, sender: int, group: bytes, message: bytes) -> bytes:
+        address = self._address(sender)
+        return self._in_group(party, sender, group, lambda joined: joined.decrypt(address, message), reading=True)
+
+    def group_rotate(self, party: int, group: bytes) -> None:
+        self._in_group(party, party, group, lambda joined: joined.rotate())
+
+    def group_forget(self, party: int, peer: int, group: bytes) -> None:
+        address = self._address(peer)
+        self._in_group(party, peer, group, lambda joined: joined.forget_sender(address))
+
+    def _in_group(self, party: int, peer: int, group: bytes, call: Callable[[Group], T], *, reading: bool = False) -> T:
+        one, named = self._parties[party], UUID(bytes=group)
+        # Whoever is called back from inside has somebody else to talk to than itself.
+        self._talking(party, peer if peer != party else (party + 1) % len(PARTIES))
+        one.in_group = group, call if reading else None
+        try:
+            return self._do(party, lambda device: call(device.group(named)))
+        finally:
+            one.in_group = None
+
+    def group_secrets(self, party: int) -> Sequence[bytes]:
+        store = self._parties[party].store
+        kept = store.inner.snapshot()[Table.KEPT_GROUP_KEY].values()
+        found = [secret for held in store.group_secrets.values() for secret in held]
+        return found + [records.decode_message_seed(row.value).data for row in kept]
+
     # -- crashes ------------------------------------------------------------------------------------------------------
 
     def arm_crash(self, party: int, at: int) -> None:
@@ -599,15 +650,18 @@ class InProcessWorld(Unable):
     def _race(self, one: _Party, how: str) -> None:
         """Another process opens the store of `one`, does one thing and commits it, and is gone."""
         peer = one.application.peer
-        if peer is None or (how == "receive" and one.reading is None):
+        reads = one.reading is not None or (one.in_group is not None and one.in_group[1] is not None)
+        if peer is None or (how == "receive" and not reads):
             return
         before, revision = one.store.digest(), one.store.revision
         application = one.application.copy()
         application.armed.clear()
-        sent = None
+        sent = group_sent = None
         try:
             device = self._open(one.store, self._setup(one, trial=(self._rng(), application)))
-            if how == "receive" and one.reading is not None:
+            if one.in_group is not None:
+                group_sent = _race_in_group(device, *one.in_group, how)
+            elif how == "receive" and one.reading is not None:
                 device.decrypt(self._address(peer), one.reading)
             else:
                 message = device.encrypt(self._address(peer), b"from another process")
@@ -615,7 +669,8 @@ class InProcessWorld(Unable):
         except ProtocolError as error:
             one.texts += _words(error)
         one.raced = one.store.revision - revision
-        one.application.saw(Strike("rival", how, peer, before, one.store.digest()), sent)
+        strike = Strike("rival", how, peer, before, one.store.digest(), group_sent=group_sent)
+        one.application.saw(strike, sent)
 
     # -- observation --------------------------------------------------------------------------------------------------
 
@@ -686,6 +741,9 @@ class InProcessWorld(Unable):
             chains=tuple(chains),
             fork=lambda: self._forked(copy.fork(), application.copy()),
             as_implemented=self._variant.patched,
+            group_words=tuple(word for table in GROUP_TABLES for word in words[table]),
+            group_chains=tuple(_group_chains(rows)),
+            fork_groups=lambda: self._forked_groups(copy.fork(), application.copy()),
         )
 
     def _forked(self, store: Store, application: Application) -> Callable[[int, WireMessage], bytes | None]:
@@ -699,6 +757,20 @@ class InProcessWorld(Unable):
             try:
                 with application.listening(), self._variant.patched():
                     return device.decrypt(self._address(peer), given)
+            except ProtocolError:
+                return None
+
+        return read
+
+    def _forked_groups(self, store: Store, application: Application) -> Callable[[int, int, bytes], bytes | None]:
+        """The same device, for messages of groups."""
+        setup = Setup(application.policy(), SeededRng(b"attacker"), lambda: self._now, application.on_event)
+        device = self._open(store, setup)
+
+        def read(sender: int, group: int, message: bytes) -> bytes | None:
+            try:
+                with application.listening(), self._variant.patched():
+                    return device.group(UUID(bytes=GROUP_IDS[group])).decrypt(self._address(sender), message)
             except ProtocolError:
                 return None
 
@@ -727,6 +799,34 @@ def words_of(value: bytes) -> list[bytes]:
     except HarnessBroken:
         return []
     return [word for _, field in fields if isinstance(field, bytes) for word in words_of(field)]
+
+
+def _race_in_group(
+    device: DeviceLike, group: bytes, read: Callable[[Group], object] | None, how: str
+) -> GroupHeader | None:
+    """What another process does in the group in which its rival is; the message that it sent. Raises: ProtocolError."""
+    joined = device.group(UUID(bytes=group))
+    if how == "receive":
+        if read is not None:
+            read(joined)
+        return None
+    return group_header(joined.encrypt(b"from another process"))
+
+
+GROUP_TABLES = (Table.SENDER_KEY, Table.RECEIVED_SENDER_KEY, Table.KEPT_GROUP_KEY)
+"""Those whose rows hold keys of groups."""
+
+
+def _group_chains(rows: Rows) -> Iterator[GroupChainKey]:
+    """The chain keys in the rows of groups, whose place is known."""
+    for row in rows[Table.SENDER_KEY].values():
+        with suppress(CorruptStore):
+            own = group_records.decode_own_group(row.value).sending
+            yield GroupChainKey(own.chain_id, own.iteration, own.chain_key.data)
+    for row in rows[Table.RECEIVED_SENDER_KEY].values():
+        with suppress(CorruptStore):
+            for chain in group_records.decode_received_keys(row.value).chains:
+                yield GroupChainKey(chain.chain_id, chain.iteration, chain.chain_key.data)
 
 
 def _as_session(value: bytes) -> list[Session]:

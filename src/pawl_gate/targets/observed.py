@@ -15,7 +15,14 @@ from pawl.storage.contract import Row, Table, Transaction
 from pawl.storage.memory import MemoryStore
 from pawl.wire import records
 from pawl.wire.records import DecodeError
-from pawl.wire.records_pb2 import LocalIdentityRecord, PreKeyRecord, SessionRecord, SignedPreKeyRecord
+from pawl.wire.records_pb2 import (
+    GroupRecord,
+    LocalIdentityRecord,
+    PreKeyRecord,
+    ReceivedSenderKeyRecord,
+    SessionRecord,
+    SignedPreKeyRecord,
+)
 from pawl_gate.targets.base import SimulatedCrash
 from pawl_gate.targets.kept import Kept, KeptForReal, Rows
 from pawl_gate.targets.rival import OpenTransaction
@@ -39,6 +46,7 @@ SECRET_RECORDS: dict[Table, Callable[[bytes], bytes]] = {
     Table.PREKEY: lambda value: PreKeyRecord.FromString(value).private,
     Table.SIGNED_PREKEY: lambda value: SignedPreKeyRecord.FromString(value).private,
     Table.SKIPPED_KEY: lambda value: records.decode_message_seed(value).data,
+    Table.KEPT_GROUP_KEY: lambda value: records.decode_message_seed(value).data,
 }
 """The secret in a record, for the tables whose records hold one. Read by the package alone: records are watched, not
 judged here."""
@@ -46,6 +54,9 @@ judged here."""
 
 Writes: TypeAlias = dict[tuple[str, bytes], tuple[Table, Row | None]]
 """What a transaction leaves behind, by a table's name and a key: the table, and the row or that it is gone."""
+
+ITERATION_BYTES = 4
+"""At the end of the key of a kept key of a group."""
 
 SENDING = 1
 """Where among the secrets of a session its sending chain key stands."""
@@ -70,6 +81,11 @@ class ObservedStore:
         self.kept_chain: Counter[bytes] = Counter()
         self.kept_session: Counter[bytes] = Counter()
         self.sessions: Counter[bytes] = Counter()
+        self.group_chains: dict[bytes, int] = {}
+        """Chains per row of a sender in a group."""
+        self.kept_group: Counter[bytes] = Counter()
+        self.group_secrets: dict[bytes, list[bytes]] = {}
+        """Secrets per row of a chain of one's own, or of a sender's chains."""
         self.prekeys: set[int] = set()
         self.signed_prekeys: set[int] = set()
         self.secrets: dict[bytes, list[bytes]] = {}
@@ -100,6 +116,8 @@ class ObservedStore:
         twin.kept_chain, twin.kept_session = self.kept_chain.copy(), self.kept_session.copy()
         twin.sessions, twin._rows = self.sessions.copy(), dict(self._rows)
         twin.prekeys, twin.signed_prekeys = set(self.prekeys), set(self.signed_prekeys)
+        twin.group_chains, twin.group_secrets = dict(self.group_chains), dict(self.group_secrets)
+        twin.kept_group = self.kept_group.copy()
         return twin
 
     def in_memory(self) -> MemoryStore:
@@ -122,6 +140,8 @@ class ObservedStore:
         found = {(table.value, key): _mark(table, key, row) for table in rows for key, row in rows[table].items()}
         if found != self._rows:
             self.chains, self.secrets, self._rows = {}, {}, {}
+            self.group_chains, self.group_secrets = {}, {}
+            self.kept_group.clear()
             for counted in (self.kept_chain, self.kept_session, self.sessions, self.prekeys, self.signed_prekeys):
                 counted.clear()
             self._digest, spent = 0, self.spent
@@ -234,13 +254,38 @@ class ObservedStore:
             number = int.from_bytes(key, "big")
             ids = self.prekeys if table is Table.PREKEY else self.signed_prekeys
             ids.add(number) if row is not None else ids.discard(number)
+        elif table in (Table.SENDER_KEY, Table.RECEIVED_SENDER_KEY, Table.KEPT_GROUP_KEY):
+            self._note_group(table, key, row, change)
         if row is not None:
             for secret in self._secrets_of(table, key, row):
                 self.ever[secret] = None
 
+    def _note_group(self, table: Table, key: bytes, row: Row | None, change: int) -> None:
+        """The same for a row of a group."""
+        if table is Table.KEPT_GROUP_KEY:
+            self.kept_group[key[:-ITERATION_BYTES]] += change
+            return
+        self.group_chains.pop(key, None)
+        self.group_secrets.pop(key, None)
+        if row is None:
+            return
+        try:
+            if table is Table.SENDER_KEY:
+                own = GroupRecord.FromString(row.value)
+                self.group_secrets[key] = [own.chain_key, own.signing_private]
+            else:
+                held = ReceivedSenderKeyRecord.FromString(row.value)
+                self.group_secrets[key] = [each.chain_key for each in held.chain]
+                self.group_chains[key] = len(held.chain)
+        except DecodeError:
+            # A broken variant wrote what is no record.
+            return
+
     def _secrets_of(self, table: Table, key: bytes, row: Row) -> list[bytes]:
         if table is Table.SESSION:
             return self.secrets[key]
+        if table in (Table.SENDER_KEY, Table.RECEIVED_SENDER_KEY):
+            return self.group_secrets.get(key, [])
         read = SECRET_RECORDS.get(table)
         try:
             return [] if read is None else [read(row.value)]
@@ -258,6 +303,8 @@ class ObservedStore:
                 "kept_chain": max(self.kept_chain.values(), default=0),
                 "kept_session": max(self.kept_session.values(), default=0),
                 "signed_prekeys": tuple(sorted(self.signed_prekeys)),
+                "group_chains": max(self.group_chains.values(), default=0),
+                "group_kept": max(self.kept_group.values(), default=0),
             }
         return self._held
 

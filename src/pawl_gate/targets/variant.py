@@ -6,11 +6,13 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Protocol
+from uuid import UUID
 
 from pawl import (
     Compatibility,
     Device,
     EncryptedMessage,
+    Group,
     IdentityPolicy,
     Maintenance,
     PreKeyBundle,
@@ -39,6 +41,7 @@ class DeviceLike(Protocol):
     def rotate_signed_prekey(self) -> PublicSignedPreKey: ...
     def maintain(self) -> Maintenance: ...
     def forget_session(self, peer: ProtocolAddress) -> None: ...
+    def group(self, distribution_id: UUID) -> Group: ...
 
 
 @dataclass(frozen=True, slots=True)

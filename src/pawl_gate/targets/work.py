@@ -13,8 +13,8 @@ class Work:
 
     def __enter__(self) -> None:
         # Whatever is there now: a broken variant may have put something else in its place.
-        self._real = kdf.step_chain, kdf.root_step, kdf.message_keys
-        step_chain, root_step, message_keys = self._real
+        self._real = kdf.step_chain, kdf.root_step, kdf.message_keys, kdf.group_message_keys
+        step_chain, root_step, message_keys, group_message_keys = self._real
 
         def counted_step_chain(chain_key: bytes) -> tuple[bytes, bytes]:
             self.count += 1
@@ -28,7 +28,12 @@ class Work:
             self.count += 1
             return message_keys(seed)
 
+        def counted_group_message_keys(seed: bytes) -> tuple[bytes, bytes]:
+            self.count += 1
+            return group_message_keys(seed)
+
         kdf.step_chain, kdf.root_step, kdf.message_keys = counted_step_chain, counted_root_step, counted_message_keys
+        kdf.group_message_keys = counted_group_message_keys
 
     def __exit__(self, *error: object) -> None:
-        kdf.step_chain, kdf.root_step, kdf.message_keys = self._real
+        kdf.step_chain, kdf.root_step, kdf.message_keys, kdf.group_message_keys = self._real
