@@ -39,6 +39,9 @@ DATABASE_SHARE: Final = 4
 MAX_OPERATIONS: Final = 40
 """Of a trace: what follows each crash is carried out again."""
 
+MOST_AT_ONCE: Final = 50
+"""Messages that one operation may stand for."""
+
 STRUCK: Final = CRASHABLE | {Kind.FORGET, Kind.ROTATE, Kind.MAINTAIN}
 """The steps that are struck: all that write by themselves."""
 
@@ -132,5 +135,10 @@ def directed_traces() -> Iterator[tuple[str, Trace]]:
     for scenario in scenarios():
         if not scenario.lacks(HELLO):
             for label, trace in scenario.traces(HELLO.limits):
-                if len(trace.ops) <= MAX_OPERATIONS and not any(each.kind is Kind.BURST for each in trace.ops):
+                if len(trace.ops) <= MAX_OPERATIONS and not any(map(_is_many, trace.ops)):
                     yield label, trace
+
+
+def _is_many(operation: Op) -> bool:
+    """It stands for many messages, or for the steps over many."""
+    return any(operation[name] > MOST_AT_ONCE for name in ("count", "ahead") if name in operation.kind.names)
