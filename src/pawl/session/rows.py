@@ -281,8 +281,9 @@ class PeerRows:
             self._tx.put(Table.SKIPPED_KEY, self._kept_key(session, ratchet_key, counter), value, version=0)
 
     def remember(self) -> None:
-        """Remember what was written. To be called after the commit, as nothing else may stay in memory, or by who forgets
-        all if the transaction is rolled back.
+        """Remember what was written. Nothing else may stay in memory.
+
+        To be called after the commit, or by who forgets all if the transaction is rolled back.
         """
         for key in self._dropped:
             self._memos.sessions.drop(key)
