@@ -195,6 +195,7 @@ LIVING = {
     "pawl.storage.sqlite.SQLiteStore",
     "pawl.storage.sqlite._SQLiteTransaction",
     "pawl.storage.sqlite._Statements",
+    "pawl.storage.sqlite_file.Layout",
     "pawl.wire.scanner.Schema",
 }
 """Classes that are no records: one of each is taken out of two devices that have talked."""
@@ -263,7 +264,7 @@ def test_nothing_that_lives_says_its_secrets(tmp_path: Path) -> None:
         living: list[object] = [carol, path_store, tx, memos, memos.sessions, memos.identities]
         living += [PeerRows(tx, ALICE, memos), ApplicationRows(tx), path_store._turns, Memos()]
         living += [*groups, carol._group_memos, *rows_of_groups(tx, carol)]
-        living += [Row(PLAINTEXT, 1), *_STATEMENTS.values(), SIGNAL_SCHEMA]
+        living += [Row(PLAINTEXT, 1), *_STATEMENTS.values(), SIGNAL_SCHEMA, path_store._layout]
         living += over_an_adapter(alice.store)
         pair = {name: b64encode(carol._identity.private.data).decode() for name in ("privKey",)}
         pair["pubKey"] = b64encode(carol.identity_key.serialize()).decode()

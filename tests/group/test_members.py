@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import threading
+from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -36,6 +38,7 @@ from pawl.group.state import Member
 from pawl.limits import MAX_COUNTER, MAX_GROUP_MEMBERS, MAX_PLAINTEXT_BYTES, MAX_UNACKNOWLEDGED_SECONDS
 from pawl.session.rows import REPLACED_KEY
 from pawl.storage.contract import Table
+from pawl.wire import group_records
 from pawl.wire.group_messages import decode_distribution, decode_sender_key_message
 from pawl_gate.targets.file_adapter import FileAdapter
 from tests.devices import ALICE, BOB, Party
@@ -626,6 +629,47 @@ def test_every_store(tmp_path: Path, layout: GroupLayout) -> None:
         with pytest.raises(ProtocolError, match="decrypted before"):
             group.decrypt(ALICE, messages[2])
         store.close()
+
+
+def secrets_of(store: Store) -> set[bytes]:
+    """Chain keys, signing keys and kept seeds of the group, as the store has them now."""
+    with store.transaction() as tx:
+        found = {row.value for _, row in tx.scan(Table.KEPT_GROUP_KEY, b"")}
+        for _, row in tx.scan(Table.SENDER_KEY, b""):
+            sending = group_records.decode_own_group(row.value).sending
+            found |= {sending.chain_key.data, sending.signing.private.data}
+        for _, row in tx.scan(Table.RECEIVED_SENDER_KEY, b""):
+            found |= {chain.chain_key.data for chain in group_records.decode_received_keys(row.value).chains}
+    return found
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "json"])
+def test_what_is_gone_is_gone_from_the_files(tmp_path: Path, kind: str) -> None:
+    """KEY-05, GRP-06: "after a ... close ... a deleted secret is not in the store's bytes": used and old chains' keys."""
+    store, same = stores(tmp_path, kind)
+    same.close()
+    alice, group = Party(ALICE), Device(store).group(GROUP)
+    ever: set[bytes] = set()
+    for _ in range(8):
+        group.process(ALICE, group_of(alice).create_distribution())
+        group.create_distribution()
+        messages = [group_of(alice).encrypt(b"text") for _ in range(6)]
+        for message in (messages[4], messages[1]):
+            group.decrypt(ALICE, message)
+            group.encrypt(b"text")
+            ever |= secrets_of(store)
+        group_of(alice).rotate()
+        group.rotate()
+    present = secrets_of(store)
+    store.close()
+    whole = b"".join(path.read_bytes() for path in tmp_path.iterdir())
+    assert len(ever - present) > 30
+    # A record in JSON is one text of Base64, in which a key stands in one of three ways: what it says is looked for.
+    if kind == "json":
+        rows = json.loads((tmp_path / "alice").read_text())["store"]["rows"].values()
+        whole = b"".join(b64decode(value) for shelf in rows for _, value in shelf.values())
+    assert {secret for secret in present if secret in whole} == present
+    assert {secret for secret in ever - present if secret in whole} == set()
 
 
 def test_a_send_that_fails_spends_nothing() -> None:

@@ -35,8 +35,17 @@ tables of groups.
 PAGE_BYTES: Final = 1024
 """Of a new store. Each row that may hold a secret has at least one page for itself, of which it fills a part."""
 
-PUBLIC_TABLES: Final = frozenset({Table.IDENTITY.value, Table.SESSION_INDEX.value, Table.SEEN_BASE_KEY.value})
-"""Public keys and nothing else: what is left of them somewhere in the file gives nothing away."""
+PUBLIC_TABLES: Final = frozenset(
+    table.value
+    for table in (
+        Table.IDENTITY,
+        Table.SESSION_INDEX,
+        Table.SEEN_BASE_KEY,
+        Table.GROUP_MEMBER,
+        Table.RETIRED_SENDER_KEY,
+    )
+)
+"""Public keys and ids, and nothing else: what is left of them somewhere in the file gives nothing away."""
 
 MAX_CHECKED_BYTES: Final = 64 * 1024 * 1024
 """Bytes of a store whose whole structure is checked when it is opened, at about 1 ms a MiB.
