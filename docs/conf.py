@@ -44,7 +44,11 @@ python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 
 # Names in annotations that are no page of ours.
-ELSEWHERE = r"(collections\.abc|contextlib|os|pathlib|enum|types|logging|typing)\..*|T|Path|PathLike|.*Final.*"
+ELSEWHERE = (
+    r"(collections\.abc|contextlib|os|pathlib|enum|types|logging|typing|uuid)\..*|T|Path|PathLike|.*Final.*"
+    # What all devices have in common: its members are on the page of `Device`.
+    r"|pawl\.device_base\.DeviceBase"
+)
 nitpick_ignore_regex = [(r"py:.*", ELSEWHERE)]
 
 REFUSALS = {name for name, kind in vars(errors).items() if isclass(kind) and issubclass(kind, pawl.ProtocolError)}
