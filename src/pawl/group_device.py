@@ -106,7 +106,7 @@ class Group:
         """Make these 0 to 5,000 addresses the members: every device that is to read, of one's own the others.
 
         If somebody who was given the present chain is none of them any more, a new chain is begun at once, so that no
-        later message is for that one (GRP-04). Whoever is new is given the present chain with the next `send`, and
+        later message is for that one. Whoever is new is given the present chain with the next `send`, and
         reads nothing older.
         """
         # Check

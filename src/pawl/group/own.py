@@ -103,7 +103,10 @@ class OwnRows:
         return member.identity != pinned
 
     def rotate(self, why: str) -> OwnGroup:
-        """Begin a new chain, which every member waits for; `why` is told in the event."""
+        """Begin a new chain, which every member waits for and nobody else is given (GRP-04).
+
+        `why` is told in the event.
+        """
         former = self._group
         members = 0 if former is None else former.members
         sending = sender_key.create(self._rng, None if former is None else former.sending)
@@ -146,7 +149,7 @@ class OwnRows:
             self._tx.delete(Table.GROUP_MEMBER, self._key(address), version=there[address][1])
         for address in sorted(added):
             self._put(address, Member(), 0)
-        # Whoever was given the chain may have it, whether that is known to have come or not (GRP-04).
+        # Whoever was given the chain may have it, whether that is known to have come or not.
         chain_id = group.sending.chain_id
         had_it = any(there[address][0].chain_id == chain_id for address in removed)
         self.events.append(GroupMembersChanged(self._distribution_id, len(added), len(removed)))

@@ -102,7 +102,7 @@ class SenderRows:
         return self._tx.count(Table.KEPT_GROUP_KEY, self._chain_prefix(chain.chain_id))
 
     def apply(self, advanced: Advanced) -> None:
-        """Write what a message that was read changed."""
+        """Write what a message that was read changed, all in the transaction that reads it (GRP-06)."""
         if advanced.used is not None:
             key = self._kept_key(advanced.chain_id, advanced.used)
             self._tx.delete(Table.KEPT_GROUP_KEY, key, version=self._versions[key])
