@@ -20,7 +20,7 @@ from pawl_gate.engines.walk import traces
 from pawl_gate.runner import run_trace
 from pawl_gate.targets.inprocess import InProcessTarget
 from pawl_spec.history import Event, History
-from pawl_spec.trace import FORGERIES, JUNK, TAMPERS, Kind, Op, Trace, decode, encode, op
+from pawl_spec.trace import FORGERIES, GROUP_TAMPERS, JUNK, SMUGGLES, TAMPERS, Kind, Op, Trace, decode, encode, op
 
 WALKS = 600
 """Random walks tried."""
@@ -32,6 +32,7 @@ SEEDS = [encode(Trace((Op(Kind.NOP), op(Kind.ESTABLISH, actor=0, peer=1))))]
 """What the walk never does."""
 
 CHOICES = {Kind.TAMPER: ("field", TAMPERS), Kind.FORGE_BUNDLE: ("how", FORGERIES), Kind.INJECT: ("what", JUNK)}
+CHOICES |= {Kind.GROUP_TAMPER: ("field", GROUP_TAMPERS), Kind.GROUP_SMUGGLE: ("how", SMUGGLES)}
 """Operations that are many in one, with the operand that says which."""
 
 

@@ -135,8 +135,12 @@ TABLES: Final = (
     "prekey",
     "signed-prekey",
     "seen-base-key",
+    "sender-key",
+    "received-sender-key",
+    "kept-group-key",
+    "retired-sender-key",
 )
-"""Kinds of stored records."""
+"""Kinds of stored records; the last four are of groups."""
 
 DAMAGES: Final = (
     "empty",

@@ -12,9 +12,23 @@ from dataclasses import dataclass
 from typing import Final
 
 from pawl_gate.visible import visible
-from pawl_spec.history import Event, History, Outcome
+from pawl_spec.history import Event, Grouped, History, Outcome
 from pawl_spec.registry import Violation
-from pawl_spec.trace import DAMAGES, FORGERIES, JUNK, MEDIA, PARTIES, RIVALS, STORE_FAULTS, TAMPERS, Kind, describe
+from pawl_spec.trace import (
+    DAMAGES,
+    FORGERIES,
+    GROUP_TAMPERS,
+    GROUPS,
+    JUNK,
+    MEDIA,
+    PARTIES,
+    RIVALS,
+    SMUGGLES,
+    STORE_FAULTS,
+    TAMPERS,
+    Kind,
+    describe,
+)
 
 LANE: Final = 15
 """Columns from one lane to the next: room for an arrow with a word on it."""
@@ -89,6 +103,55 @@ CHANGED: Final = {
     "untyped-ratchet-key": "a ratchet key without its type byte",
     "respelled-base-key": "other bytes for the same base key",
     "respelled-identity-key": "other bytes for the same identity key",
+}
+
+GROUP_CHANGED: Final = {
+    "signature": "its signature changed",
+    "ciphertext": "its ciphertext changed",
+    "iteration": "its iteration raised",
+    "chain-id": "another chain id",
+    "distribution-id": "another group's id",
+    "re-signed": "the attacker's own signature",
+    "version": "another version byte",
+    "truncate": "its end cut off",
+    "trailing-byte": "a byte added at its end",
+    "unknown-field": "an unknown field put in",
+    "reorder-fields": "its fields in another order",
+    "duplicate-field": "a field repeated",
+    "overlong-varint": "a number encoded too long",
+    "wrong-wire-type": "a field of the wrong wire type",
+    "drop-distribution-id": "its group left out",
+    "drop-chain-id": "its chain id left out",
+    "drop-iteration": "its iteration left out",
+    "drop-ciphertext": "its ciphertext left out",
+    "empty": "nothing in it",
+    "signature-alone": "nothing but its signature",
+    "oversized-ciphertext": "a ciphertext over the limit",
+}
+
+SMUGGLED: Final = {
+    "own": "a chain of the attacker's own",
+    "last-iterations": "a chain of the attacker's own, near its last iteration",
+    "collision-own": "a chain of the attacker's own, with the id of the real one",
+    "collision-other": "a chain of the attacker's own, with the id of another member's",
+    "relayed": "another member's chain",
+    "rewound": "the real chain at iteration 0, with another key",
+    "other-group": "a chain of the attacker's own, which names another group",
+    "low-order-signing-key": "with a signing key of small order",
+    "version": "with another version byte",
+    "truncate": "with its end cut off",
+    "trailing-byte": "with a byte added at its end",
+    "unknown-field": "a chain of the attacker's own, with an unknown field put in",
+    "duplicate-field": "with a field repeated",
+    "overlong-varint": "with a number encoded too long",
+    "wrong-wire-type": "with a field of the wrong wire type",
+    "drop-distribution-id": "with its group left out",
+    "drop-chain-id": "with its chain id left out",
+    "drop-iteration": "with its iteration left out",
+    "drop-chain-key": "with its chain key left out",
+    "drop-signing-key": "with its signing key left out",
+    "short-chain-key": "with a chain key of 31 bytes",
+    "untyped-signing-key": "with a signing key without its type byte",
 }
 
 STORE_FAULT_WORDS: Final = {
@@ -285,6 +348,22 @@ def _arrows(event: Event) -> list[Arrow]:
         return [Arrow(NETWORK, event.actor, f"{name}*", arrives)]
     if kind in (Kind.DELIVER, Kind.REDIRECT, Kind.REPLAY):
         return [Arrow(NETWORK, event.actor, name, arrives)]
+    return _group_arrows(event, event.actor, arrives)
+
+
+def _group_arrows(event: Event, actor: int, arrives: bool) -> list[Arrow]:
+    """The same for what happens in a group: g0, g1 are its messages, d0, d1 the distributions of its chains."""
+    kind, grouped = event.op.kind, event.group or Grouped()
+    if kind is Kind.GROUP_SEND and grouped.message is not None:
+        return [Arrow(actor, NETWORK, f"g{grouped.message}", True)]
+    if kind is Kind.GROUP_CREATE and grouped.distribution is not None:
+        return [Arrow(actor, NETWORK, f"d{grouped.distribution}", True)]
+    if kind is Kind.GROUP_JOIN:
+        return [Arrow(NETWORK, actor, f"d{grouped.distribution}", arrives)]
+    if kind is Kind.GROUP_TAMPER:
+        return [Arrow(NETWORK, actor, f"g{grouped.message}*", arrives)]
+    if kind in (Kind.GROUP_DELIVER, Kind.GROUP_REDIRECT):
+        return [Arrow(NETWORK, actor, f"g{grouped.message}", arrives)]
     return []
 
 
@@ -328,11 +407,15 @@ def sentence(event: Event) -> str:
         case Kind.CRASH:
             return _ended(event, f"{actor} is to crash at store step {op['at']} of what it does next")
         case Kind.INSPECT:
-            return _ended(event, f"the attacker takes {actor}'s session state and reads {_names(event.readable)}")
+            return _ended(
+                event, f"the attacker takes {actor}'s session state and reads {_names(event.readable)}{_seen(event)}"
+            )
         case Kind.COMPROMISE:
-            return _ended(event, f"the attacker takes all that {actor} has stored and reads {_names(event.reads)}")
+            return _ended(
+                event, f"the attacker takes all that {actor} has stored and reads {_names(event.reads)}{_seen(event)}"
+            )
         case Kind.ATTACK:
-            return _ended(event, f"the attacker tries all that it took and reads {_names(event.reads)}")
+            return _ended(event, f"the attacker tries all that it took and reads {_names(event.reads)}{_seen(event)}")
         case Kind.CLOCK:
             return f"{op['days']} days pass"
         case Kind.ROTATE:
@@ -358,8 +441,48 @@ def sentence(event: Event) -> str:
         case Kind.RIVAL:
             named = "send to the same peer" if RIVALS[op["how"]] == "send" else "read the same message"
             return f"another process with {actor}'s store is to {named} before what {actor} does next is committed"
+        case _ if op.kind.word.startswith("group-"):
+            return _group_sentence(event, actor, peer)
         case _:
             return str(op)
+
+
+def _group_sentence(event: Event, actor: str, peer: str) -> str:
+    """The same for what happens in a group."""
+    op, grouped = event.op, event.group or Grouped()
+    group = "a group" if grouped.group is None else f"the {GROUPS[grouped.group]}"
+    message = "a group message" if grouped.message is None else f"g{grouped.message}"
+    chain = "a distribution" if grouped.distribution is None else f"d{grouped.distribution}"
+    match op.kind:
+        case Kind.GROUP_CREATE:
+            return _ended(event, f"{actor} makes {chain}, a distribution of its chain in {group}")
+        case Kind.GROUP_JOIN:
+            return _ended(event, f"{actor} gets {chain} of {peer} for {group}", "takes it")
+        case Kind.GROUP_SEND:
+            said = "" if grouped.header is None else f", iteration {grouped.header.iteration}"
+            return _ended(event, f"{actor} sends {message} to {group}{said}")
+        case Kind.GROUP_DELIVER:
+            return _ended(event, f"{actor} gets {message} of {peer} in {group}", _reads_group(grouped))
+        case Kind.GROUP_ROTATE:
+            return _ended(event, f"{actor} begins a new chain in {group}")
+        case Kind.GROUP_FORGET:
+            return _ended(event, f"{actor} lets the chains of {peer} in {group} go")
+        case Kind.GROUP_TAMPER:
+            changed = GROUP_CHANGED[GROUP_TAMPERS[op["field"]]]
+            return _ended(event, f"{actor} gets {message} with {changed}", _reads_group(grouped))
+        case Kind.GROUP_REDIRECT:
+            return _ended(event, f"{actor} gets {message} as if from {peer} in {group}", _reads_group(grouped))
+        case Kind.GROUP_SMUGGLE:
+            what = SMUGGLED[SMUGGLES[op["how"]]]
+            return _ended(event, f"{PARTIES[op['sender']]}, who is malicious, makes {chain} for {group}: {what}")
+        case _:  # Kind.GROUP_CRAFT
+            return _ended(event, f"the attacker sends {message} to {group} on its own chain, {op['ahead']} ahead")
+
+
+def _reads_group(grouped: Grouped) -> str:
+    if grouped.plaintext is None or grouped.plaintext == grouped.message:
+        return "reads it"
+    return "reads what nobody sent" if grouped.plaintext < 0 else f"reads g{grouped.plaintext}"
 
 
 def _name(party: int | None) -> str:
@@ -374,6 +497,13 @@ def _reads(event: Event) -> str:
 
 def _names(handles: tuple[int, ...] | None) -> str:
     return ", ".join(f"m{handle}" for handle in handles or ()) or "nothing"
+
+
+def _seen(event: Event) -> str:
+    """What the attacker read of groups, for the end of a sentence."""
+    grouped = event.group or Grouped()
+    handles = grouped.readable or grouped.reads
+    return "" if not handles else ", and of groups " + ", ".join(f"g{handle}" for handle in handles)
 
 
 def _ended(event: Event, text: str, done: str = "") -> str:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from pawl.crypto import cbc, kdf
 from pawl.errors import ProtocolError
 from pawl_gate.group_attacker import GroupSent
 from pawl_gate.group_wire import message_layer
 from pawl_gate.targets.base import Stolen
+from pawl_gate.wire_view import Value
 
 MAX_STEPS = 4
 """Chain steps that the search takes from each secret whose place on its chain is unknown. As in a session's search."""
 
-MAX_KEYS = 512
+MAX_KEYS = 256
 """Secrets that are searched at most, the first ones: each is tried on each message."""
 
 MAX_AHEAD = 4_096
@@ -71,15 +73,21 @@ def _follow(chain_id: int, iteration: int, key: bytes, messages: Sequence[GroupS
 def _places(chain_id: int, messages: Sequence[GroupSent]) -> Iterable[tuple[int, int]]:
     """Iteration and index of the messages that name a chain of this id."""
     for index, message in enumerate(messages):
-        layer = message_layer(message.data)
-        at = layer.get(3)
-        if layer.get(2) == chain_id and isinstance(at, int):
+        named, at, _ = _parts(message.data)
+        if named == chain_id and isinstance(at, int):
             yield at, index
 
 
 def _opens(keys: tuple[bytes, bytes], message: GroupSent) -> bool:
-    ciphertext = message_layer(message.data).get(4)
+    ciphertext = _parts(message.data)[2]
     try:
         return isinstance(ciphertext, bytes) and cbc.decrypt(*keys, ciphertext) == message.text
     except ProtocolError:
         return False
+
+
+@lru_cache(maxsize=1_024)
+def _parts(data: bytes) -> tuple[Value | None, Value | None, Value | None]:
+    """Chain id, iteration and ciphertext of a message: each is looked at once for each key."""
+    layer = message_layer(data)
+    return layer.get(2), layer.get(3), layer.get(4)

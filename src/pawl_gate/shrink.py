@@ -6,7 +6,8 @@ makes the trace plainer in one fixed order (`plainness`), so it ends, and the sa
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import combinations, permutations
 
@@ -99,25 +100,39 @@ def _without(trace: Trace, positions: range | tuple[int, ...]) -> Iterator[Trace
     gone = set(positions)
     kept = tuple(op for at, op in enumerate(trace.ops) if at not in gone)
     yield replace(trace, ops=kept)
-    sent = 0
-    lost: list[int] = []
+    made: Counter[str] = Counter()
+    lost: dict[str, list[int]] = {}
     ops: list[Op] = []
     for at, op in enumerate(trace.ops):
         if at not in gone:
             ops.append(_moved_down(op, lost))
-        if op.kind is Kind.SEND:
+        if op.kind in MAKES:
+            what = MAKES[op.kind]
             if at in gone:
-                lost.append(sent)
-            sent += 1
+                lost.setdefault(what, []).append(made[what])
+            made[what] += 1
     if lost:
         yield replace(trace, ops=tuple(ops))
 
 
-def _moved_down(op: Op, lost: list[int]) -> Op:
-    if "message" not in op.kind.names:
-        return op
-    message = op["message"]
-    return _with(op, op.kind.names.index("message"), message - sum(handle < message for handle in lost))
+MAKES = {
+    Kind.SEND: "message",
+    Kind.GROUP_SEND: "group message",
+    Kind.GROUP_CRAFT: "group message",
+    Kind.GROUP_CREATE: "distribution",
+    Kind.GROUP_SMUGGLE: "distribution",
+}
+"""What an operation makes one of. Each sort of handle is counted apart."""
+
+
+def _moved_down(op: Op, lost: Mapping[str, list[int]]) -> Op:
+    """The operation with the handle that it names moved down by as many as were lost before it."""
+    for name in ("message", "distribution"):
+        if name in op.kind.names:
+            of_group = name == "message" and op.kind.word.startswith("group-")
+            handle, gone = op[name], lost.get("group message" if of_group else name, [])
+            return _with(op, op.kind.names.index(name), handle - sum(each < handle for each in gone))
+    return op
 
 
 def _with(op: Op, at: int, value: int) -> Op:

@@ -20,7 +20,7 @@ from pawl_gate.engines import machine, mutator
 from pawl_gate.engines.corpus import MOST_BURST, MOST_OPS, SESSION_TRACE, SpecBroken, add, files, hold, is_costly, load
 from pawl_gate.engines.mutator import cross, mutate
 from pawl_gate.engines.strategies import OPERATIONS, operations, pairs, traces
-from pawl_gate.engines.walk import LONGEST, SCENES, SHORTEST, Walk, walk
+from pawl_gate.engines.walk import LONGEST, SCENES, SHORTEST, WITH_GROUPS, Walk, walk
 from pawl_gate.engines.walk import traces as walks
 from pawl_gate.runner import run_trace
 from pawl_gate.targets.base import HarnessBroken
@@ -28,7 +28,21 @@ from pawl_gate.targets.inprocess import InProcessTarget
 from pawl_spec.history import History, Outcome
 from pawl_spec.judge import judge
 from pawl_spec.registry import REGISTRY
-from pawl_spec.trace import FORGERIES, HEADER_BYTES, JUNK, TAMPERS, Kind, Op, Trace, decode, encode, loads, op
+from pawl_spec.trace import (
+    FORGERIES,
+    GROUP_TAMPERS,
+    HEADER_BYTES,
+    JUNK,
+    SMUGGLES,
+    TAMPERS,
+    Kind,
+    Op,
+    Trace,
+    decode,
+    encode,
+    loads,
+    op,
+)
 from tests.gate.fake_target import FakeTarget
 
 MEET, SEND, DELIVER = op(Kind.ESTABLISH, actor=0, peer=1), op(Kind.SEND, actor=0, peer=1), op(Kind.DELIVER)
@@ -45,6 +59,8 @@ def assert_reaches_every_choice(ops: list[Op]) -> None:
         (Kind.TAMPER, "field", TAMPERS),
         (Kind.FORGE_BUNDLE, "how", FORGERIES),
         (Kind.INJECT, "what", JUNK),
+        (Kind.GROUP_TAMPER, "field", GROUP_TAMPERS),
+        (Kind.GROUP_SMUGGLE, "how", SMUGGLES),
     ):
         assert {choices[one[name]] for one in ops if one.kind is kind} == set(choices)
 
@@ -57,7 +73,10 @@ def test_the_same_seed_walks_the_same_way() -> None:
     first = list(islice(walks(7), 20))
     assert list(islice(walks(7), 20)) == first
     assert next(islice(walks(7), 19, None)) == first[19]
+    # Every sixth one goes on in groups.
     assert walk(Random("7:19")) == first[19]
+    assert first[17].ops[: len(walk(Random("7:17")).ops)] == walk(Random("7:17")).ops
+    assert {op.kind.word[:6] for op in first[17].ops[-10:]} & {"group-"}
     assert not set(first) & set(islice(walks(8), 20))
 
 
@@ -74,9 +93,9 @@ def test_walks_reach_every_operation_and_every_choice() -> None:
 
 def test_walks_are_traces_of_the_format() -> None:
     """Every operand is in its range, and lengths are about what is said: scenes come in fours, and the last ones end."""
-    for trace in islice(walks(1), 300):
+    for number, trace in enumerate(islice(walks(1), 300)):
         assert decode(encode(trace)) == trace
-        assert SHORTEST <= len(trace.ops) <= LONGEST + 60
+        assert SHORTEST <= len(trace.ops) <= LONGEST + (60 if number % WITH_GROUPS != WITH_GROUPS - 1 else 120)
         assert not is_costly(trace)
 
 

@@ -101,6 +101,20 @@ def test_a_chain_that_is_gone_does_not_come_back() -> None:
         group_of(bob).process(ALICE, first)
 
 
+def test_a_damaged_memory_of_what_is_gone_is_refused() -> None:
+    """PAR-05: "Stored records ... are parsed as strictly as wire messages": the row of a chain that is gone is empty."""
+    _, bob, sending, receiving = given()
+    first = sending.create_distribution()
+    receiving.forget_sender(ALICE)
+    with bob.store.transaction() as tx:
+        (place,) = [key for key, row in tx.scan(Table.RETIRED_SENDER_KEY, b"") if not row.value]
+        row = tx.get(Table.RETIRED_SENDER_KEY, place)
+        assert row is not None
+        tx.put(Table.RETIRED_SENDER_KEY, place, b"noise", version=row.version)
+    with bob.refuses("corrupt-store"):
+        receiving.process(ALICE, first)
+
+
 def collision(distribution: bytes, seed: int) -> tuple[bytes, KeyPair]:
     """A distribution of another chain that has the same id."""
     pair = KeyPair.from_private(private(seed))

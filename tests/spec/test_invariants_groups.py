@@ -118,7 +118,7 @@ def test_a_late_message_is_refused() -> GroupTale:
     return tale.hear(BOB, second).hear(BOB, first, code="duplicate-message")
 
 
-@breaks("GRP-01", says="gave the plaintext of m0, expected m1's")
+@breaks("GRP-01", says="gave the plaintext of g0, expected g1's")
 def test_another_plaintext_comes_out() -> GroupTale:
     """Claim: "a member reads each message once": its own text."""
     tale = gathered()
@@ -259,14 +259,14 @@ def test_a_state_reads_until_the_rotation() -> GroupTale:
     return tale.search(message)
 
 
-@breaks("GRP-04", says="the attacker reads m0 of a group; the model says none")
+@breaks("GRP-04", says="the attacker reads g0; the model says none")
 def test_a_state_reads_after_the_rotation() -> GroupTale:
     """Claim: "what the model says": nothing of a new chain."""
     tale = gathered().take(CAROL).turn(ALICE)
     return tale.search(tale.speak(ALICE))
 
 
-@breaks("GRP-04", says="the attacker cannot read m0 of a group; the model says it can")
+@breaks("GRP-04", says="the attacker cannot read g0; the model says it can")
 def test_an_attacker_that_is_too_weak() -> GroupTale:
     """Claim: "what the model says", no less: its silence would mean nothing."""
     tale = gathered().take(CAROL)
@@ -338,7 +338,7 @@ def test_what_is_not_read_is_open() -> GroupTale:
     return tale.hear(BOB, second).look(BOB, first).look(ALICE)
 
 
-@breaks("GRP-06", says="its chains still decrypt m0 of a group")
+@breaks("GRP-06", says="its chains still decrypt g0")
 def test_what_was_read_is_open() -> GroupTale:
     """Claim: "what was read or sent is sealed": its key was kept."""
     tale = gathered()
@@ -346,14 +346,14 @@ def test_what_was_read_is_open() -> GroupTale:
     return tale.hear(BOB, message).look(BOB, message)
 
 
-@breaks("GRP-06", says="its chains still decrypt m0 of a group")
+@breaks("GRP-06", says="its chains still decrypt g0")
 def test_what_was_sent_is_open() -> GroupTale:
     """Claim: "what was read or sent is sealed": the sender kept the chain as it was."""
     tale = gathered()
     return tale.look(ALICE, tale.speak(ALICE))
 
 
-@breaks("GRP-06", says="the attacker reads m0 of a group; the model says none")
+@breaks("GRP-06", says="the attacker reads g0; the model says none")
 def test_a_state_reads_the_past() -> GroupTale:
     """Claim: "what was read or sent is sealed", with whole states too."""
     tale = gathered()
@@ -369,7 +369,7 @@ def test_too_many_chains() -> GroupTale:
     return tale.join(BOB, tale.smuggle(ALICE, "own"), seen={"group_chains": 3})
 
 
-@breaks("GRP-06", says="3 keys kept in one chain of a group, at most 2 are allowed")
+@breaks("GRP-06", "CNF-02", says="3 keys kept in one chain of a group, at most 2 are allowed")
 def test_too_many_kept_keys() -> GroupTale:
     """Claim: "chains, kept keys, jumps and work are bounded"."""
     tale = gathered()

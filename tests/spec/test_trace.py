@@ -216,7 +216,20 @@ JUNK_1 = ["empty", "version-only", "random", "version-random", "well-formed", "o
 CALLBACKS_1 = ["first-use", "mismatch", "event", "plaintext"]
 ANSWERS_1 = ["approve", "reject", "replace", "raise", "hang", "nonsense", "call-encrypt", "call-decrypt", "call-trust"]
 OPTIONS_1 = ["none", "prekey-id-zero", "untyped-keys", "all"]
-TABLES_1 = ["local", "identity", "session-index", "session", "skipped-key", "prekey", "signed-prekey", "seen-base-key"]
+TABLES_1 = [
+    "local",
+    "identity",
+    "session-index",
+    "session",
+    "skipped-key",
+    "prekey",
+    "signed-prekey",
+    "seen-base-key",
+    "sender-key",
+    "received-sender-key",
+    "kept-group-key",
+    "retired-sender-key",
+]
 DAMAGES_1 = [
     "empty",
     "truncate",

@@ -58,7 +58,7 @@ def work_per_message_is_bounded(story: Story) -> Iterator[Finding]:
     threat="T-AMPLIFY",
     source=BUDGET,
     level=Observe.COUNTS,
-    not_covered="sender keys; sizes of records",
+    not_covered="sender keys (GRP-06); sizes of records",
 )
 def kept_state_is_bounded(story: Story) -> Iterator[Finding]:
     """Kept keys per chain, keys per session, receiving chains and archived sessions never exceed the target's declared

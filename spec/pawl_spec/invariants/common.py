@@ -25,7 +25,8 @@ def disagreement(event: Event, expect: Expect) -> Finding:
             return Violation(event, f"accepted; expected a refusal: {words(expect)}")
         given = event.plaintext if event.group is None else event.group.plaintext
         if expect.plaintext is not None and given != expect.plaintext:
-            return Violation(event, f"gave the plaintext of m{given}, expected m{expect.plaintext}'s")
+            mark = "m" if event.group is None else "g"
+            return Violation(event, f"gave the plaintext of {mark}{given}, expected {mark}{expect.plaintext}'s")
     elif event.outcome is Outcome.REFUSED:
         if expect.accept:
             return Violation(event, f"refused ({event.code}); expected to be accepted")

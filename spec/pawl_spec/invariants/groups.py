@@ -113,7 +113,7 @@ def _read_once(story: Story) -> Iterator[Finding]:
         if grouped is None or grouped.plaintext is None or grouped.plaintext < 0:
             continue
         name = (*who(event), grouped.plaintext)
-        yield Violation(event, f"the group's m{grouped.plaintext} was read before") if name in read else None
+        yield Violation(event, f"g{grouped.plaintext} was read before") if name in read else None
         read.add(name)
 
 
@@ -200,14 +200,14 @@ def _compared(story: Story, *, after: bool) -> Iterator[Finding]:
 def _difference(event: Event, reads: tuple[int, ...], expect: Expect, judged: frozenset[int]) -> Finding:
     read, due = judged.intersection(reads), judged.intersection(expect.group_reads or ())
     if read - due:
-        return Violation(event, f"the attacker reads {_names(read - due)} of a group; the model says {_names(due)}")
+        return Violation(event, f"the attacker reads {_names(read - due)}; the model says {_names(due)}")
     if due - read:
-        return Violation(event, f"the attacker cannot read {_names(due - read)} of a group; the model says it can")
+        return Violation(event, f"the attacker cannot read {_names(due - read)}; the model says it can")
     return None
 
 
 def _names(handles: frozenset[int]) -> str:
-    return ", ".join(f"m{handle}" for handle in sorted(handles)) or "none"
+    return ", ".join(f"g{handle}" for handle in sorted(handles)) or "none"
 
 
 # -- GRP-05 -----------------------------------------------------------------------------------------------------------
@@ -264,7 +264,7 @@ def _sealed(story: Story) -> Iterator[Finding]:
         if readable is None or expect.group_reads is None:
             continue
         leaked = frozenset(readable) - expect.group_reads
-        yield Violation(event, f"its chains still decrypt {_names(leaked)} of a group") if leaked else None
+        yield Violation(event, f"its chains still decrypt {_names(leaked)}") if leaked else None
 
 
 def _bounded(event: Event, limits: Limits) -> Iterator[Finding]:

@@ -2,7 +2,7 @@
 
 Threat        T-PARSER: malformed bytes crash, confuse or exhaust the receiver.
 Source        Protocol Buffers encoding; threat model, "Serialization / Parser Abuse".
-Not covered   Distribution messages and worker messages, which do not exist yet.
+Not covered   Worker messages, which do not exist yet.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ class SenderRows:
             self.events.append(SenderKeyRepeated(self._sender, self._distribution_id))
             return
         # What was held before stays gone: it would begin anew where it was given, and read old messages again.
-        if held or self._tx.get(Table.RETIRED_SENDER_KEY, self._retired_key(given)) is not None:
+        if held or self._is_retired(given):
             raise RetiredSenderKey("this chain was held before and is gone; the sender has to rotate")
         # A group is bounded, whoever sends into it.
         if not self._version and self._senders() >= MAX_GROUP_MEMBERS:
@@ -144,6 +144,14 @@ class SenderRows:
         if replaces:
             self.events.append(SenderKeyReplaced(self._sender, self._distribution_id))
         self.events.append(SenderKeyAccepted(self._sender, self._distribution_id))
+
+    def _is_retired(self, chain: ReceivedChain) -> bool:
+        """Whether the chain was held before and is gone. Raises: CorruptStore."""
+        row = self._tx.get(Table.RETIRED_SENDER_KEY, self._retired_key(chain))
+        # That the row is there says it all: it holds nothing (PAR-05).
+        if row is not None and row.value:
+            raise CorruptStore("the memory of chains that are gone is damaged")
+        return row is not None
 
     def forget(self) -> None:
         """Let all chains of the sender go, for good; none is no refusal."""

@@ -107,7 +107,7 @@ slip(
     "GRP-03",
     "A distribution of a chain that is held takes it back to where it was given.",
     Edit(SenderRows.accept, "if same and held:", "if False:"),
-    Edit(SenderRows.accept, "if held or self._tx.get", "if self._tx.get"),
+    Edit(SenderRows.accept, "if held or self._is_retired(given):", "if self._is_retired(given):"),
 )
 slip(
     "group-chain-jumps-to-what-is-given",
@@ -118,17 +118,13 @@ slip(
         "if same and held:",
         "if same and held and all(given.iteration <= each.iteration for each in self._keys.chains):",
     ),
-    Edit(SenderRows.accept, "if held or self._tx.get", "if self._tx.get"),
+    Edit(SenderRows.accept, "if held or self._is_retired(given):", "if self._is_retired(given):"),
 )
 slip(
     "group-retired-chain-forgotten",
     "GRP-03",
     "Which chains are gone is not looked up when a distribution comes: an old one begins anew.",
-    Edit(
-        SenderRows.accept,
-        "if held or self._tx.get(Table.RETIRED_SENDER_KEY, self._retired_key(given)) is not None:",
-        "if held:",
-    ),
+    Edit(SenderRows.accept, "if held or self._is_retired(given):", "if held:"),
     Edit(
         SenderRows._remember_retired,
         'self._tx.put(Table.RETIRED_SENDER_KEY, key, b"", version=0)',

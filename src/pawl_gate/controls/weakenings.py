@@ -18,6 +18,7 @@ from pawl_spec.invariants import (
     bounds,
     common,
     counters,
+    groups,
     identity,
     keys,
     media,
@@ -359,6 +360,46 @@ _weaken(
 )
 
 NAMES: Final = "Other invariants see each of its faults too, by what comes of them: this one says what is wrong."
+
+# -- groups -----------------------------------------------------------------------------------------------------------
+
+_weaken(
+    "group-iterations-not-compared",
+    "GRP-01",
+    "Whether an iteration of a chain was used before.",
+    Edit(groups._counted, "if sent.iteration < due[chain]:", "if False:"),
+    Edit(groups._as_the_model_counts, "elif header.iteration != expect.iteration:", "elif False:"),
+)
+_weaken(
+    "group-work-before-the-signature-not-counted",
+    "GRP-02",
+    "What was derived for a message whose signature does not hold.",
+    Edit(groups.messages_are_signed, "if expect.derives == 0 and work is not None", "if False and work is not None"),
+)
+_weaken(
+    "group-attacker-reads-not-compared",
+    "GRP-04",
+    "What the attacker reads in groups with a state that it took.",
+    Edit(groups._difference, "if read - due:", "if False:"),
+)
+_weaken(
+    "group-chains-not-searched",
+    "GRP-06",
+    "Which messages the chains and kept keys of a party still read.",
+    Edit(groups._sealed, "if readable is None or expect.group_reads is None:", "if True:"),
+)
+_weaken(
+    "group-bounds-not-compared",
+    "GRP-06",
+    "How many chains and keys are held.",
+    Edit(groups._bounded, "if seen is None or event.op.kind not in CHANGING:", "if True:"),
+)
+_weaken(
+    "group-crash-not-compared",
+    "GRP-06",
+    "What a crash leaves.",
+    Edit(groups._whole, "if event.outcome is Outcome.CRASHED and not (event.changed and stirred):", "if False:"),
+)
 
 NOT_NEEDED: Final[dict[str, str]] = {
     "blind-search-believed": "It holds the gate's search to what is there, not the library (tests/gate/test_deletion).",

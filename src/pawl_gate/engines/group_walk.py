@@ -9,7 +9,19 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from random import Random
 
-from pawl_spec.trace import GROUP_TAMPERS, GROUPS, PARTIES, RIVALS, SMUGGLES, STORE_FAULTS, Kind, Op
+from pawl_spec.trace import (
+    DAMAGES,
+    GROUP_TAMPERS,
+    GROUPS,
+    MEDIA,
+    PARTIES,
+    RIVALS,
+    SMUGGLES,
+    STORE_FAULTS,
+    TABLES,
+    Kind,
+    Op,
+)
 
 SHORTEST, LONGEST = 16, 30
 """Operations in groups, apart from what completes the last scene."""
@@ -19,6 +31,9 @@ CRASH_POINTS = (*range(6), 14, 14, 15, 15)
 
 JUMPS = (0, 0, 1, 2, 40)
 """How far ahead the attacker sends; the edges of the window belong to the directed scenarios."""
+
+OF_GROUPS = range(TABLES.index("sender-key"), len(TABLES))
+"""Kinds of records that steps in groups meet."""
 
 CHAINS = 7
 """Chains of the attacker's: more than may be held of one sender."""
@@ -204,19 +219,23 @@ class GroupWalk:
         self.add(Kind.RESTART, self.party())
 
     def trouble(self) -> None:
-        """A member crashes, its store refuses a call, or another process writes meanwhile."""
+        """A member crashes, its store refuses a call or gives back what is damaged, or another process writes."""
         actor, group = self.party(), self.group()
         receiving = self.chance(0.5)
         party, message = actor, 0
         if receiving:
             message, party = self.send(actor, group), self.other(actor)
-        kind = self.rng.randrange(3)
+        kind = self.rng.randrange(5)
         if kind == 0:
             self.add(Kind.CRASH, party, self.rng.choice(CRASH_POINTS))
         elif kind == 1:
             self.add(Kind.STORE_FAULT, party, self.rng.choice(CRASH_POINTS[:-2]), self.rng.randrange(len(STORE_FAULTS)))
-        else:
+        elif kind == 2:
             self.add(Kind.RIVAL, party, self.rng.randrange(len(RIVALS)))
+        elif kind == 3:
+            self.add(Kind.DAMAGE, party, self.rng.choice(OF_GROUPS), self.rng.randrange(len(DAMAGES)))
+        else:
+            self.add(Kind.MEDIUM, party, self.rng.choice(OF_GROUPS), self.rng.randrange(len(MEDIA)))
         if receiving:
             self.deliver(message, party)
         elif self.chance(0.5):

@@ -18,7 +18,16 @@ from hypothesis import strategies as st
 from hypothesis.errors import Flaky, StopTest
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from pawl_gate.engines.strategies import OPERATIONS, operations, pairs, seeds, sizes, strict_masks
+from pawl_gate.engines.strategies import (
+    OPERATIONS,
+    group_operations,
+    groups,
+    operations,
+    pairs,
+    seeds,
+    sizes,
+    strict_masks,
+)
 from pawl_gate.runner import Run, run_trace
 from pawl_gate.shrink import plainness, shrink
 from pawl_gate.targets.base import Target
@@ -144,6 +153,7 @@ class SessionMachine(RuleBasedStateMachine):
         super().__init__()
         self._hunt = hunt
         self._run: Run | None = None
+        self.has_groups = "groups" in hunt.target.hello.capabilities
         self.waiting = 0
         """Messages on their way."""
         self.sent = 0
@@ -278,6 +288,20 @@ class SessionMachine(RuleBasedStateMachine):
         self.step(op(Kind.REINSTALL, actor=pair[0]))
         if decide:
             self.step(op(Kind.APPROVE, actor=pair[1], peer=pair[0]))
+
+    @precondition(lambda self: self.has_groups)
+    @rule(pair=pairs(), group=groups(), operations=st.lists(group_operations(), min_size=1, max_size=3))
+    def in_group(self, pair: tuple[int, int], group: int, operations: list[Op]) -> None:
+        """A member gives its chain to another and sends to it; then something else happens, and it reads."""
+        actor, peer = pair
+        given = self.step(op(Kind.GROUP_CREATE, actor=actor, group=group)).group
+        if given is not None and given.distribution is not None:
+            self.step(op(Kind.GROUP_JOIN, actor=peer, distribution=given.distribution % 256))
+        sent = self.step(op(Kind.GROUP_SEND, actor=actor, group=group)).group
+        for operation in operations:
+            self.step(operation)
+        if sent is not None and sent.message is not None:
+            self.step(op(Kind.GROUP_DELIVER, actor=peer, message=sent.message % 256))
 
     @rule(operation=operations())
     def anything(self, operation: Op) -> None:

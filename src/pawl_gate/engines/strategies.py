@@ -162,9 +162,19 @@ OPERATIONS: dict[Kind, SearchStrategy[Op]] = {
 """A strategy for each kind of operation that does something."""
 
 
+OF_GROUPS = tuple(kind for kind in Kind if kind.word.startswith("group-"))
+"""The kinds of operations in groups."""
+
+
+def group_operations() -> SearchStrategy[Op]:
+    """Any operation in a group."""
+    return st.sampled_from(OF_GROUPS).flatmap(OPERATIONS.__getitem__)
+
+
 def operations() -> SearchStrategy[Op]:
-    """Any operation."""
-    return st.one_of(*OPERATIONS.values(), st.just(Op(Kind.NOP)))
+    """Any operation. Those of groups count for one: one of them alone comes to nothing."""
+    others = [strategy for kind, strategy in OPERATIONS.items() if kind not in OF_GROUPS]
+    return st.one_of(*others, group_operations(), st.just(Op(Kind.NOP)))
 
 
 def seeds() -> SearchStrategy[int]:

@@ -41,6 +41,9 @@ BURST = 40
 WITH_GROUPS = 6
 """Of so many walks one goes on in groups."""
 
+SESSION_TABLES = TABLES[: TABLES.index("sender-key")]
+"""Kinds of records that steps of sessions meet."""
+
 SIZES = 8
 """Choices of a plaintext's length; the runner takes them modulo the lengths it has."""
 
@@ -390,7 +393,7 @@ class Walk:
     def damage(self) -> None:
         """What a party does next is tried on damaged records first."""
         one, other = self.pair()
-        self.add(Kind.DAMAGE, one, self.rng.randrange(len(TABLES)), self.rng.randrange(len(DAMAGES)))
+        self.add(Kind.DAMAGE, one, self.rng.randrange(len(SESSION_TABLES)), self.rng.randrange(len(DAMAGES)))
         if self.chance(0.5):
             self.send(one, other)
         else:
@@ -399,7 +402,7 @@ class Walk:
     def medium(self) -> None:
         """What a party does next is tried on its store as another medium gives it back first."""
         one, other = self.pair()
-        self.add(Kind.MEDIUM, one, self.rng.randrange(len(TABLES)), self.rng.randrange(len(MEDIA)))
+        self.add(Kind.MEDIUM, one, self.rng.randrange(len(SESSION_TABLES)), self.rng.randrange(len(MEDIA)))
         if self.chance(0.5):
             self.send(one, other)
         else:

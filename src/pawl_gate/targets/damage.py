@@ -15,6 +15,8 @@ from pawl.storage.memory import MemoryStore
 from pawl_gate.targets.passing import PassingTransaction, StoreOver
 from pawl_spec.history import Damaged, Outcome
 
+KEY_BYTES = 32
+
 UNKNOWN_FIELD = b"\xa2\x06\x00"
 """Field 100, an empty byte string."""
 
@@ -35,6 +37,9 @@ def damage(value: bytes, how: str) -> bytes:
             return value[: 34 if value[:1] == b"\x0a" else 2] + value
         case "overlong-varint":
             return value[:1] and bytes([value[0] | 0x80, 0]) + value[1:]
+        case "wrong-wire-type" if len(value) == KEY_BYTES:
+            # A key alone, which has no fields: it would be another key.
+            return value
         case "wrong-wire-type":
             return value[:1] and bytes([value[0] ^ 2]) + value[1:]
         case _:  # "noise"
