@@ -27,7 +27,22 @@ from pawl_gate.targets.work import Work
 from pawl_gate.wire_view import inner_data
 from pawl_spec.history import History, Observe, Outcome
 from pawl_spec.judge import judge
-from pawl_spec.trace import ANSWERS, FORGERIES, JUNK, MEDIA, PARTIES, STORE_FAULTS, TABLES, TAMPERS, Kind, Op, Trace, op
+from pawl_spec.trace import (
+    ANSWERS,
+    FORGERIES,
+    GROUP_TAMPERS,
+    JUNK,
+    MEDIA,
+    PARTIES,
+    SMUGGLES,
+    STORE_FAULTS,
+    TABLES,
+    TAMPERS,
+    Kind,
+    Op,
+    Trace,
+    op,
+)
 
 ALICE, BOB, CAROL = range(len(PARTIES))
 MEET = op(Kind.ESTABLISH, actor=ALICE, peer=BOB, one_time=1)
@@ -133,6 +148,13 @@ def everything() -> Trace:
     ops += [op(Kind.COMPROMISE, actor=ALICE), Op(Kind.ATTACK)]
     ops += [op(Kind.STORE_FAULT, actor=ALICE), SEND, op(Kind.RIVAL, actor=ALICE), SEND]
     ops += [step for how in range(len(MEDIA)) for step in (op(Kind.MEDIUM, actor=ALICE, table=3, how=how), SEND)]
+    ops += [op(Kind.GROUP_CREATE, actor=ALICE), op(Kind.GROUP_JOIN, actor=BOB), op(Kind.GROUP_SEND, actor=ALICE)]
+    ops += [op(Kind.GROUP_TAMPER, actor=BOB, field=field) for field in range(len(GROUP_TAMPERS))]
+    ops += [op(Kind.GROUP_DELIVER, actor=BOB), op(Kind.GROUP_REDIRECT, actor=BOB, sender=CAROL)]
+    for at, how in enumerate(range(len(SMUGGLES)), 1):
+        ops += [op(Kind.GROUP_SMUGGLE, sender=ALICE, how=how), op(Kind.GROUP_JOIN, actor=BOB, distribution=at)]
+    ops += [op(Kind.GROUP_CRAFT, ahead=2), op(Kind.GROUP_DELIVER, actor=BOB, message=1)]
+    ops += [op(Kind.GROUP_ROTATE, actor=ALICE), op(Kind.GROUP_FORGET, actor=BOB, peer=ALICE), Op(Kind.ATTACK)]
     assert {operation.kind for operation in ops} == set(Kind)
     return Trace(tuple(ops), seed=11)
 
