@@ -299,6 +299,7 @@ class Kind(Enum):
     GROUP_REDIRECT = (36, (("actor", 3), ("message", 256), ("sender", 3), ("group", len(GROUPS))))
     GROUP_SMUGGLE = (37, (("sender", 3), ("group", len(GROUPS)), ("how", len(SMUGGLES)), ("number", 256)))
     GROUP_CRAFT = (38, (("chain", 256), ("ahead", 65536)))
+    GROUP_MEMBERS = (39, (("actor", 3), ("group", len(GROUPS)), ("mask", 8)))
 
     def __init__(self, opcode: int, operands: tuple[tuple[str, int], ...]) -> None:
         self.opcode = opcode

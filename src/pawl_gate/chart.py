@@ -465,6 +465,9 @@ def _group_sentence(event: Event, actor: str, peer: str) -> str:
             return _ended(event, f"{actor} gets {message} of {peer} in {group}", _reads_group(grouped))
         case Kind.GROUP_ROTATE:
             return _ended(event, f"{actor} begins a new chain in {group}")
+        case Kind.GROUP_MEMBERS:
+            named = [name for party, name in enumerate(PARTIES) if op["mask"] >> party & 1 and party != event.actor]
+            return _ended(event, f"{actor} makes {', '.join(named) or 'nobody'} the members of {group}")
         case Kind.GROUP_FORGET:
             return _ended(event, f"{actor} lets the chains of {peer} in {group} go")
         case Kind.GROUP_TAMPER:

@@ -73,7 +73,7 @@ SIZES = (0, 1, 15, 16, 17, 256)
 GROUP_STEPS = frozenset(
     {
         *(Kind.GROUP_CREATE, Kind.GROUP_JOIN, Kind.GROUP_SEND, Kind.GROUP_DELIVER, Kind.GROUP_ROTATE),
-        *(Kind.GROUP_FORGET, Kind.GROUP_TAMPER, Kind.GROUP_REDIRECT),
+        *(Kind.GROUP_FORGET, Kind.GROUP_TAMPER, Kind.GROUP_REDIRECT, Kind.GROUP_MEMBERS),
     }
 )
 """Operations of a member of a group."""
@@ -648,6 +648,16 @@ class Run:
         event, _ = self._in_group(event, actor, peer, Grouped(group), forget)
         return event
 
+    def _group_members(self, event: Event) -> Event:
+        actor, group, mask = event.op["actor"], event.op["group"], event.op["mask"]
+        if "groups" not in self._can:
+            return event
+        self._party(actor)
+        others = [party for party in range(len(PARTIES)) if mask >> party & 1 and party != actor]
+        change = partial(self._world.group_members, actor, GROUP_IDS[group], others)
+        event, _ = self._in_group(event, actor, None, Grouped(group), change)
+        return event
+
     def _group_smuggle(self, event: Event) -> Event:
         sender, group, handle = event.op["sender"], event.op["group"], len(self._given)
         if "groups" not in self._can:
@@ -831,6 +841,7 @@ HANDLERS: dict[Kind, Callable[[Run, Event], Event]] = {
     Kind.GROUP_REDIRECT: Run._group_redirect,
     Kind.GROUP_SMUGGLE: Run._group_smuggle,
     Kind.GROUP_CRAFT: Run._group_craft,
+    Kind.GROUP_MEMBERS: Run._group_members,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from random import Random
 
 import pytest
@@ -251,6 +252,19 @@ def test_walks_in_groups_reach_every_operation_and_choice() -> None:
     for kind, name, choices in ((Kind.GROUP_TAMPER, "field", GROUP_TAMPERS), (Kind.GROUP_SMUGGLE, "how", SMUGGLES)):
         assert {choices[each[name]] for each in ops if each.kind is kind} == set(choices)
     assert not is_costly(Trace(tuple(ops[:100])))
+
+
+def test_what_walks_in_groups_do_happens() -> None:
+    """On Pawl each operation is carried out more often than it is skipped, and messages are read."""
+    outcomes: Counter[tuple[Kind, Outcome]] = Counter()
+    for seed in range(25):
+        history = run_trace(InProcessTarget(), Trace(tuple(in_groups(Random(seed)))), closing=False)
+        outcomes.update((event.op.kind, event.outcome) for event in history.events)
+    for kind in Kind:
+        if kind.word.startswith("group-"):
+            done = sum(n for (which, how), n in outcomes.items() if which is kind and how is not Outcome.SKIPPED)
+            assert done > outcomes[kind, Outcome.SKIPPED], kind
+    assert outcomes[Kind.GROUP_DELIVER, Outcome.DONE] > outcomes[Kind.GROUP_DELIVER, Outcome.REFUSED]
 
 
 @pytest.mark.parametrize("seed", range(4))

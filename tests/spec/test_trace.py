@@ -91,6 +91,7 @@ OPCODES_1 = {
     "group-redirect": (36, {"actor": 1, "message": 1, "sender": 1, "group": 1}),
     "group-smuggle": (37, {"sender": 1, "group": 1, "how": 1, "number": 1}),
     "group-craft": (38, {"chain": 1, "ahead": 2}),
+    "group-members": (39, {"actor": 1, "group": 1, "mask": 1}),
 }
 """Format 1: opcode, and the width in bytes of each operand, in order. Nothing here may ever change; new ones follow."""
 

@@ -27,6 +27,7 @@ CHANGING = RECEIVED | {
     Kind.GROUP_SEND,
     Kind.GROUP_ROTATE,
     Kind.GROUP_FORGET,
+    Kind.GROUP_MEMBERS,
 }
 """Operations of a member."""
 

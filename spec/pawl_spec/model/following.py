@@ -175,6 +175,7 @@ OPERATIONS: dict[Kind, Follow] = {
     Kind.GROUP_REDIRECT: groups.deliver,
     Kind.GROUP_SMUGGLE: groups.smuggle,
     Kind.GROUP_CRAFT: groups.craft,
+    Kind.GROUP_MEMBERS: groups.members,
 }
 """The operations that the model has something to say about."""
 

@@ -63,6 +63,18 @@ def rotate(world: World, event: Event) -> Expect:
     return Expect(True, unless="CNF-01")
 
 
+def members(world: World, event: Event) -> Expect:
+    """Who is to be given the chain through the sessions. A group without a chain gets its first one.
+
+    Where chains are given by hand, nobody was given one that way, and no change of members rotates.
+    """
+    party, group = world.parties[event.op["actor"]], event.op["group"]
+    if took_effect(event) and group not in party.own_chains:
+        party.own_chains[group] = new_chain(world)
+    world.diverged |= event.outcome is Outcome.REFUSED
+    return Expect(True, unless="CNF-01")
+
+
 def send(world: World, event: Event) -> Expect:
     """The message that is due, on the present chain; before the first chain there is none to send on."""
     actor, group = event.op["actor"], event.op["group"]

@@ -157,7 +157,7 @@ def advance(keys: ReceivedKeys, derived: Derived, *, count: Count) -> Advanced:
     `count` is asked only where the bound of what is kept is over its limit, and what is kept may not be.
     """
     chain_id, signing_key, _, _, kept = chain = derived.chain
-    # A kept key is used up (KEY-01). Its row goes; the chains stay as they are.
+    # A kept key is used up (KEY-01, GRP-06). Its row goes; the chains stay as they are.
     if not derived.chain_key:
         return Advanced(keys, chain_id, used=derived.iteration)
     skipped, dropped = derived.skipped, 0

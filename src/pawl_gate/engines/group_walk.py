@@ -152,8 +152,10 @@ class GroupWalk:
         self.send(actor, group)
         if self.chance(0.4):
             self.add(Kind.COMPROMISE, removed)
-        self.add(Kind.GROUP_ROTATE, actor, group)
         stays = 3 - actor - removed
+        if self.chance(0.5):
+            self.add(Kind.GROUP_MEMBERS, actor, group, 1 << stays)
+        self.add(Kind.GROUP_ROTATE, actor, group)
         self.join(stays, self.create(actor, group))
         message = self.send(actor, group)
         self.deliver(message, removed)

@@ -157,6 +157,7 @@ OPERATIONS: dict[Kind, SearchStrategy[Op]] = {
         how=st.integers(0, len(SMUGGLES) - 1),
         number=octets(),
     ),
+    Kind.GROUP_MEMBERS: _other(Kind.GROUP_MEMBERS, actor=parties(), group=groups(), mask=st.integers(0, 7)),
     Kind.GROUP_CRAFT: _other(Kind.GROUP_CRAFT, chain=handles(), ahead=st.sampled_from((0, 0, 1, 2, 40))),
 }
 """A strategy for each kind of operation that does something."""

@@ -255,6 +255,9 @@ class World(Protocol):
     def group_rotate(self, party: int, group: bytes) -> None:
         """Begin a new chain of the party's own, with a new signing key."""
 
+    def group_members(self, party: int, group: bytes, members: Sequence[int]) -> None:
+        """Make these parties the members, who are to be given the chain through sessions."""
+
     def group_forget(self, party: int, peer: int, group: bytes) -> None:
         """Let the chains of `peer` go, for good."""
 
@@ -420,6 +423,10 @@ class Unable:
         self._unable("groups")
 
     def group_rotate(self, party: int, group: bytes) -> None:
+        """See `World`."""
+        self._unable("groups")
+
+    def group_members(self, party: int, group: bytes, members: Sequence[int]) -> None:
         """See `World`."""
         self._unable("groups")
 

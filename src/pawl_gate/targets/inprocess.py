@@ -595,6 +595,10 @@ class InProcessWorld(Unable):
     def group_rotate(self, party: int, group: bytes) -> None:
         self._in_group(party, party, group, lambda joined: joined.rotate())
 
+    def group_members(self, party: int, group: bytes, members: Sequence[int]) -> None:
+        addresses = [self._address(member) for member in members]
+        self._in_group(party, party, group, lambda joined: joined.set_members(addresses))
+
     def group_forget(self, party: int, peer: int, group: bytes) -> None:
         address = self._address(peer)
         self._in_group(party, peer, group, lambda joined: joined.forget_sender(address))
