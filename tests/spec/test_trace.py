@@ -276,6 +276,8 @@ BYTES_1 = (
     " 01 00 01 01  02 01 02 07  03 ff  04 02  05 03  06 04  07 05 02 09  08 06 02 01  09 01 00 04 ff"
     " 0a 02 00 09  0b 02  0c 00 02  0d 01  0e 01 0f  0f 00  10 02 01 01 2c  00"
     " 11 1f  12 01  13 01  14 00 01  15 00 01 03  16 01 02  17 00 03 01  18 02  19  1a 01 0e 02  1b 00 01  1c 01 03 04"
+    " 1d 00 01  1e 01 02  1f 00 00 05  20 02 03  21 01 01  22 00 02 01  23 01 04 02 07  24 02 05 01 01  25 01 00 02 09"
+    " 26 03 61 a8  27 00 01 06"
 )
 """A trace with every operation, by hand."""
 
@@ -309,7 +311,18 @@ JSON_1 = """
   {"op": "attack"},
   {"op": "store-fault", "actor": "bob", "at": 14, "how": "conflict"},
   {"op": "rival", "actor": "alice", "how": "receive"},
-  {"op": "medium", "actor": "bob", "table": "session", "how": "another-version"}
+  {"op": "medium", "actor": "bob", "table": "session", "how": "another-version"},
+  {"op": "group-create", "actor": "alice", "group": "club"},
+  {"op": "group-join", "actor": "bob", "distribution": 2},
+  {"op": "group-send", "actor": "alice", "group": "team", "size": 5},
+  {"op": "group-deliver", "actor": "carol", "message": 3},
+  {"op": "group-rotate", "actor": "bob", "group": "club"},
+  {"op": "group-forget", "actor": "alice", "peer": "carol", "group": "club"},
+  {"op": "group-tamper", "actor": "bob", "message": 4, "field": "iteration", "how": 7},
+  {"op": "group-redirect", "actor": "carol", "message": 5, "sender": "bob", "group": "club"},
+  {"op": "group-smuggle", "sender": "bob", "group": "team", "how": "collision-own", "number": 9},
+  {"op": "group-craft", "chain": 3, "ahead": 25000},
+  {"op": "group-members", "actor": "alice", "group": "club", "mask": 6}
 ]}
 """
 """The same trace in the archive form."""
@@ -667,6 +680,17 @@ def test_operations_for_people() -> None:
         "store-fault(bob, at=14, conflict)",
         "rival(alice, receive)",
         "medium(bob, session, another-version)",
+        "group-create(alice, club)",
+        "group-join(bob, distribution=2)",
+        "group-send(alice, team, size=5)",
+        "group-deliver(carol, message=3)",
+        "group-rotate(bob, club)",
+        "group-forget(alice, carol, club)",
+        "group-tamper(bob, message=4, iteration, how=7)",
+        "group-redirect(carol, message=5, bob, club)",
+        "group-smuggle(bob, team, collision-own, number=9)",
+        "group-craft(chain=3, ahead=25000)",
+        "group-members(alice, club, mask=6)",
     ]
 
 
