@@ -394,17 +394,11 @@ _weaken(
     "How many chains and keys are held.",
     Edit(groups._bounded, "if seen is None or event.op.kind not in CHANGING:", "if True:"),
 )
-_weaken(
-    "group-crash-not-compared",
-    "GRP-06",
-    "What a crash leaves.",
-    Edit(groups._whole, "if event.outcome is Outcome.CRASHED and not (event.changed and stirred):", "if False:"),
-)
-
 NOT_NEEDED: Final[dict[str, str]] = {
     "blind-search-believed": "It holds the gate's search to what is there, not the library (tests/gate/test_deletion).",
     "damage-may-be-read": "Whoever reads what is damaged then refuses for another reason, which is compared.",
     "end-on-a-medium-not-compared": "What ends otherwise leaves another state, which is compared.",
+    "group-chains-not-searched": "Whoever takes the whole state reads the same with it, which is compared.",
     "form-not-judged": "A field too many changes what becomes of changed copies, which the model notices.",
     "kind-not-compared": "The one-time prekey's id in the header gives the same faults away.",
     "question-not-demanded": "Where the answer would be no, something is accepted that must be refused.",
