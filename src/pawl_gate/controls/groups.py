@@ -228,10 +228,10 @@ class GroupChainsUnbounded(Patched):
 
 
 slip(
-    "group-jump-unbounded",
+    "group-jump-twice-as-far",
     "GRP-06",
-    "The distance to the next expected iteration is not bounded.",
-    Edit(sender_key.check_jump, "> MAX_FORWARD_JUMP", "> MAX_COUNTER"),
+    "The distance to the next expected iteration may be twice what is stated.",
+    Edit(sender_key.check_jump, "> MAX_FORWARD_JUMP", "> 2 * MAX_FORWARD_JUMP"),
 )
 
 
