@@ -88,7 +88,9 @@ def test_migrating(tmp_path: Path, capsys: Output) -> None:
     code, out, err = run(capsys, "check", path)
     assert (code, out) == (2, "")
     assert "migrate" in err
-    assert run(capsys, "migrate", path) == (0, f"{path} migrated from schema 2 to 4\n", "")
+    backup = tmp_path / "copy.db"
+    assert run(capsys, "migrate", path, "--backup", backup) == (0, f"{path} migrated from schema 2 to 4\n", "")
+    assert backup.exists()
     assert run(capsys, "migrate", path) == (0, f"{path} has schema 4 already\n", "")
     assert run(capsys, "check", path)[0] == 0
     assert json.loads(run(capsys, "migrate", path, "--json")[1]) == {"former": 4, "schema": 4, "exitCode": 0}

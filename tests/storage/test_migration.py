@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import sqlite3
@@ -325,3 +326,56 @@ def test_rows_are_rows(path: Path) -> None:
     with closing(SQLiteStore(path)) as store, store.transaction() as transaction:
         assert transaction.get(Table.LOCAL, b"a") == Row(b"value", 41)
         assert transaction.put(Table.LOCAL, b"a", b"next", version=41) == 42
+
+
+# -- a copy first ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("schema", [1, 2, 3])
+def test_a_copy_is_the_store_as_it_was(path: Path, schema: int) -> None:
+    """Issue: "`pawl store migrate` (atomic, resumable, with a backup option)": what was in the log is in the copy too."""
+    rows = rows_of(schema, count=40)
+    write_old(path, schema, rows)
+    copy = path.with_name("copy.db")
+    assert migrate_sqlite(path, backup=copy) == schema
+    assert old_rows(copy, schema) == rows
+    assert copy.stat().st_mode & 0o777 == 0o600
+    # The copy is a store like any other: it can be migrated itself.
+    assert migrate_sqlite(copy) == schema
+
+
+def test_where_something_is_nothing_is_copied(path: Path) -> None:
+    """A backup is never written over anything; the store is as it was."""
+    rows = rows_of(2, count=3)
+    write_old(path, 2, rows)
+    copy = path.with_name("copy.db")
+    copy.write_bytes(b"somebody's")
+    with pytest.raises(StorageError, match="something where the copy is to be"):
+        migrate_sqlite(path, backup=copy)
+    assert copy.read_bytes() == b"somebody's"
+    assert old_rows(path, 2) == rows
+
+
+def test_where_nothing_is_to_be_done_nothing_is_copied(path: Path) -> None:
+    """A store of the present schema is left alone, and so is the place of its copy."""
+    SQLiteStore(path).close()
+    copy = path.with_name("copy.db")
+    migrate_sqlite(path, backup=copy)
+    assert not copy.exists()
+
+
+def test_half_a_copy_is_taken_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy that cannot be made durable is none: the migration is refused, and the store is as it was."""
+    rows = rows_of(2, count=3)
+    write_old(path, 2, rows)
+    copy = path.with_name("copy.db")
+
+    def full(folder: str) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sqlite_migration, "sync_folder", full)
+    with pytest.raises(StorageError, match="No space left"):
+        migrate_sqlite(path, backup=copy)
+    monkeypatch.undo()
+    assert not copy.exists()
+    assert old_rows(path, 2) == rows

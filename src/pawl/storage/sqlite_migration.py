@@ -26,6 +26,7 @@ from pawl.storage.sqlite_file import (
     is_there,
     layout,
     open_file,
+    sync_folder,
     system_refusals,
 )
 
@@ -33,16 +34,24 @@ _BATCH: Final = 256
 """Rows held in memory at once: at most 16 MiB."""
 
 
-def migrate_sqlite(path: str | os.PathLike[str], *, busy_timeout: float = DEFAULT_BUSY_TIMEOUT) -> int:
+def migrate_sqlite(
+    path: str | os.PathLike[str],
+    *,
+    backup: str | os.PathLike[str] | None = None,
+    busy_timeout: float = DEFAULT_BUSY_TIMEOUT,
+) -> int:
     """Bring the store at `path` to this release's schema, and return the version that it had; the present one is left.
 
     Nobody else may have it open. After a crash at any point it is a whole store, of the one schema or of the other.
+    `backup`: a new file, made with mode 0600, to which the store is copied first as it is. It holds every key, of which
+    none is deleted there any more (KEY-05): do away with it once the migrated store is known to work.
     Raises: InvalidArgument, CorruptStore (damaged, or not a store), UnsupportedSchema (of a newer release), StoreBusy
-    (somebody has it open), StorageError (there is none).
+    (somebody has it open), StorageError (there is none; there is something at `backup`).
     """
     # Check
     check_timeout(busy_timeout)
     with system_refusals():
+        copy = None if backup is None else absolute_path(backup)
         file = absolute_path(path)
         if not is_there(file):
             raise StorageError("there is no store to migrate")
@@ -54,8 +63,32 @@ def migrate_sqlite(path: str | os.PathLike[str], *, busy_timeout: float = DEFAUL
         # Another one may have migrated it since.
         [[schema]] = connection.execute("PRAGMA user_version")
         if schema != SCHEMA_VERSION:
+            if copy is not None:
+                _copy(connection, copy)
             _rewrite(connection, schema)
     return int(schema)
+
+
+def _copy(connection: sqlite3.Connection, file: str) -> None:
+    """Copy the store to a new file, durably. Of half a copy nothing is left. Raises: StorageError."""
+    with system_refusals():
+        try:
+            os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600))
+        except FileExistsError:
+            raise StorageError("there is something where the copy is to be") from None
+        try:
+            with closing(sqlite3.connect(file)) as target:
+                target.execute("PRAGMA synchronous = FULL")
+                connection.backup(target)
+            handle = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+            sync_folder(os.path.dirname(file))
+        except BaseException:
+            os.unlink(file)
+            raise
 
 
 def _rewrite(connection: sqlite3.Connection, schema: int) -> None:

@@ -33,6 +33,9 @@ def add(verbs: Verbs) -> None:
     for each, verb in ((check, store_check), (migrate, store_migrate)):
         each.add_argument("path", type=Path, metavar="PATH", help="the store's file")
         each.set_defaults(verb=verb)
+    migrate.add_argument(
+        "--backup", type=Path, metavar="FILE", help="copy the store to this new file first; it holds every key"
+    )
     bring = whats.add_parser("import", help="take over another package's device into a new store", allow_abbrev=False)
     bring.add_argument("--from", dest="source", choices=SOURCES, required=True, help="the package")
     bring.add_argument("file", type=Path, metavar="FILE", help="the document that its application wrote")
@@ -104,7 +107,7 @@ def store_migrate(args: argparse.Namespace) -> int:
     from pawl.storage.sqlite_file import SCHEMA_VERSION
 
     try:
-        former = migrate_sqlite(args.path)
+        former = migrate_sqlite(args.path, backup=args.backup)
     except CorruptStore as error:
         _say(args, DAMAGED, f"{args.path} is as it was: {error}", {"damage": [str(error)]})
         return DAMAGED
