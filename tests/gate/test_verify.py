@@ -73,7 +73,8 @@ def test_control_is_reported_shrunk_and_reproduced() -> None:
     text = verify_text(report, {"IDC-03": Path("x/IDC-03.json")}, None, Exit.VIOLATED)
     first, second, *_ = text.splitlines()
     assert first.startswith("control:signature-unchecked ")
-    assert "does not hold: IDC-03" in first
+    assert "does not hold: " in first
+    assert "IDC-03" in first
     assert second == "reproduce IDC-03 with: pawl replay x/IDC-03.json --target control:signature-unchecked"
     assert ">>   0 " in text
     assert "^ accepted; expected a refusal: invalid-signature" in text
@@ -135,7 +136,7 @@ def test_unsupported_is_declared_and_said() -> None:
     text = verify_text(report, {}, None, report.exit)
     assert "KEY-01  unsupported: needs observation level L2, the target offers L0" in text
     assert "IDC-08  unsupported: needs approve, reinstall, which the target declares that it lacks" in text
-    lacking = "approve, callbacks, clock, compatibility, compromise, crash, damage, forget, medium, plaintext-hook"
+    lacking = "approve, callbacks, clock, compatibility, compromise, crash, damage, forget, groups, medium, plaintext-hook"
     assert f"scenarios left out, as the target lacks {lacking}, reinstall, rival, rotate, store-faults" in text
 
 

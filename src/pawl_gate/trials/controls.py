@@ -142,7 +142,11 @@ DAMAGE: Final[dict[str, Control]] = dict(
             "sqlite",
             ("ATM-06",),
             "A record whose key is damaged is taken for one that is not there.",
-            Edit(_SQLiteTransaction._check_missing, "if self._seal.is_for(table, key, value, version):", "if False:"),
+            Edit(
+                _SQLiteTransaction._check_missing,
+                "if self._seal.is_for(table, key, self._layout.sealed(table._value_, stored), version):",
+                "if False:",
+            ),
         ),
         _slip(
             "structure-not-checked",
