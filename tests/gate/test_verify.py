@@ -136,7 +136,9 @@ def test_unsupported_is_declared_and_said() -> None:
     text = verify_text(report, {}, None, report.exit)
     assert "KEY-01  unsupported: needs observation level L2, the target offers L0" in text
     assert "IDC-08  unsupported: needs approve, reinstall, which the target declares that it lacks" in text
-    lacking = "approve, callbacks, clock, compatibility, compromise, crash, damage, forget, groups, medium, plaintext-hook"
+    lacking = (
+        "approve, callbacks, clock, compatibility, compromise, crash, damage, forget, groups, medium, plaintext-hook"
+    )
     assert f"scenarios left out, as the target lacks {lacking}, reinstall, rival, rotate, store-faults" in text
 
 
