@@ -90,6 +90,6 @@ def test_it_is_known_by_its_name() -> None:
 
 def test_the_traces_are_of_many_kinds() -> None:
     """The first few already have every kind of step that can be struck."""
-    kinds = {each.kind for _, (_, trace) in zip(range(300), short_traces(0), strict=False) for each in trace.ops}
+    kinds = {each.kind for _, (_, trace) in zip(range(5), short_traces(0), strict=False) for each in trace.ops}
     assert kinds >= STRUCK
     assert Kind.CRASH not in kinds

@@ -30,8 +30,8 @@ from pawl_spec.judge import judge
 from pawl_spec.trace import PARTIES, Kind, Op, Trace
 
 STORES: Final = tuple(KEEPERS)
-AMOUNTS: Final = {"pr": 4, "nightly": 400}
-"""Traces; each has some hundred places to crash at."""
+AMOUNTS: Final = {"pr": 5, "nightly": 400}
+"""Traces; each has some hundred places to crash at. The first five have every kind of step that can be struck."""
 
 DATABASE_SHARE: Final = 4
 """Of the traces, one in so many for PostgreSQL: there each crash is in a schema of its own, which takes a while."""
@@ -120,14 +120,30 @@ def run(store: str, amount: int, seed: int, say: Say, folder: Path, *, variant: 
 def short_traces(seed: int) -> Iterator[tuple[str, Trace]]:
     """Traces without crashes of their own, and with steps to strike: directed ones, then those of the random walk.
 
-    The directed ones come in another order for each seed, so that a few are of many kinds.
+    The directed ones come in another order for each seed, those first that together have every kind of step.
     """
     directed = list(directed_traces())
     Random(seed).shuffle(directed)  # noqa: S311 - a search, no secret
-    for label, trace in chain(directed, ((f"walk {number}", trace) for number, trace in enumerate(walk(seed)))):
+    for label, trace in chain(
+        _of_every_kind_first(directed), ((f"walk {number}", trace) for number, trace in enumerate(walk(seed)))
+    ):
         ops = tuple(each for each in trace.ops if each.kind is not Kind.CRASH)
         if len(ops) <= MAX_OPERATIONS and any(each.kind in STRUCK for each in ops):
             yield label, replace(trace, ops=ops)
+
+
+def _of_every_kind_first(left: list[tuple[str, Trace]]) -> list[tuple[str, Trace]]:
+    """The same, begun with whichever brings the most kinds of step that can be struck and were not there before."""
+    first: list[tuple[str, Trace]] = []
+    missing = set(STRUCK)
+    while left:
+        best = max(left, key=lambda one: len(missing & {each.kind for each in one[1].ops}))
+        if not (new := missing & {each.kind for each in best[1].ops}):
+            break
+        missing -= new
+        left.remove(best)
+        first.append(best)
+    return first + left
 
 
 def directed_traces() -> Iterator[tuple[str, Trace]]:
