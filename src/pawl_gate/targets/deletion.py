@@ -20,6 +20,7 @@ from pawl.storage.contract import Row, Store, Table, Transaction
 from pawl.storage.json_file import write_json
 from pawl.storage.memory import MemoryStore
 from pawl.storage.sqlite import CHECKPOINT_COMMITS, SQLiteStore
+from pawl_gate.targets.kept import rows_of
 from pawl_gate.targets.observed import ObservedStore
 from pawl_gate.targets.passing import PassingTransaction, StoreOver
 from pawl_spec.history import Outcome, Search
@@ -184,7 +185,7 @@ def on_file(
             outcome, code = Outcome.REFUSED, error.code
         except Exception as error:
             outcome, code = Outcome.DIED, type(error).__name__
-        rows = None if store is None else rows_of(store)
+        rows = None if store is None else copy_of(store)
         if store is None or rows is None:
             return Ended(outcome, code, None)
         folder = path.parent
@@ -219,11 +220,10 @@ def on_file(
     return Ended(outcome, code, search(files, gone, held, values))
 
 
-def rows_of(store: Store) -> MemoryStore | None:
+def copy_of(store: Store) -> MemoryStore | None:
     """A copy of what the store holds; None where it cannot be read."""
     try:
-        with store.transaction() as tx:
-            return MemoryStore(rows={table: dict(tx.scan(table, b"")) for table in Table})
+        return MemoryStore(rows=rows_of(store))
     except ProtocolError:
         return None
 

@@ -18,7 +18,6 @@ from pawl import (
     EncryptedMessage,
     Group,
     MessageType,
-    PreKeyBundle,
     ProtocolAddress,
     ProtocolError,
 )
@@ -60,6 +59,7 @@ from pawl_gate.targets.base import (
     Unable,
     WireMessage,
 )
+from pawl_gate.targets.bundles import in_bytes, process
 from pawl_gate.targets.damage import attempt, damaged_copy
 from pawl_gate.targets.kept import Kept, Rows
 from pawl_gate.targets.observed import BEFORE_COMMIT, ObservedStore
@@ -441,35 +441,11 @@ class InProcessWorld(Unable):
         return _peak_noted(one) if measuring else nullcontext()
 
     def bundle(self, party: int, *, one_time: bool) -> Bundle:
-        made = self._do(party, lambda device: device.prekey_bundle(one_time=one_time))
-        return Bundle(
-            registration_id=made.registration_id,
-            device_id=made.device_id,
-            identity_key=made.identity_key.serialize(),
-            signed_prekey_id=made.signed_prekey_id,
-            signed_prekey=made.signed_prekey.serialize(),
-            signature=made.signed_prekey_signature,
-            prekey_id=made.prekey_id,
-            prekey=None if made.prekey is None else made.prekey.serialize(),
-        )
+        return in_bytes(self._do(party, lambda device: device.prekey_bundle(one_time=one_time)))
 
     def establish(self, party: int, peer: int, bundle: Bundle) -> None:
         address = self._talking(party, peer)
-
-        def process(device: DeviceLike) -> None:
-            given = PreKeyBundle(
-                registration_id=bundle.registration_id,
-                device_id=bundle.device_id,
-                identity_key=device.parse_public_key(address, bundle.identity_key),
-                signed_prekey_id=bundle.signed_prekey_id,
-                signed_prekey=device.parse_public_key(address, bundle.signed_prekey),
-                signed_prekey_signature=bundle.signature,
-                prekey_id=bundle.prekey_id,
-                prekey=None if bundle.prekey is None else device.parse_public_key(address, bundle.prekey),
-            )
-            device.establish(address, given)
-
-        self._do(party, process)
+        self._do(party, lambda device: process(device, address, bundle))
 
     def encrypt(self, party: int, peer: int, plaintext: bytes) -> WireMessage:
         address = self._talking(party, peer)

@@ -339,7 +339,7 @@ def _tried(
         outcome, code = Outcome.DIED, type(error).__name__
     left = None
     if store is not None and place.concerned is None:
-        left = deletion.rows_of(store)
+        left = deletion.copy_of(store)
         store.close()
     tried = Medium(
         how=how,

@@ -111,7 +111,9 @@ POWER_LOSS: Final[dict[str, Control]] = dict(
             "sqlite",
             LOSES,
             "What the log holds when a store is opened is read, synced or not.",
-            Edit(SQLiteStore.__init__, "self._settle(left)", "pass"),
+            # Its checkpoint at opening, and the one after the first transaction, each make the log durable.
+            Edit(SQLiteStore._settle, "self._checkpoint()", "return"),
+            Edit(SQLiteStore.__init__, "CHECKPOINT_COMMITS if has_log(file) else 0", "0"),
         ),
         _slip(
             "json-name-taken-as-it-is",

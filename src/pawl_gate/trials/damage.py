@@ -25,6 +25,7 @@ from typing import Final, cast
 from pawl import Device, ProtocolError
 from pawl.errors import StorageError
 from pawl.storage.contract import Store, Transaction
+from pawl_gate.targets.kept import Rows, rows_of
 from pawl_gate.targets.passing import StoreOver
 from pawl_gate.targets.variant import Variant
 from pawl_gate.trials import Say, TrialReport
@@ -35,12 +36,10 @@ from pawl_gate.trials.parties import (
     FileTarget,
     FileWorld,
     Plain,
-    Rows,
     digest_of,
     open_store,
     operation,
     report_of,
-    rows_of,
 )
 from pawl_spec.history import Event, History, Medium, Observation, Outcome
 from pawl_spec.trace import Kind, op

@@ -111,6 +111,7 @@ class Disk:
         self.failed = 0
         """Operations that failed as they were told to."""
         self._strike: int | None = None
+        self._in_sync = False
         self._power = True
         self._failure = ""
         self._fails_from = self._fails_times = 0
@@ -122,13 +123,13 @@ class Disk:
 
     # -- trouble ------------------------------------------------------------------------------------------------------
 
-    def strike(self, after: int | None, *, power: bool = True) -> None:
+    def strike(self, after: int | None, *, power: bool = True, in_sync: bool = False) -> None:
         """Let the power go after so many more operations, in the midst of the next; None: it stays.
 
-        Without `power` only the process dies.
+        Without `power` only the process dies. `in_sync`: not before the next sync, of which nothing was done.
         """
         self._strike = None if after is None else self.operations + after
-        self._power = power
+        self._power, self._in_sync = power, in_sync
 
     def fail(self, failure: str, *, after: int = 0, times: int = 1) -> None:
         """After so many more operations, let the next ones that `failure` (of `FAILURES`) concerns fail. "": none."""
@@ -147,7 +148,7 @@ class Disk:
         if self.dead:
             raise Failed(errno.EIO, kind)
         here, self.operations = self.operations, self.operations + 1
-        if here == self._strike:
+        if self._strikes(here, kind):
             self.dead, self.powered = True, not self._power
             # What it did may be on the disk or not, as what was done before; a sync did nothing.
             if kind not in SYNCS:
@@ -159,6 +160,12 @@ class Disk:
             half()
             raise Failed(FAILURES[self._failure][0], kind)
         return action()
+
+    def _strikes(self, here: int, kind: str) -> bool:
+        """Whether it is in this operation that the power goes, or the process dies."""
+        if self._strike is None:
+            return False
+        return here >= self._strike and kind in SYNCS if self._in_sync else here == self._strike
 
     # -- files --------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ Each party has a folder of its own. `Medium` says how its store is opened there,
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from hashlib import blake2b
@@ -20,18 +20,19 @@ from pawl import (
     EncryptedMessage,
     IdentityPolicy,
     JSONFileStore,
-    PreKeyBundle,
     ProtocolAddress,
     ProtocolError,
     SQLiteStore,
 )
 from pawl.errors import OutcomeUnknown
 from pawl.events import Event as LibraryEvent
-from pawl.storage.contract import Row, Store, Table
+from pawl.storage.contract import Store, Table
 from pawl.storage.memory import MemoryStore
 from pawl_gate.runner import Run
 from pawl_gate.targets.base import Bundle, Misbehaved, Refused, SimulatedCrash, Unable, WireMessage
+from pawl_gate.targets.bundles import in_bytes, process
 from pawl_gate.targets.inprocess import HELLO, NAME_TO_TYPE, NOW, TYPE_TO_NAME, SeededRng
+from pawl_gate.targets.kept import Rows, rows_of
 from pawl_gate.targets.variant import DeviceLike, Setup, Variant
 from pawl_gate.trials import Broken, TrialReport
 from pawl_spec.history import Event, Hello, History, Observation, Observe, Outcome
@@ -39,8 +40,6 @@ from pawl_spec.judge import judge
 from pawl_spec.trace import PARTIES, Kind, Op, op
 
 T = TypeVar("T")
-
-Rows = Mapping[Table, Mapping[bytes, Row]]
 
 FILE: Final = {"sqlite": "pawl.db", "json": "pawl.json"}
 """What a party's file is called, by the kind of its store."""
@@ -53,12 +52,6 @@ def open_store(kind: str, folder: Path, busy_timeout: float = 1.0) -> Store:
     path = folder / FILE[kind]
     opened = SQLiteStore if kind == "sqlite" else JSONFileStore
     return opened(path, busy_timeout=busy_timeout)
-
-
-def rows_of(store: Store) -> Rows:
-    """Everything that the store holds; each record's seal is opened. Raises: StorageError."""
-    with store.transaction() as tx:
-        return {table: dict(tx.scan(table, b"")) for table in Table}
 
 
 def digest_of(rows: Rows) -> str:
@@ -245,36 +238,12 @@ class FileWorld(Unable):
 
     def bundle(self, party: int, *, one_time: bool) -> Bundle:
         """See `World`."""
-        made = self.do(party, lambda device: device.prekey_bundle(one_time=one_time))
-        return Bundle(
-            registration_id=made.registration_id,
-            device_id=made.device_id,
-            identity_key=made.identity_key.serialize(),
-            signed_prekey_id=made.signed_prekey_id,
-            signed_prekey=made.signed_prekey.serialize(),
-            signature=made.signed_prekey_signature,
-            prekey_id=made.prekey_id,
-            prekey=None if made.prekey is None else made.prekey.serialize(),
-        )
+        return in_bytes(self.do(party, lambda device: device.prekey_bundle(one_time=one_time)))
 
     def establish(self, party: int, peer: int, bundle: Bundle) -> None:
         """See `World`."""
         address = self.address(peer)
-
-        def process(device: DeviceLike) -> None:
-            given = PreKeyBundle(
-                registration_id=bundle.registration_id,
-                device_id=bundle.device_id,
-                identity_key=device.parse_public_key(address, bundle.identity_key),
-                signed_prekey_id=bundle.signed_prekey_id,
-                signed_prekey=device.parse_public_key(address, bundle.signed_prekey),
-                signed_prekey_signature=bundle.signature,
-                prekey_id=bundle.prekey_id,
-                prekey=None if bundle.prekey is None else device.parse_public_key(address, bundle.prekey),
-            )
-            device.establish(address, given)
-
-        self.do(party, process)
+        self.do(party, lambda device: process(device, address, bundle))
 
     def encrypt(self, party: int, peer: int, plaintext: bytes) -> WireMessage:
         """See `World`."""

@@ -31,6 +31,7 @@ from pawl.storage import sqlite
 from pawl.storage.contract import Store
 from pawl.storage.memory import MemoryStore
 from pawl_gate.targets.base import SimulatedCrash
+from pawl_gate.targets.kept import rows_of
 from pawl_gate.targets.variant import DeviceLike, Variant
 from pawl_gate.trials import Say, TrialReport, Unavailable
 from pawl_gate.trials.controls import POWER_LOSS
@@ -47,7 +48,6 @@ from pawl_gate.trials.parties import (
     open_store,
     operation,
     report_of,
-    rows_of,
 )
 from pawl_spec.history import Event, Observation, Outcome
 from pawl_spec.trace import Kind, op
@@ -121,6 +121,8 @@ class PowerWorld(FileWorld):
         """How many operations on files the last steps of each party were."""
         self._crash: set[int] = set()
         self._failure: dict[int, str] = {}
+        self.outlived: set[int] = set()
+        """Whose process died, and no step of theirs came after."""
 
     def _disk(self, party: int) -> Disk:
         return self._medium(self.parties[party]).disk
@@ -145,7 +147,9 @@ class PowerWorld(FileWorld):
         self._began = disk.operations
         if party in self._crash:
             self._crash.discard(party)
-            disk.strike(self.random.randrange(most), power=self.random.random() < 0.7)
+            # A process that dies in a sync leaves the most that the next one may read and a power loss may take back.
+            power, in_sync = self.random.random() < 0.7, self.random.random() < 0.5
+            disk.strike(self.random.randrange(most), power=power, in_sync=in_sync and not power)
         elif party in self._failure:
             name = self._failure.pop(party)
             disk.counts_reads = "read" in name
@@ -216,6 +220,7 @@ class PowerWorld(FileWorld):
         if one.medium.lost():
             if self._disk(party).powered:
                 self._outlive(one)
+                self.outlived.add(party)
             else:
                 self.lose(one)
             self.reopen(one)
@@ -391,11 +396,15 @@ def talk(run: PowerRun, random: Random, losses: int) -> None:
         counted["steps acknowledged"] += event.outcome is Outcome.DONE
         if event.outcome in (Outcome.DIED, Outcome.HUNG):
             return
-        if armed and event.outcome is not Outcome.CRASHED and event.actor is not None:
-            # The step was over before: then it goes right after.
+        if world.ruined():
+            return
+        over = armed and event.outcome is not Outcome.CRASHED and event.actor is not None
+        if over or (acting in world.outlived and random.random() < 0.5):
+            # The step was over before it went: then it goes right after. So it may after a process that died.
             before, after = world.at_rest(acting)
             run.cut(acting, before, after, before)
             counted["power losses at rest"] += 1
+        world.outlived.clear()
 
 
 def run(store: str, amount: int, seed: int, say: Say, folder: Path, *, control: str = "") -> TrialReport:
