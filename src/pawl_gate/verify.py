@@ -91,6 +91,9 @@ class Budget:
     """The same for a target that cannot fork its world: it reaches the states on the way to these leaves, no others."""
 
 
+GROUPS_ALONE: Final = "group"
+"""The scope that every budget has for a target without sessions, which cannot be led through the others."""
+
 SMALL_SCOPES: Final = tuple(name for name in SCOPES if name != "main")
 """All but the largest."""
 
@@ -410,7 +413,8 @@ class Verification:
         budget, notes = self.report.budget, list[str]()
         deadline = self._started + budget.seconds
         forks = isinstance(self._target, InProcessTarget)
-        for scope in [SCOPES[name] for name in budget.scopes]:
+        more = () if self._target.hello.sessions or not budget.scopes else (GROUPS_ALONE,)
+        for scope in [SCOPES[name] for name in dict.fromkeys((*budget.scopes, *more))]:
             if lacks := explore.lacks(scope, self._target.hello):
                 notes.append(f"{scope.name} left out, as the target lacks {', '.join(lacks)}")
                 continue
