@@ -6,11 +6,12 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Final
+from typing import Any, Final
 
 from pawl.workers import messages
-from pawl.workers.step import RunJob, run_batch, run_job
+from pawl.workers.step import run_batch
 
 _PR_SET_PDEATHSIG: Final = 1
 """Source: Linux, prctl(2)."""
@@ -28,7 +29,16 @@ def end_with_parent(parent: int) -> None:
         os._exit(1)
 
 
-def main(parent: int, run: RunJob = run_job) -> None:
+Answer = Callable[[Any, Callable[[bytes], None]], None]
+"""Is given a batch, and what writes bytes to the parent."""
+
+
+def answer(batch: Any, write: Callable[[bytes], None]) -> None:
+    """Run a batch and write its answers."""
+    write(messages.pack(run_batch(batch)))
+
+
+def main(parent: int, answer: Answer = answer) -> None:
     """Serve the process `parent` until it closes the pipe, or ends."""
     end_with_parent(parent)
     # An interrupt from the keyboard goes to the whole group; what is to be done about it is for the parent to say.
@@ -37,21 +47,20 @@ def main(parent: int, run: RunJob = run_job) -> None:
     answers = os.dup(1)
     os.dup2(2, 1)
     with suppress(BrokenPipeError, ConnectionResetError):
-        serve(0, answers, run)
+        serve(0, answers, answer)
     os._exit(0)
 
 
-def serve(batches: int, answers: int, run: RunJob) -> None:
+def serve(batches: int, answers: int, answer: Answer) -> None:
     """Answer each batch that comes on one file descriptor on the other one, until the first one ends."""
+
+    def write(data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(answers, left) :]
+
     frames = messages.Frames()
-    write(answers, messages.pack([messages.VERSION]))
+    write(messages.pack([messages.VERSION]))
     while data := os.read(batches, 1 << 18):
         for body in frames.feed(data):
-            write(answers, messages.pack(run_batch(messages.unpack(body), run)))
-
-
-def write(descriptor: int, data: bytes) -> None:
-    """Write all of it."""
-    view = memoryview(data)
-    while view:
-        view = view[os.write(descriptor, view) :]
+            answer(messages.unpack(body), write)

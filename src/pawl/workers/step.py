@@ -319,7 +319,7 @@ def read_batch(batch: Any) -> tuple[StepDevice, View, Sequence[Any]]:
 RunJob = Callable[[StepDevice, View, Sequence[Any]], list[object]]
 
 
-def run_batch(batch: Any, run: RunJob = run_job) -> list[object]:
+def run_batch(batch: Any, run: RunJob = run_job) -> list[Any]:
     """The answer to a batch: its jobs are run one after another, those of one lane not past one that has to wait."""
     device, view, jobs = read_batch(batch)
     waiting = set()
