@@ -38,7 +38,7 @@ MAX_RUNS: Final = 16
 """Times that a job may ask for what was not foreseen; then it is done here, on the store itself."""
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Batch:
     """Jobs that go to a worker together, in the order in which they run there."""
 
@@ -48,7 +48,7 @@ class Batch:
     message: bytes = b""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class _Parsed:
     """One job's answer, checked as far as it can be without the store."""
 

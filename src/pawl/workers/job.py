@@ -21,7 +21,8 @@ LaneKey: TypeAlias = tuple[str, object]
 """What has an order: ("peer", name), ("group", id), ("prekeys", None)."""
 
 
-@dataclass(slots=True, eq=False)
+# Of what they hold nothing is for a text (KEY-06): none of these has a repr of its own.
+@dataclass(slots=True, eq=False, repr=False)
 class Job:
     """One call. It is queued, then pending, and ends exactly once (WRK-03)."""
 
@@ -73,7 +74,7 @@ class Job:
         return self.future is None or self.future.done()
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Lane:
     """The jobs that have an order among themselves; only one batch at a time has some of them."""
 
@@ -82,7 +83,7 @@ class Lane:
     busy: bool = False
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, repr=False)
 class Outcome:
     """What became of a job in one batch."""
 

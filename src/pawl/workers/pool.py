@@ -26,6 +26,7 @@ from pawl.errors import (
     PoolClosed,
     ProtocolError,
     WorkerCrashed,
+    WorkerError,
 )
 from pawl.events import (
     LOGGER,
@@ -220,19 +221,15 @@ class WorkerPool:
             await asyncio.shield(self._shut)
             return
         # Commit
-        loop = asyncio.get_running_loop()
+        waits, self._state = drain and self._state == "open", "closing"
+        self._turn_away(_closed)
         # Whoever closes may be cancelled; the closing goes on, and ends.
-        self._shut = loop.create_task(self._close(drain, seconds))
+        self._shut = asyncio.get_running_loop().create_task(self._close(waits, seconds))
+        self.tell(PoolClosing(drain, len(self._live)))
         await asyncio.shield(self._shut)
 
-    async def _close(self, drain: bool, seconds: float) -> None:
-        failed, self._state = self._state == "failed", "closing"
-        self.tell(PoolClosing(drain, len(self._live)))
-        while self._waiters:
-            _, admitted = self._waiters.popleft()
-            if not admitted.done():
-                admitted.set_exception(_closed())
-        if drain and not failed:
+    async def _close(self, waits: bool, seconds: float) -> None:
+        if waits:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), seconds)
         drained = not self._live
@@ -365,6 +362,13 @@ class WorkerPool:
                     self._waiters.remove((job, admitted))
             raise
         self._release(job)
+
+    def _turn_away(self, refusal: Callable[[], WorkerError]) -> None:
+        """There will be no room for those who wait."""
+        while self._waiters:
+            _, admitted = self._waiters.popleft()
+            if not admitted.done():
+                admitted.set_exception(refusal())
 
     def _release(self, job: Job) -> None:
         """The room that was kept for one that waited."""
@@ -804,10 +808,7 @@ class WorkerPool:
                 place.revival.cancel()
             if place.worker is not None:
                 place.worker.kill()
-        while self._waiters:
-            _, admitted = self._waiters.popleft()
-            if not admitted.done():
-                admitted.set_exception(_failed())
+        self._turn_away(_failed)
         for job in list(self._live.values()):
             if not job.in_batch:
                 self._end(job, refusal=_failed())

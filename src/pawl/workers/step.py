@@ -211,7 +211,7 @@ def _group(device: StepDevice, group: bytes, layout: int, wrapped: Any = None) -
     )
 
 
-def _group_send(device: StepDevice, group: bytes, layout: int, plaintext: bytes, wrapped: Any) -> object:
+def _group_send(device: StepDevice, group: bytes, layout: int, plaintext: bytes, wrapped: Any = None) -> object:
     sent = _group(device, group, layout, wrapped).send(plaintext)
     return [
         [[each.peer.name, each.peer.device_id, _plain(each.message), each.chain_id] for each in sent.distributions],

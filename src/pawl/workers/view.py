@@ -48,6 +48,10 @@ class Write(NamedTuple):
     version: int
     value: bytes | None
 
+    def __repr__(self) -> str:
+        # A value may hold private keys.
+        return f"Write(table={self.table}, version={self.version})"
+
 
 class Missing(BaseException):
     """A step asked for what was not sent. No `Exception`, so that nothing on the way takes it for one of its own."""
