@@ -549,6 +549,24 @@ OnEvent: TypeAlias = Callable[[Event], object]
 """Called with each event; what it returns is ignored."""
 
 
+def log(event: Event) -> None:
+    """Write `event` to the logger "pawl", at its own level: what is done where no receiver is given."""
+    LOGGER.log(event.level, "%s", event, extra={"pawl_event": event})
+
+
+def each_of(*receivers: OnEvent) -> OnEvent:
+    """One receiver that hands each event to all `receivers`, such as `log` and one's own; if one fails, to the others.
+
+    Whose failure it was, and at which event, is logged as for a single one.
+    """
+
+    def receive(event: Event) -> None:
+        for receiver in receivers:
+            tell((event,), receiver)
+
+    return receive
+
+
 def tell(events: Sequence[Event], on_event: OnEvent | None) -> None:
     """Hand `events` to `on_event`, or to the logger. Nothing that an `Exception` can do there is heard by the caller.
 
@@ -557,7 +575,7 @@ def tell(events: Sequence[Event], on_event: OnEvent | None) -> None:
     for event in events:
         try:
             if on_event is None:
-                LOGGER.log(event.level, "%s", event, extra={"pawl_event": event})
+                log(event)
             else:
                 on_event(event)
         except Exception as error:

@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, TypeVar
 
 from pawl import MemoryStore, Store
@@ -82,10 +82,8 @@ async def until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
 
 def send(pid: int, what: signal.Signals) -> None:
     """A signal to a process that may be gone."""
-    try:
+    with suppress(ProcessLookupError):
         os.kill(pid, what)
-    except ProcessLookupError:
-        pass
 
 
 def names(told: list[Event]) -> list[str]:

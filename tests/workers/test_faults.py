@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pawl import MemoryStore, ProtocolAddress, SQLiteStore, Store
+from pawl import MemoryStore, ProtocolAddress, SQLiteStore, Store, workers
 from pawl.errors import (
     Backpressure,
     InvalidArgument,
@@ -510,9 +510,7 @@ def test_settings_are_checked() -> None:
     with pytest.raises(InvalidArgument):
         WorkerPool(on_event=3)  # type: ignore[arg-type]
     with pytest.raises(AttributeError):
-        import pawl.workers
-
-        pawl.workers.Nothing  # noqa: B018
+        _ = workers.Nothing
 
 
 def test_the_faulty_program_is_the_real_one_otherwise() -> None:

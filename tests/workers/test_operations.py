@@ -22,6 +22,7 @@ from pawl import (
     MemoryStore,
     MessageType,
     ProtocolAddress,
+    ProtocolError,
     PublicKey,
     SQLiteStore,
     Store,
@@ -363,9 +364,9 @@ def test_a_group_of_many() -> None:
             await group.set_members(peers[1:])
             later = await group.send(b"later")
             assert len(later.distributions) == 29
-            with pytest.raises(Exception) as refused:
+            with pytest.raises(ProtocolError) as refused:
                 await members[0].group(GROUP).decrypt(ALICE, later.message)
-            assert refused.value.code == "no-sender-key"  # type: ignore[attr-defined]
+            assert refused.value.code == "no-sender-key"
             assert len(wrapped) == 3
 
     run(work)
@@ -452,9 +453,9 @@ def test_a_bad_argument_costs_no_slot() -> None:
                 lambda: group.forget_sender(None),  # type: ignore[arg-type]
             ]
             for call in calls:
-                with pytest.raises(Exception) as caught:
+                with pytest.raises(ProtocolError) as caught:
                     await call()
-                assert caught.value.code in ("invalid-argument", "message-too-large")  # type: ignore[attr-defined]
+                assert caught.value.code in ("invalid-argument", "message-too-large")
             assert pool.stats().taken == taken
 
     run(work)
@@ -481,9 +482,9 @@ def test_compatibility_is_told_to_the_workers() -> None:
             bob = await AsyncDevice.open(MemoryStore(), pool, compatibility=options)
             key = alice.identity_key
             assert await bob.parse_public_key(ALICE, key.data) == key
-            with pytest.raises(Exception) as caught:
+            with pytest.raises(ProtocolError) as caught:
                 await alice.parse_public_key(BOB, key.data)
-            assert caught.value.code == "invalid-key"  # type: ignore[attr-defined]
+            assert caught.value.code == "invalid-key"
             assert "compatibility-used" in names(told)
 
     run(work)

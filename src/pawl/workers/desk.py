@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Any, Final
 from uuid import UUID
 
@@ -38,28 +37,43 @@ MAX_RUNS: Final = 16
 """Times that a job may ask for what was not foreseen; then it is done here, on the store itself."""
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Batch:
-    """Jobs that go to a worker together, in the order in which they run there."""
+    """Jobs that go to a worker together, in the order in which they run there; `message` is what it is sent."""
 
-    number: int
-    jobs: list[Job]
-    view: View
-    message: bytes = b""
+    __slots__ = ("jobs", "message", "number", "view")
+
+    def __init__(self, number: int, jobs: list[Job]) -> None:
+        self.number = number
+        self.jobs = jobs
+        self.view = View()
+        self.message = b""
 
 
-@dataclass(slots=True, repr=False)
 class _Parsed:
     """One job's answer, checked as far as it can be without the store."""
 
-    job: Job
-    kind: int
-    value: Any = None
-    refusal: ProtocolError | None = None
-    asked: Sequence[Query] = ()
-    writes: Sequence[Write] = ()
-    events: Sequence[Event] = ()
-    drawn: Sequence[bytes] = ()
+    __slots__ = ("asked", "drawn", "events", "job", "kind", "refusal", "value", "writes")
+
+    def __init__(
+        self,
+        job: Job,
+        kind: int,
+        value: Any = None,
+        *,
+        refusal: ProtocolError | None = None,
+        asked: Sequence[Query] = (),
+        writes: Sequence[Write] = (),
+        events: Sequence[Event] = (),
+        drawn: Sequence[bytes] = (),
+    ) -> None:
+        self.job = job
+        self.kind = kind
+        self.value = value
+        self.refusal = refusal
+        self.asked = asked
+        self.writes = writes
+        self.events = events
+        self.drawn = drawn
 
 
 class Desk:
@@ -445,4 +459,6 @@ def _parse(job: Job, answer: object) -> _Parsed:
             raise BadAnswer("an envelope that nobody has")
         drawn = [messages.is_bytes(each, 1024) for each in messages.is_tuple(given[3])]
         return _Parsed(job, kind, messages.is_bytes(given[2], 4096), drawn=drawn)
-    return _Parsed(job, kind, messages.is_text(given[2]) if kind == BUG else None)
+    if kind == BUG and not messages.is_text(given[2]).isidentifier():
+        raise BadAnswer("a class has another name")
+    return _Parsed(job, kind, given[2] if kind == BUG else None)

@@ -69,7 +69,6 @@ class AsyncGroup:
             finish=_read_send,
             size=len(plaintext),
             envelope=envelope,
-            wrapped=None if envelope is None else [],
         )
 
     async def delivered(self, distributions: Sequence[MemberMessage]) -> None:

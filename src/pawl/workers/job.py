@@ -1,12 +1,14 @@
-"""A job: one call of a device's method, on its way through the pool."""
+"""A job: one call of a device's method, on its way through the pool.
+
+What these hold is for no text (KEY-06): they are no dataclasses, which would show all of it when taken to pieces.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from pawl.application import StorePlaintext
 from pawl.crypto.keys import PublicKey
@@ -14,59 +16,95 @@ from pawl.device_base import Decided
 from pawl.events import Event
 from pawl.workers.view import Query
 
-if TYPE_CHECKING:
-    from pawl.workers.desk import Desk
-
 LaneKey: TypeAlias = tuple[str, object]
 """What has an order: ("peer", name), ("group", id), ("prekeys", None)."""
 
 
-# Of what they hold nothing is for a text (KEY-06): none of these has a repr of its own.
-@dataclass(slots=True, eq=False, repr=False)
 class Job:
-    """One call. It is queued, then pending, and ends exactly once (WRK-03)."""
+    """One call. It is queued, then pending, and ends exactly once (WRK-03).
 
-    operation: str
-    desk: Desk
-    """The device whose it is."""
-    lane: LaneKey
-    direct: Callable[[], object]
-    """The call itself, on the synchronous device: for what no worker has to do, and where nothing else will do."""
-    size: int
-    """Bytes of its arguments."""
-    arguments: list[Any] | None = None
-    """As they are sent to a worker; None: it has nothing to do there."""
-    finish: Callable[[object], object] | None = None
-    """Reads the result that a worker sent, strictly. Raises: BadAnswer."""
-    hook: StorePlaintext | None = None
-    """Stores what it decrypts, in its transaction."""
-    number: int = 0
-    future: asyncio.Future[object] | None = None
-    began: float = 0.0
-    pending: bool = False
-    ended: bool = False
-    in_batch: bool = False
-    alone: bool = False
-    """It was with a worker that died, so that it goes to the next one by itself."""
-    tries: int = 0
-    """Workers that died of it, as it was alone."""
-    conflicts: int = 0
-    runs: int = 0
-    """Times that it asked for what was not foreseen."""
-    is_direct: bool = False
-    """No worker is to do it any more."""
-    needs: dict[Query, None] = field(default_factory=dict)
-    """What it asked for beyond what was foreseen."""
-    needs_identity: bool = False
-    identity: PublicKey | None = None
-    """Whose the message or bundle says it is."""
-    decided: Decided | None = None
-    envelope: Callable[[bytes], bytes] | None = None
-    """Puts a distribution into the application's envelope."""
-    wrapped: list[tuple[bytes, bytes]] | None = None
-    """Distributions in the application's envelope; None: it has none of its own."""
-    drawn: Sequence[bytes] = ()
-    """What an earlier run drew, for a run that has to come to the same."""
+    `direct` is the call itself, on the synchronous device: for what no worker has to do, and where nothing else will
+    do. `arguments` are as they are sent to a worker; None: it has nothing to do there. `finish` reads the result that a
+    worker sent, strictly (raises: BadAnswer). `size`: bytes of the arguments. `hook` stores what is decrypted, in its
+    transaction; `envelope` puts a distribution into the application's envelope; `identity` is whose key the bundle
+    says it is.
+    """
+
+    __slots__ = (
+        "alone",
+        "arguments",
+        "began",
+        "conflicts",
+        "decided",
+        "desk",
+        "direct",
+        "drawn",
+        "ended",
+        "envelope",
+        "finish",
+        "future",
+        "hook",
+        "identity",
+        "in_batch",
+        "is_direct",
+        "lane",
+        "needs",
+        "needs_identity",
+        "number",
+        "operation",
+        "pending",
+        "runs",
+        "size",
+        "tries",
+        "wrapped",
+    )
+
+    def __init__(
+        self,
+        operation: str,
+        desk: Any,
+        lane: LaneKey,
+        direct: Callable[[], object],
+        size: int,
+        arguments: list[Any] | None = None,
+        finish: Callable[[object], object] | None = None,
+        *,
+        hook: StorePlaintext | None = None,
+        envelope: Callable[[bytes], bytes] | None = None,
+        identity: PublicKey | None = None,
+    ) -> None:
+        self.operation = operation
+        self.desk = desk
+        """The `Desk` of the device whose it is."""
+        self.lane = lane
+        self.direct = direct
+        self.size = size
+        self.arguments = arguments
+        self.finish = finish
+        self.hook = hook
+        self.envelope = envelope
+        self.identity = identity
+        self.number = 0
+        self.future: asyncio.Future[object] | None = None
+        self.began = 0.0
+        self.pending = self.ended = self.in_batch = False
+        self.alone = False
+        """It was with a worker that died, so that it goes to the next one by itself."""
+        self.tries = 0
+        """Workers that died of it, as it was alone."""
+        self.conflicts = 0
+        self.runs = 0
+        """Times that it asked for what was not foreseen."""
+        self.is_direct = arguments is None
+        """No worker is to do it (any more)."""
+        self.needs: dict[Query, None] = {}
+        """What it asked for beyond what was foreseen."""
+        self.needs_identity = False
+        self.decided: Decided | None = None
+        self.wrapped: list[tuple[bytes, bytes]] | None = None if envelope is None else []
+        """Distributions in their envelopes; None: there are none."""
+        self.drawn: Sequence[bytes] = ()
+        """What an earlier run drew, for a run that has to come to the same."""
 
     @property
     def abandoned(self) -> bool:
@@ -74,24 +112,41 @@ class Job:
         return self.future is None or self.future.done()
 
 
-@dataclass(slots=True, eq=False, repr=False)
 class Lane:
     """The jobs that have an order among themselves; only one batch at a time has some of them."""
 
-    key: LaneKey
-    jobs: deque[Job] = field(default_factory=deque)
-    busy: bool = False
+    __slots__ = ("busy", "jobs", "key")
+
+    def __init__(self, key: LaneKey) -> None:
+        self.key = key
+        self.jobs: deque[Job] = deque()
+        self.busy = False
 
 
-@dataclass(slots=True, repr=False)
 class Outcome:
-    """What became of a job in one batch."""
+    """What became of a job in one batch.
 
-    job: Job
-    kind: str
-    """"ended", "again" (from what is there now), "conflict" (the same, after another writer), "ask" or "wrap"."""
-    result: object = None
-    refusal: BaseException | None = None
-    events: Sequence[Event] = ()
-    pinned: PublicKey | None = None
-    distribution: bytes = b""
+    `kind` is "ended", "again" (from what is there now), "conflict" (the same, after another writer), "ask" (the policy,
+    about another identity than `pinned`), "wrap" (`distribution`), or "events" (nothing, but something was told).
+    """
+
+    __slots__ = ("distribution", "events", "job", "kind", "pinned", "refusal", "result")
+
+    def __init__(
+        self,
+        job: Job,
+        kind: str,
+        result: object = None,
+        refusal: BaseException | None = None,
+        events: Sequence[Event] = (),
+        *,
+        pinned: PublicKey | None = None,
+        distribution: bytes = b"",
+    ) -> None:
+        self.job = job
+        self.kind = kind
+        self.result = result
+        self.refusal = refusal
+        self.events = events
+        self.pinned = pinned
+        self.distribution = distribution

@@ -56,7 +56,6 @@ from pawl.workers.job import Job, Lane, LaneKey, Outcome
 from pawl.workers.messages import BadAnswer
 from pawl.workers.process import Gone, Worker, check_interpreter
 from pawl.workers.settings import WhenFull, WorkerSettings, check_seconds
-from pawl.workers.view import View
 
 T = TypeVar("T")
 
@@ -497,13 +496,13 @@ class WorkerPool:
         if not lanes.ready:
             return False
         worker = None
-        if not _is_direct(lanes.ready[0].jobs[0]):
+        if not lanes.ready[0].jobs[0].is_direct:
             worker = self._free_worker()
             # Another lane may have something that needs no worker.
             if worker is None and not self._bring_direct_forward(lanes):
                 return False
         self._batches += 1
-        batch = Batch(self._batches, self._pick(lanes, worker is None), View())
+        batch = Batch(self._batches, self._pick(lanes, worker is None))
         if worker is not None:
             worker.reserved += 1
             if self._tells_debug():
@@ -531,7 +530,7 @@ class WorkerPool:
     @staticmethod
     def _bring_direct_forward(lanes: _Lanes) -> bool:
         for index, lane in enumerate(lanes.ready):
-            if _is_direct(lane.jobs[0]):
+            if lane.jobs[0].is_direct:
                 del lanes.ready[index]
                 lanes.ready.appendleft(lane)
                 return True
@@ -554,14 +553,14 @@ class WorkerPool:
         held: list[Lane] = []
         while lanes.ready and len(jobs) < most and size <= BATCH_BYTES:
             lane = lanes.ready[0]
-            if _is_direct(lane.jobs[0]) is not direct or (jobs and lane.jobs[0].alone):
+            if lane.jobs[0].is_direct is not direct or (jobs and lane.jobs[0].alone):
                 # It comes first next time.
                 break
             lanes.ready.popleft()
             lane.busy = True
             held.append(lane)
             room = min(most - len(jobs), each if lanes.ready else most)
-            while lane.jobs and room and _is_direct(lane.jobs[0]) is direct and not (jobs and lane.jobs[0].alone):
+            while lane.jobs and room and lane.jobs[0].is_direct is direct and not (jobs and lane.jobs[0].alone):
                 job = lane.jobs.popleft()
                 job.in_batch = True
                 jobs.append(job)
@@ -827,10 +826,6 @@ class WorkerPool:
 
 def _time() -> float:
     return asyncio.get_running_loop().time()
-
-
-def _is_direct(job: Job) -> bool:
-    return job.is_direct or job.arguments is None
 
 
 def _closed() -> PoolClosed:
