@@ -127,6 +127,15 @@ class SessionPromoted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class RatchetStepped(Event):
+    """A message of the peer began a new chain: what was stolen before from either side reads nothing after it."""
+
+    name: ClassVar[str] = "ratchet-step"
+    level: ClassVar[int] = logging.DEBUG
+    peer: ProtocolAddress
+
+
+@dataclass(frozen=True, slots=True)
 class SessionDropped(Event):
     """The oldest archived session was deleted, as there were more than the limit."""
 
@@ -160,6 +169,15 @@ class MessageRefused(Event):
     name: ClassVar[str] = "message-refused"
     peer: ProtocolAddress
     code: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessagesRolledBack(Event):
+    """A transaction was undone in which messages had been read already: none of them was, and all can be read again."""
+
+    name: ClassVar[str] = "messages-rolled-back"
+    peer: ProtocolAddress
+    count: int
 
 
 # -- groups -----------------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from pawl.crypto.keys import PublicKey
 from pawl.device import Device
 from pawl.device_base import Decided
 from pawl.errors import Conflict, OutcomeUnknown, ProtocolError, StorageError, StoreBusy, StoreClosed, UntrustedIdentity
-from pawl.events import CallbackFailed, Event, GroupMessageRefused, IdentityRejected, MessageRefused
+from pawl.events import CallbackFailed, Event, GroupMessageRefused, IdentityRejected, MessageRefused, MessagesRolledBack
 from pawl.group_device import WrapTrouble
 from pawl.identity import CallbackTrouble, IdentityPolicy
 from pawl.sources import Clock, system_rng
@@ -90,6 +90,8 @@ class Desk:
     ) -> None:
         """Open the device on `store`: to be called in `thread`, which exists by then. Raises: what `Device` raises."""
         self._told: list[Event] = []
+        self._stored = 0
+        """Plaintexts of the present job that the hook has stored."""
         self.policy = identity_policy
         self.hook = store_plaintext
         self.device = Device(
@@ -272,7 +274,9 @@ class Desk:
                 with self.device._store.transaction() as tx:
                     outcome = self._take(tx, view, each, waiting)
             except HookTrouble as refusal:
-                outcome = Outcome(each.job, "ended", refusal=refusal, events=_hook_failed(each.job, refusal))
+                outcome = Outcome(
+                    each.job, "ended", refusal=refusal, events=_hook_failed(each.job, refusal, self._stored)
+                )
             except Conflict:
                 waiting.add(each.job.lane)
                 outcome = Outcome(each.job, "conflict")
@@ -337,6 +341,7 @@ class Desk:
         if hook is None:
             return
         peer = job_peer(job)
+        self._stored = 0
         for number, plaintext in enumerate(result if job.operation == "decrypt_many" else [result], 1):
             try:
                 run_hook(hook, tx, peer, plaintext)
@@ -344,6 +349,7 @@ class Desk:
                 if job.operation == "decrypt_many":
                     refusal.add_note(f"it is message {number} of the batch")
                 raise
+            self._stored = number
 
 
 def job_peer(job: Job) -> ProtocolAddress:
@@ -353,11 +359,19 @@ def job_peer(job: Job) -> ProtocolAddress:
     return ProtocolAddress(name, device_id)
 
 
-def _hook_failed(job: Job, refusal: HookTrouble) -> list[Event]:
-    failed = CallbackFailed("store_plaintext", refusal.why)
+def _hook_failed(job: Job, refusal: HookTrouble, before: int) -> list[Event]:
+    peer = job_peer(job)
+    failed, undone = CallbackFailed("store_plaintext", refusal.why), MessagesRolledBack(peer, max(before, 1))
+    if job.operation == "decrypt_many":
+        # Of those before it.
+        return [*([undone] if before else []), failed, MessageRefused(peer, refusal.code)]
     if job.operation == "group_decrypt":
-        return [failed, GroupMessageRefused(job_peer(job), UUID(bytes=(job.arguments or [b""])[0]), refusal.code)]
-    return [failed, MessageRefused(job_peer(job), refusal.code)]
+        return [
+            failed,
+            undone,
+            GroupMessageRefused(job_peer(job), UUID(bytes=(job.arguments or [b""])[0]), refusal.code),
+        ]
+    return [failed, undone, MessageRefused(peer, refusal.code)]
 
 
 def _twin(refusal: ProtocolError) -> ProtocolError:

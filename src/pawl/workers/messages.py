@@ -253,6 +253,8 @@ STEP_EVENTS: Final[tuple[type[Event], ...]] = (
     events.SessionArchived,
     events.SessionPromoted,
     events.SessionDropped,
+    events.RatchetStepped,
+    events.MessagesRolledBack,
     events.KeysDropped,
     events.MessageRefused,
     events.SenderKeyRotated,
