@@ -11,7 +11,7 @@ from typing import TypeVar
 from pawl.address import ProtocolAddress
 from pawl.application import ApplicationRows, HookTrouble, run_hook
 from pawl.device_base import Decided, DeviceBase, check_batch, check_peer
-from pawl.errors import InvalidArgument, InvalidKey, ProtocolError, UntrustedIdentity, WorkLimitExceeded
+from pawl.errors import Conflict, InvalidArgument, InvalidKey, ProtocolError, UntrustedIdentity, WorkLimitExceeded
 from pawl.events import CallbackFailed, CompatibilityUsed, MessageRefused, MessagesRolledBack, SessionEstablished
 from pawl.limits import MAX_KEPT_PER_BATCH
 from pawl.retry import retried
@@ -138,10 +138,11 @@ class ReceivingDevice(DeviceBase):
                     except ProtocolError as refusal:
                         refusal.add_note(f"it is message {number} of the batch")
                         raise
-        except BaseException:
+        except BaseException as error:
             # Of what was rolled back nothing may stay in memory.
             self._memos = Memos()
-            if taken:
+            # A conflict has an event of its own.
+            if taken and not isinstance(error, Conflict):
                 self._tell([MessagesRolledBack(peer, len(taken))])
             raise
         self._tell([event for rows, _ in taken for event in rows.events])

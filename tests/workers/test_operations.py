@@ -313,7 +313,7 @@ def test_a_plaintext_is_stored_with_its_message() -> None:
             for _ in range(2):
                 with pytest.raises(ApplicationCallbackFailed):
                     await bob.decrypt(ALICE, messages[0])
-            assert names(told)[-3:] == ["callback-failed", "message-refused", "job-ended"]
+            assert names(told)[-4:-1] == ["callback-failed", "messages-rolled-back", "message-refused"]
             with pytest.raises(ApplicationCallbackFailed) as caught:
                 await bob.decrypt_many(ALICE, messages)
             assert caught.value.__notes__ == ["it is message 1 of the batch"]

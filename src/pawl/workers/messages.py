@@ -284,7 +284,7 @@ def show_event(event: Event) -> list[object]:
 
 def read_event(value: object) -> Event:
     """Raises: BadAnswer."""
-    name, *given = is_tuple(value)
+    name, *given = is_tuple(value) or (None,)
     if type(name) is not str or name not in _EVENTS:
         raise BadAnswer("an event that no step tells")
     kind, readers = _EVENTS[name]

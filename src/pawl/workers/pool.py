@@ -65,6 +65,9 @@ BATCH_BYTES: Final = 1024 * 1024
 KILL_SECONDS: Final = 5.0
 """Seconds that closing waits for a killed process, and for a thread at a store, beyond what it was given."""
 
+FINISH_SECONDS: Final = 1.0
+"""Seconds that a worker without work has to end by itself; then it is killed."""
+
 DEFAULT_SETTINGS: Final = WorkerSettings()
 
 
@@ -237,7 +240,7 @@ class WorkerPool:
             if place.revival is not None:
                 place.revival.cancel()
             if place.worker is not None:
-                place.worker.kill()
+                place.worker.finish()
         # What is at the store is the only thing that may have happened.
         for job in list(self._live.values()):
             if not job.in_batch:
@@ -248,10 +251,12 @@ class WorkerPool:
             task.cancel()
         for job in list(self._live.values()):
             self._end(job, refusal=OutcomeUnknown("the pool was closed while the store had not answered yet"))
-        for place in self._places:
-            if place.worker is not None:
+        workers = [place.worker for place in self._places if place.worker is not None]
+        for seconds in (FINISH_SECONDS, KILL_SECONDS):
+            for worker in workers:
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(place.worker.ended(), KILL_SECONDS)
+                    await asyncio.wait_for(worker.ended(), seconds)
+                worker.kill()
         for desk in self._lanes:
             if desk.thread is not None:
                 desk.thread.shutdown(wait=False)

@@ -123,8 +123,17 @@ class Worker(asyncio.SubprocessProtocol):
         """Kill it, whatever it does; `why` is what its batches are told."""
         if self._why == "worker-crashed":
             self._why = why
+        # Killed twice is harmless: so is one that was let end, and does not.
         if self._transport is not None and not self.is_gone:
             self._send_kill()
+
+    def finish(self) -> None:
+        """Let it end by itself, as one that has nothing to do does once its pipe is closed; kill any other."""
+        if not self.at_work or self.reserved or self._pipe is None:
+            self.kill()
+            return
+        self._why = "closed"
+        self._pipe.close()
 
     def _send_kill(self) -> None:
         # SIGKILL: nothing else ends one that hangs or is stopped. Not by the transport: that one would collect the
@@ -166,6 +175,8 @@ class Worker(asyncio.SubprocessProtocol):
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
         """It closed a pipe, or ended: one that cannot be heard, or cannot hear, is of no use."""
+        if self._why == "closed":
+            return
         self._is_cut = True
         self.kill("worker-crashed")
 

@@ -48,7 +48,6 @@ def main(parent: int, answer: Answer = answer) -> None:
     os.dup2(2, 1)
     with suppress(BrokenPipeError, ConnectionResetError):
         serve(0, answers, answer)
-    os._exit(0)
 
 
 def serve(batches: int, answers: int, answer: Answer) -> None:
