@@ -57,9 +57,9 @@ def test_a_worker_is_sent_what_its_job_needs_and_nothing_else(monkeypatch: pytes
     sent: list[bytes] = []
     ask = Worker.ask
 
-    async def noted(self: Worker, number: int, jobs: int, message: bytes) -> tuple[object, ...]:
+    async def noted(self: Worker, jobs: int, message: bytes) -> bytes:
         sent.append(message)
-        return await ask(self, number, jobs, message)
+        return await ask(self, jobs, message)
 
     monkeypatch.setattr(Worker, "ask", noted)
 
@@ -127,7 +127,7 @@ def test_no_object_of_the_pool_says_what_it_holds() -> None:
             drawn = Drawn([secrets[1]])
             drawn(32)
             device = StepDevice((True, False, False, False, False, 7, 0), alice._desk._identity)
-            given = _Given(1, 1, asyncio.get_running_loop().create_future())
+            given = _Given(1, asyncio.get_running_loop().create_future())
             batch = Batch(1, [job])
             batch.message = PLAINTEXT
             living: list[object] = [pool, alice, alice._desk, group, job, lanes, worker, view, frames, reader]

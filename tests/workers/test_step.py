@@ -55,7 +55,7 @@ class Through:
         assert not self.desk.read(batch)
         answer = run_batch(messages.unpack(batch.message[4:]))
         [body] = Frames().feed(messages.pack(answer))
-        return self.desk.commit(batch, self.desk.parse(batch, messages.unpack(body)[1]))
+        return self.desk.commit(batch, self.desk.parse(batch, body))
 
     def call(self, operation: str, arguments: list[Any]) -> tuple[str, object, list[str]]:
         """Code or "done", result, events; run again as often as it asks."""
@@ -162,7 +162,7 @@ def test_a_step_on_rows_that_changed_is_not_committed() -> None:
         job = alice.job("encrypt", [BOB.name, 1, b"text"], read_message)
         batch = Batch(1, [job])
         alice.desk.read(batch)
-        _, answers = messages.unpack(messages.pack(run_batch(messages.unpack(batch.message[4:])))[4:])
+        answers = messages.pack(run_batch(messages.unpack(batch.message[4:])))[4:]
         with alice.store.transaction() as tx:
             [(key, row)] = tx.scan(table, b"")
             tx.put(table, key, row.value, version=row.version)
@@ -178,7 +178,7 @@ def test_a_row_that_was_made_again_is_not_the_same() -> None:
     job = alice.job("encrypt", [BOB.name, 1, b"text"], read_message)
     batch = Batch(1, [job])
     alice.desk.read(batch)
-    _, answers = messages.unpack(messages.pack(run_batch(messages.unpack(batch.message[4:])))[4:])
+    answers = messages.pack(run_batch(messages.unpack(batch.message[4:])))[4:]
     with alice.store.transaction() as tx:
         [(key, row)] = tx.scan(Table.SESSION, b"")
         tx.delete(Table.SESSION, key, version=row.version)
@@ -195,7 +195,7 @@ def test_after_a_conflict_none_of_its_lane_goes_ahead() -> None:
     jobs = [alice.job("encrypt", [BOB.name, 1, b"%d" % number], read_message) for number in range(3)]
     batch = Batch(1, list(jobs))
     alice.desk.read(batch)
-    _, answers = messages.unpack(messages.pack(run_batch(messages.unpack(batch.message[4:])))[4:])
+    answers = messages.pack(run_batch(messages.unpack(batch.message[4:])))[4:]
     other = alice.desk.device.encrypt(BOB, b"faster")
     outcomes = alice.desk.commit(batch, alice.desk.parse(batch, answers))
     assert [each.kind for each in outcomes] == ["conflict", "again", "again"]
@@ -210,7 +210,7 @@ def test_an_abandoned_job_is_not_committed() -> None:
     jobs = [alice.job("encrypt", [BOB.name, 1, b"%d" % number], read_message) for number in range(3)]
     batch = Batch(1, list(jobs))
     alice.desk.read(batch)
-    _, answers = messages.unpack(messages.pack(run_batch(messages.unpack(batch.message[4:])))[4:])
+    answers = messages.pack(run_batch(messages.unpack(batch.message[4:])))[4:]
     assert jobs[1].future is not None
     jobs[1].future.cancel()
     outcomes = alice.desk.commit(batch, alice.desk.parse(batch, answers))
@@ -246,7 +246,7 @@ def test_a_changed_answer_is_refused_or_still_the_jobs_own(data: st.DataObject) 
     alice, _ = met()
     batch = Batch(1, [alice.job("encrypt", [BOB.name, 1, b"text"], read_message)])
     alice.desk.read(batch)
-    answers = messages.unpack(messages.pack(run_batch(messages.unpack(batch.message[4:]))[1])[4:])
+    answers = messages.unpack(messages.pack(run_batch(messages.unpack(batch.message[4:])))[4:])
     changed = change(answers, data)
     others = {
         (table, key): row
@@ -255,7 +255,7 @@ def test_a_changed_answer_is_refused_or_still_the_jobs_own(data: st.DataObject) 
         if table is not Table.SESSION
     }
     try:
-        outcomes = alice.desk.commit(batch, alice.desk.parse(batch, messages.is_tuple(changed)))
+        outcomes = alice.desk.commit(batch, alice.desk.parse(batch, messages.pack(changed)[4:]))
     except BadAnswer:
         pass
     else:
@@ -414,9 +414,8 @@ def test_the_program_serves_until_its_stdin_ends() -> None:
     for descriptor in (ours[0], *theirs):
         os.close(descriptor)
     assert found[0] == (messages.VERSION,)
-    number, answers = found[1]
-    assert number == 5
-    [outcome] = alice.desk.commit(batch, alice.desk.parse(batch, answers))
+    assert found[1][0] == 5
+    [outcome] = alice.desk.commit(batch, alice.desk.parse(batch, messages.pack(found[1])[4:]))
     assert isinstance(outcome.result, EncryptedMessage)
     assert outcome.result.type is MessageType.SIGNAL
     with pytest.raises(BadAnswer):

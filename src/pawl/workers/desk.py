@@ -226,9 +226,12 @@ class Desk:
 
     # -- committing ---------------------------------------------------------------------------------------------------
 
-    def parse(self, batch: Batch, answers: Sequence[object]) -> list[_Parsed]:
-        """The answers to `batch`, each its own job's. Raises: BadAnswer."""
-        if len(answers) != len(batch.jobs):
+    def parse(self, batch: Batch, body: bytes) -> list[_Parsed]:
+        """The answers to `batch`, each its own job's, from the body of a frame. Raises: BadAnswer."""
+        number, answers = messages.is_tuple(messages.unpack(body), 2)
+        if type(number) is not int or number != batch.number:
+            raise BadAnswer("an answer to another batch")
+        if len(messages.is_tuple(answers)) != len(batch.jobs):
             raise BadAnswer("a batch has another number of jobs")
         view = _copy(batch.view)
         parsed = [_parse(job, answer) for job, answer in zip(batch.jobs, answers, strict=True)]

@@ -600,7 +600,7 @@ class WorkerPool:
             if not batch.jobs:
                 return before
             asked = True
-            answers = await worker.ask(batch.number, len(batch.jobs), batch.message)
+            answer = await worker.ask(len(batch.jobs), batch.message)
         finally:
             worker.reserved -= 1
             if asked:
@@ -608,13 +608,15 @@ class WorkerPool:
         batch.message = b""
 
         def commit() -> list[Outcome]:
-            return desk.commit(batch, desk.parse(batch, answers))
+            return desk.commit(batch, desk.parse(batch, answer))
 
         try:
             return before + await self._at_desk(desk, commit)
         except BadAnswer as bad:
-            self.refused(worker, str(bad))
-            worker.kill("answer-refused")
+            # Once: the loop may have noticed as well.
+            if worker.at_work:
+                self.refused(worker, str(bad))
+                worker.kill("answer-refused")
             raise Gone("answer-refused", head=True) from None
 
     async def _at_desk(self, desk: Desk, work: Callable[[], T]) -> T:

@@ -64,10 +64,9 @@ class Watcher(Protocol):
 class _Given:
     """A batch that the worker has."""
 
-    __slots__ = ("answer", "jobs", "number")
+    __slots__ = ("answer", "jobs")
 
-    def __init__(self, number: int, jobs: int, answer: asyncio.Future[tuple[object, ...]]) -> None:
-        self.number = number
+    def __init__(self, jobs: int, answer: asyncio.Future[bytes]) -> None:
         self.jobs = jobs
         self.answer = answer
 
@@ -108,11 +107,11 @@ class Worker(asyncio.SubprocessProtocol):
         command = (sys.executable, "-P", "-c", _START, _SOURCE, program, str(os.getpid()))
         await self._loop.subprocess_exec(lambda: self, *command, stderr=None)
 
-    async def ask(self, number: int, jobs: int, message: bytes) -> tuple[object, ...]:
-        """The answers to a batch, a frame of `jobs` jobs. Raises: Gone."""
+    async def ask(self, jobs: int, message: bytes) -> bytes:
+        """The answer to a batch of `jobs` jobs, the body of a frame, unread. Raises: Gone."""
         if not self.at_work or self._pipe is None:
             raise Gone(self._why, head=False)
-        given = _Given(number, jobs, self._loop.create_future())
+        given = _Given(jobs, self._loop.create_future())
         self._given.append(given)
         if len(self._given) == 1:
             self._wind()
@@ -211,17 +210,13 @@ class Worker(asyncio.SubprocessProtocol):
             return
         if not self._given:
             raise BadAnswer("an answer that nobody asked for")
-        given = self._given[0]
-        number, answers = messages.is_tuple(messages.unpack(body), 2)
-        if number != given.number:
-            raise BadAnswer("an answer to another batch")
-        messages.is_tuple(answers)
-        self._given.popleft()
+        # What it says is read elsewhere: a large answer would keep the loop.
+        given = self._given.popleft()
         self._timer.cancel()
         if self._given:
             self._wind()
         if not given.answer.done():
-            given.answer.set_result(answers)
+            given.answer.set_result(body)
         self._watcher.answered(self)
 
     # -- time ---------------------------------------------------------------------------------------------------------
