@@ -37,15 +37,9 @@ MAX_SPANS: Final = 100_000
 class Telemetry:
     """A receiver of events that counts them, and makes a span of each job of a worker pool. One for each pool.
 
-    | instrument | kind | unit | attributes |
-    |---|---|---|---|
-    | `pawl.events` | counter | 1 | `event` |
-    | `pawl.refusals` | counter | 1 | `code` |
-    | `pawl.jobs` | counter | 1 | `operation`, `outcome` |
-    | `pawl.job.duration` | histogram | s | `operation`, `outcome` |
-    | `pawl.worker.revival` | histogram | s | |
-    | `pawl.jobs.queued`, `pawl.jobs.pending` | histogram | 1 | |
-    | `pawl.jobs.bytes` | histogram | By | |
+    Counters are `pawl.events` (by `event`), `pawl.refusals` (by `code`) and `pawl.jobs` (by `operation` and `outcome`).
+    Histograms are `pawl.job.duration` and `pawl.worker.revival`, in seconds, and `pawl.jobs.queued`,
+    `pawl.jobs.pending` and `pawl.jobs.bytes`, when a job is taken.
 
     A span is named after the operation, such as `pawl encrypt`, and is a child of the span that was current where the
     call was made. Without providers the global ones are used.

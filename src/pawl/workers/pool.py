@@ -121,7 +121,7 @@ class _Lanes:
 
 
 class WorkerPool:
-    """A pool of worker processes, for any number of `AsyncDevice`s of one event loop.
+    """A pool of worker processes, for any number of devices (`AsyncDevice`) of one event loop.
 
     `on_event` is called on the loop with each of the pool's and its devices' events; without it they go to the logger
     "pawl". `program` names the module whose `main` a worker runs: for trials of the pool itself.
