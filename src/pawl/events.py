@@ -493,7 +493,7 @@ class JobQueued(Event):
     """How many wait, this one included if it does."""
     pending: int
     """How many are in work, this one included if it is."""
-    bytes: int
+    held_bytes: int
     """Of the arguments of all of them."""
 
 

@@ -79,7 +79,7 @@ class Telemetry:
     def _begin(self, event: JobQueued) -> None:
         self._queued.record(event.queued)
         self._pending.record(event.pending)
-        self._bytes.record(event.bytes)
+        self._bytes.record(event.held_bytes)
         if len(self._spans) < MAX_SPANS:
             # Its parent is the caller's span: this is called where the job is handed in.
             attributes: dict[str, str | int] = {"pawl.operation": event.operation, "pawl.job": event.job}

@@ -49,7 +49,7 @@ async def pool_of(
     pids |= {event.pid for event in told if hasattr(event, "pid")}
     assert not [pid for pid in pids if is_alive(pid)]
     stats = pool.stats()
-    assert (stats.queued, stats.pending, stats.bytes, stats.waiting) == (0, 0, 0, 0)
+    assert (stats.queued, stats.pending, stats.held_bytes, stats.waiting) == (0, 0, 0, 0)
     assert stats.taken == stats.ended
 
 

@@ -77,7 +77,7 @@ class PoolStats:
 
     queued: int
     pending: int
-    bytes: int
+    held_bytes: int
     """Of the arguments of all jobs, queued and pending."""
     waiting: int
     """Callers for whose jobs there is no room."""
@@ -279,7 +279,7 @@ class WorkerPool:
         return PoolStats(
             queued=len(self._queue),
             pending=self._pending,
-            bytes=self._bytes,
+            held_bytes=self._bytes,
             waiting=len(self._waiters),
             workers=len(self.worker_pids()),
             peak_queued=self._peak_queued,
