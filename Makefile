@@ -5,7 +5,7 @@ BUDGET ?= smoke
 JOBS ?= 2
 ARGS ?=
 BIN := .venv/bin
-LIBRARY_TESTS := $(wildcard tests/test_*.py) tests/crypto tests/group tests/session tests/storage tests/wire
+LIBRARY_TESTS := $(wildcard tests/test_*.py) tests/crypto tests/group tests/session tests/storage tests/wire tests/workers
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
@@ -77,7 +77,7 @@ mutation: setup ## plain mutants of src/pawl, do the tests notice? (SAMPLE=300 S
 	@$(BIN)/python -m tools.mutation $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) \
 	  $(SINCE:%=--since %) $(ARGS)
 
-bench: setup ## time the public API beside its floor of bare primitives (ARGS='--rounds 15 --json'; ARGS=stores: the stores)
+bench: setup ## time the public API beside its floor of bare primitives (ARGS='--rounds 15 --json'; ARGS=stores or workers: those)
 	@$(BIN)/python -m bench.run $(ARGS)
 
 docs: setup ## build the documentation into build/site (its generator is set up at the first run)
