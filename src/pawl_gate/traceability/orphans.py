@@ -24,10 +24,25 @@ LINES_FILE: Final = "spec/pawl_spec/threat_model.py"
 THREATS_FILE: Final = "spec/pawl_spec/registry.py"
 LIBRARY: Final = "src/pawl/"
 
-ELSEWHERE: Final = dict.fromkeys(
-    ("src/pawl/storage/sqlite.py", "src/pawl/storage/postgres.py"),
-    "the corpus runs over a memory store; tests/storage runs this one",
-)
+ELSEWHERE: Final = {
+    **dict.fromkeys(
+        ("src/pawl/storage/sqlite.py", "src/pawl/storage/postgres.py"),
+        "the corpus runs over a memory store; tests/storage runs this one",
+    ),
+    **dict.fromkeys(
+        (
+            "src/pawl/workers/desk.py",
+            "src/pawl/workers/foresight.py",
+            "src/pawl/workers/job.py",
+            "src/pawl/workers/messages.py",
+            "src/pawl/workers/permitted.py",
+            "src/pawl/workers/pool.py",
+            "src/pawl/workers/settings.py",
+            "src/pawl/workers/step.py",
+        ),
+        "the corpus runs without workers; tests/workers runs these",
+    ),
+}
 """Files of the library that no input of a corpus can run, and why."""
 
 TO_COME: Final[frozenset[str]] = frozenset()
