@@ -15,15 +15,12 @@ from typing import Final
 
 from pawl_spec.history import Event, Outcome
 from pawl_spec.pool.history import SECOND, Closing, Counted, Ended, Ending, Happening, Looked, Still, Told
-from pawl_spec.pool.life import BACKPRESSURE, Job, Life
+from pawl_spec.pool.life import BACKPRESSURE, POOLS_OWN, Job, Life
 from pawl_spec.registry import Finding, Story, Violation, invariant
 from pawl_spec.trace import Kind, Op
 
 ABUSE = 'threat model, "Worker Abuse / Backpressure DoS"'
 BOUNDARY = 'threat model, "Trust Boundaries": main thread to worker'
-
-POOLS_OWN: Final = frozenset({BACKPRESSURE, "worker-crashed", "job-timeout", "poison-job", "pool-closed"})
-"""Refusals that say nothing of the job's arguments."""
 
 NEARLY: Final = 0.9
 """Of a time that must pass at least: clocks of timers and of histories are read at different moments."""
@@ -448,7 +445,7 @@ def _workers_are_told(life: Life) -> Iterator[Found]:
             seen.setdefault(pid, look)
     start = round(life.allowances.start * SECOND)
     for pid, look in seen.items():
-        if pid in started:
+        if pid in started or pid in crashed:
             yield None
         elif look.at + start + notice <= life.until and life.looks[-1].at > look.at + start:
             yield look, f"worker process {pid} is there, and no event told of its start"

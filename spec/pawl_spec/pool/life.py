@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import accumulate
+from typing import Final
 
 from pawl_spec.pool.history import (
     SECOND,
@@ -25,6 +26,9 @@ from pawl_spec.pool.history import (
 
 BACKPRESSURE = "backpressure"
 """The refusal, and the event."""
+
+POOLS_OWN: Final = frozenset({BACKPRESSURE, "worker-crashed", "job-timeout", "poison-job", "pool-closed"})
+"""Refusals that say nothing of the job's arguments, and come from no worker."""
 
 
 @dataclass(slots=True)
@@ -62,7 +66,7 @@ class Death:
 
     told: Told
     row: int
-    """Deaths in a row in that place, this one included: no job was done there between them."""
+    """Deaths in a row in that place, this one included: nothing was answered from there between them."""
     revived: Told | None
 
 
@@ -134,10 +138,15 @@ class Life:
                 open_[told.worker] = told, row[told.worker]
             elif told.name in ("worker-revived", "worker-started") and told.worker in open_:
                 yield Death(*open_.pop(told.worker), told)
-            elif told.name == "job-dispatched":
+            elif told.name == "job-retried":
+                at_work.pop(told.job, None)
+            elif told.name in ("job-dispatched", "job-ended") and told.job in at_work:
+                # Its worker answered: with a result, a refusal, or that it needs to know more.
+                place = at_work.pop(told.job)
+                if told.outcome not in POOLS_OWN:
+                    row[place] = 0
+            if told.name == "job-dispatched":
                 at_work[told.job] = told.worker
-            elif told.name == "job-ended" and told.outcome == "done" and told.job in at_work:
-                row[at_work[told.job]] = 0
         for told, count in open_.values():
             yield Death(told, count, None)
 
