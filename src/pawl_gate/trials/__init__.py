@@ -73,6 +73,8 @@ MODULES: Final[Mapping[str, str]] = {
     "power-loss": "power_loss",
     "disk": "disk",
     "damage": "damage",
+    "drill": "drill",
+    "storm": "storm",
 }
 """Each campaign's module, by the name that users know it by."""
 

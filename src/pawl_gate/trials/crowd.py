@@ -32,6 +32,9 @@ REMEMBERED: Final = 8
 TROUBLES: Final = frozenset({"outcome-unknown"})
 """Closing a pool may leave an outcome unknown; nothing else is in the way of a store with one process."""
 
+BAD_NAMES: Final = ("text", "nothing", "peer", "message", "batch", "bundle")
+"""Those bad arguments that cost nothing to make; see `pool_service.BAD`."""
+
 ENDS: Final = {
     "done": End.DONE,
     "refused": End.REFUSED,
@@ -81,6 +84,8 @@ class Crowd:
         self._jobs = 0
         self._asked: dict[int, _Asked] = {}
         self._messages: dict[int, list[Any]] = {}
+        self._maybe_read: set[int] = set()
+        """Letters that were read, or that a job was to read that was lost with its process."""
 
     def count(self, what: str, number: int = 1) -> None:
         """Count what was done or seen."""
@@ -98,16 +103,18 @@ class Crowd:
         """A session with a peer."""
         self._submit(pool, "establish", peer, bundle_out(peer.device.prekey_bundle()), size=512)
 
-    def encrypt(self, pool: PoolProcess, peer: Peer, size: int = 1, *, mark: str = "", padding: int = 0) -> None:
-        """So many texts for a peer; `mark` is a trigger of the faulty worker."""
+    def encrypt(
+        self, pool: PoolProcess, peer: Peer, size: int = 1, *, mark: str = "", padding: int = 0, poison: bool | None = None
+    ) -> None:
+        """So many texts for a peer; `mark` is a trigger of the faulty worker, which makes it poison unless said."""
         texts = tuple(f"{mark}s{self._jobs + 1}.{place}" + " " * padding for place in range(size))
         total = sum(map(len, texts))
-        self._submit(pool, "encrypt", peer, list(texts), size=total, texts=texts, poison=bool(mark))
+        self._submit(pool, "encrypt", peer, list(texts), size=total, texts=texts, poison=bool(mark) if poison is None else poison)
 
-    def decrypt(self, pool: PoolProcess, peer: Peer, letter: int, *, again: bool = False) -> None:
-        """A letter of a peer's; `again`: it may have been read."""
+    def decrypt(self, pool: PoolProcess, peer: Peer, letter: int) -> None:
+        """A letter of a peer's, which may have been read."""
         message = self._messages[letter]
-        may = REPEATED if again else ()
+        may = REPEATED if letter in self._maybe_read else ()
         self._submit(pool, "decrypt", peer, message, size=len(message[1]) // 2, letter=letter, may=may)
 
     def verify(self, pool: PoolProcess, peer: Peer) -> None:
@@ -153,7 +160,7 @@ class Crowd:
 
     # -- what came of them --------------------------------------------------------------------------------------------
 
-    def ended(self, job: Submitted, how: str, value: Any) -> dict[str, Any]:
+    def ended(self, job: Submitted, how: str, value: Any, at: int) -> dict[str, Any]:
         """See `OnEnd`."""
         asked = self._asked.pop(job.job)
         code = value if how == "refused" else ""
@@ -165,7 +172,7 @@ class Crowd:
                 "pool",
                 job.what,
                 job.at,
-                time.monotonic_ns(),
+                at,
                 ENDS[how],
                 "" if how in ("done", "lost") else str(value),
                 peer=asked.peer.name,
@@ -210,15 +217,17 @@ class Crowd:
         letter = asked.letter
         if letter is None:
             return {}
-        if how == "done" or (how == "refused" and value in REPEATED and job.may):
+        known = letter in self._maybe_read
+        if how == "lost":
+            self._maybe_read.add(letter)
+        if how == "done" or (known and value in REPEATED):
             asked.peer.read.append(letter)
+            self._maybe_read.add(letter)
             asked.peer.met = True
             self.count("letters read" if how == "done" else "repeats refused")
-        elif not job.may or how in ("lost", "unknown"):
+        elif letter not in asked.peer.read:
             # To be delivered again: it was not read, or nobody knows.
             asked.peer.due.append(letter)
-        if how == "lost":
-            self._maybe.add(letter)
         if how != "done":
             return {}
         return {"gave": job.job if _number(value, "r") == letter else -1}
@@ -230,3 +239,85 @@ class Crowd:
     def _establish(self, job: Submitted, asked: _Asked, how: str, value: Any) -> dict[str, Any]:
         asked.peer.met |= how == "done"
         return {}
+
+    @property
+    def met(self) -> list[Peer]:
+        """The peers that the device has a session with."""
+        return [peer for peer in self.peers if peer.met]
+
+    def meet(self, pool: PoolProcess, seconds: float) -> None:
+        """A session with each peer that there is none with yet."""
+        for peer in self.peers:
+            if not peer.met:
+                self.establish(pool, peer)
+        pool.hear_until(lambda: not pool.open, seconds)
+
+    # -- what goes on -------------------------------------------------------------------------------------------------
+
+    def next(self, pool: PoolProcess) -> None:
+        """A job of any peer's that the device has a session with, by chance."""
+        chance, peer = self.random, self.random.choice(self.met)
+        dice = chance.random()
+        if dice < 0.02:
+            self.bad(pool, peer, chance.choice(BAD_NAMES))
+        elif dice < 0.04:
+            self.verify(pool, peer)
+        elif dice < 0.07 and peer.read:
+            self.decrypt(pool, peer, chance.choice(peer.read))
+        elif dice < 0.40 and (peer.due or peer.hears):
+            if not peer.due:
+                self.write(peer, chance.randint(1, 3))
+            # Letters overtake each other.
+            peer.due.rotate(chance.randrange(len(peer.due)))
+            self.decrypt(pool, peer, peer.due.popleft())
+        else:
+            size = chance.randint(2, MOST_BATCH) if chance.random() < 0.1 else 1
+            self.encrypt(pool, peer, size, padding=chance.choice((0, 16, 200)))
+
+    def flood(self, pool: PoolProcess, count: int) -> None:
+        """So many jobs at once, one after the other of different peers."""
+        met = self.met
+        for number in range(count):
+            self.encrypt(pool, met[number % len(met)])
+
+    def talk(self, pool: PoolProcess, seconds: float) -> None:
+        """With nothing striking any more: everything is delivered, and both sides of each session hear each other."""
+        for peer in self.peers:
+            while peer.due:
+                self.decrypt(pool, peer, peer.due.popleft())
+        pool.hear_until(lambda: not pool.open, seconds)
+        for peer in self.peers:
+            if peer.met:
+                self.encrypt(pool, peer)
+        pool.hear_until(lambda: not pool.open, seconds)
+        last: dict[str, int] = {}
+        for peer in self.peers:
+            if peer.hears:
+                self.write(peer)
+                last[peer.name] = peer.due[-1]
+                while peer.due:
+                    self.decrypt(pool, peer, peer.due.popleft())
+        pool.hear_until(lambda: not pool.open, seconds)
+        troubles = {reading.peer: reading.trouble for reading in self.record.readings}
+        read = {call.letters[0] for call in self.record.calls if call.what == "decrypt" and call.end is End.DONE}
+        for peer in self.peers:
+            if peer.met:
+                trouble = troubles.get(peer.name, "it never heard anything")
+                self.record.talks.append(Talk(peer.name, not trouble, last.get(peer.name) in read, trouble))
+        self.count("sessions that still talk", sum(talk.out and talk.back for talk in self.record.talks))
+
+    def blow(self, what: str) -> None:
+        """The process of the pool was killed."""
+        self.record.blows.append(Blow(time.monotonic_ns(), what))
+
+
+def _inner(message: EncryptedMessage) -> Any:
+    if message.type is MessageType.PREKEY:
+        return decode_prekey_message(message.serialized).message
+    return decode_signal_message(message.serialized)
+
+
+def _number(text: str, kind: str) -> int | None:
+    """The number in a text such as `r12`."""
+    stripped = text.rstrip(" ") if isinstance(text, str) else ""
+    return int(stripped[1:]) if stripped[:1] == kind and stripped[1:].isdecimal() else None

@@ -49,8 +49,8 @@ LEFT_SECONDS: Final = 5.0
 
 PAGE_BYTES: Final = os.sysconf("SC_PAGE_SIZE")
 
-OnEnd = Callable[[Submitted, str, Any], dict[str, Any]]
-"""Takes a job, how it ended and its value; gives what the history says of the result: `gave`, `chain`, ..."""
+OnEnd = Callable[[Submitted, str, Any, int], dict[str, Any]]
+"""Takes a job, how it ended, its value, and when; gives what the history says of the result: `gave`, `chain`, ..."""
 
 
 def settings_of(given: dict[str, Any]) -> Settings:
@@ -177,7 +177,7 @@ class PoolProcess:
         end, code = ENDINGS[how], "" if how == "done" else str(value or "")
         if code == "outcome-unknown":
             end = Ending.UNKNOWN
-        more = self._on_end(asked, "unknown" if end is Ending.UNKNOWN else how, value)
+        more = self._on_end(asked, "unknown" if end is Ending.UNKNOWN else how, value, at)
         self._add(Ended(at, number, end, code, **more))
 
     def _took_told(self, at: int, name: str, fields: list[Any]) -> None:
@@ -254,7 +254,7 @@ class PoolProcess:
         began = {each.job for each in self.history.of(Submitted)}
         lost = [asked for asked in self.open.values() if asked.job in began]
         for asked in lost:
-            more = self._on_end(asked, "lost", None)
+            more = self._on_end(asked, "lost", None, dead)
             self._add(Ended(dead, asked.job, Ending.LOST, **more))
         deadline = time.monotonic() + LEFT_SECONDS
         while (left := [pid for pid in orphans if alive(pid)]) and time.monotonic() < deadline:

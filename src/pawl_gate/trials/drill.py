@@ -1,0 +1,230 @@
+"""`drill`: each operation on a pool of worker processes by itself, in the order of a plan.
+
+Flood, kill, hang, bad argument, poison job, close while busy, and the death of the pool's own process, each on a small
+pool with short times, so that what the specification says of it is reached every time.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from pawl_gate.trials import Say, TrialReport
+from pawl_gate.trials.crowd import BAD_NAMES, Crowd
+from pawl_gate.trials.places import file_of
+from pawl_gate.trials.pool_judging import judged_pools
+from pawl_gate.trials.pools import PoolProcess
+from pawl_spec.pool.history import Allowances, Operation, PoolHistory
+
+STORES: Final = ("sqlite",)
+AMOUNTS: Final[Mapping[str, int]] = {"smoke": 1, "pr": 1, "nightly": 30}
+"""How often the whole plan is gone through."""
+
+PEERS: Final = 12
+SETTINGS: Final[dict[str, Any]] = {
+    "workers": 2,
+    "max_pending": 8,
+    "max_queued": 16,
+    "max_bytes": 200_000,
+    "when_full": "refuse",
+    "batch": 4,
+    "in_flight": 2,
+    "job_timeout": 1.0,
+    "start_timeout": 20.0,
+    "backoff_first": 0.5,
+    "backoff_factor": 2.0,
+    "backoff_most": 2.0,
+    "tries": 2,
+    "close_timeout": 4.0,
+}
+"""Of the pool on trial: small, so that limits are met soon, and patient enough for two processors that others use too."""
+
+ALLOWED: Final = Allowances(refusal=1.0, notice=2.0, start=10.0, close=12.0, memory=400 << 20, overhead=4_096)
+
+WAIT_SECONDS: Final = 20.0
+"""For what must come: longer than anything that is allowed takes."""
+
+
+class Drill:
+    """One time through the plan."""
+
+    def __init__(self, seed: int, folder: Path, control: str | None, say: Say) -> None:
+        self.crowd = Crowd(seed, PEERS)
+        self.lives: list[PoolHistory] = []
+        self._place = file_of("sqlite", folder)
+        self._control = control
+        self._say = say
+
+    def run(self) -> None:
+        """Three lives of a pool over one store."""
+        self._live(self._first, SETTINGS)
+        self._live(self._second, {**SETTINGS, "when_full": "wait"})
+        self._live(self._third, SETTINGS)
+
+    def _live(self, plan: Callable[[PoolProcess], None], given: dict[str, Any]) -> None:
+        with PoolProcess(
+            given, ALLOWED, kind="sqlite", place=self._place, on_end=self.crowd.ended, control=self._control
+        ) as pool:
+            pool.hear_until(lambda: bool(pool.identity), WAIT_SECONDS)
+            self.crowd.opened(pool)
+            pool.look()
+            plan(pool)
+            if not pool.over:
+                pool.end()
+            self.lives.append(pool.finished())
+
+    def _did(self, operation: Operation) -> None:
+        self._say(operation.value)
+        self.crowd.count(f"operations: {operation.value}")
+
+    # -- the plan -----------------------------------------------------------------------------------------------------
+
+    def _first(self, pool: PoolProcess) -> None:
+        """Everything that one life can bear."""
+        crowd = self.crowd
+        crowd.meet(pool, WAIT_SECONDS)
+        self._did(Operation.WORK)
+        self._work(pool, 60)
+        self._did(Operation.BAD_ARGUMENT)
+        for number in range(3 * (SETTINGS["max_pending"] + SETTINGS["max_queued"])):
+            crowd.bad(pool, crowd.peers[number % PEERS], BAD_NAMES[number % len(BAD_NAMES)])
+        crowd.bad(pool, crowd.peers[0], "long")
+        self._settle(pool)
+        self._did(Operation.FLOOD)
+        self._flood(pool)
+        self._did(Operation.KILL)
+        for _ in range(2):
+            self._kill(pool)
+        self._did(Operation.HANG)
+        self._hang(pool)
+        self._did(Operation.POISON)
+        self._poison(pool, "!kill")
+        self._poison(pool, "!hang")
+        self._work(pool, 40)
+        self._did(Operation.CLOSE_BUSY)
+        self._busy(pool, 20)
+        pool.close(drain=True)
+        self._after_close(pool)
+
+    def _second(self, pool: PoolProcess) -> None:
+        """A pool in which callers wait; it is closed without waiting for its jobs."""
+        self._did(Operation.FLOOD)
+        self.crowd.flood(pool, 120)
+        self._settle(pool)
+        self._did(Operation.CLOSE_BUSY)
+        self._busy(pool, 60)
+        pool.close(drain=False)
+        self._after_close(pool)
+
+    def _third(self, pool: PoolProcess) -> None:
+        """The process of the pool is killed while it is busy; then another one goes on."""
+        self._did(Operation.KILL_PARENT)
+        self._busy(pool, 20)
+        self.crowd.blow(f"process {pool.pid} was killed")
+        pool.kill()
+        self._live(self._last, SETTINGS)
+
+    def _last(self, pool: PoolProcess) -> None:
+        self._settle(pool)
+        # As many as fit.
+        self.crowd.talk(pool, WAIT_SECONDS)
+        pool.close(drain=True)
+        self._after_close(pool, late=False)
+
+    # -- its parts ----------------------------------------------------------------------------------------------------
+
+    def _work(self, pool: PoolProcess, jobs: int) -> None:
+        """Jobs of all peers, as many at once as the pool takes."""
+        for _ in range(jobs):
+            if len(pool.open) >= SETTINGS["max_queued"]:
+                pool.hear_until(lambda: len(pool.open) < SETTINGS["max_queued"], WAIT_SECONDS)
+            self.crowd.next(pool)
+        self._settle(pool)
+
+    def _busy(self, pool: PoolProcess, jobs: int) -> None:
+        """The pool has jobs when this returns: they are slow ones."""
+        for number in range(jobs):
+            self.crowd.encrypt(pool, self.crowd.peers[number % PEERS], mark="!slow", poison=False)
+        pool.hear_until(lambda: bool(pool.with_jobs()), WAIT_SECONDS)
+
+    def _settle(self, pool: PoolProcess) -> None:
+        """Nothing is open any more; what the pool then says that it holds is written down."""
+        pool.hear_until(lambda: not pool.open, WAIT_SECONDS)
+        pool.look()
+        counts = pool.counts
+        pool.tell("count")
+        pool.hear_until(lambda: pool.counts > counts, WAIT_SECONDS)
+
+    def _flood(self, pool: PoolProcess) -> None:
+        """With all workers standing still: so nothing leaves, and all that is not refused is in the pool."""
+        most = SETTINGS["max_pending"] + SETTINGS["max_queued"]
+        self._all_there(pool)
+        since = time.monotonic_ns()
+        stopped = [pid for pid in pool.workers() if pool.strike(pid, "stopped")]
+        self.crowd.flood(pool, 3 * most)
+        pool.hear_until(lambda: len(pool.open) <= most, SETTINGS["job_timeout"] / 2)
+        if pool.workers() == stopped:
+            pool.stood_still(since)
+        self._recover(pool)
+        # And again with bytes in place of numbers, which take a slot too.
+        for number in range(8):
+            self.crowd.encrypt(pool, self.crowd.peers[number], padding=40_000)
+        self._settle(pool)
+
+    def _kill(self, pool: PoolProcess) -> None:
+        self._busy(pool, 8)
+        [victim, *_] = pool.with_jobs() or pool.workers()
+        pool.strike(victim, "killed")
+        self._recover(pool)
+
+    def _hang(self, pool: PoolProcess) -> None:
+        self._busy(pool, 8)
+        [victim, *_] = pool.with_jobs() or pool.workers()
+        pool.strike(victim, "stopped")
+        self._recover(pool)
+
+    def _poison(self, pool: PoolProcess, mark: str) -> None:
+        """A job that kills, or hangs, whoever takes it, among others."""
+        self.crowd.encrypt(pool, self.crowd.peers[0], mark=mark)
+        for number in range(1, 6):
+            self.crowd.encrypt(pool, self.crowd.peers[number])
+        self._recover(pool)
+
+    def _recover(self, pool: PoolProcess) -> None:
+        """Until all jobs have ended and all workers are there, with looks on the way."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while time.monotonic() < deadline and not pool.over:
+            pool.hear_until(lambda: False, 0.1)
+            there = [pid for pid in pool.look().workers if pid in pool.ready]
+            if not pool.open and len(there) == SETTINGS["workers"]:
+                break
+        self._settle(pool)
+
+    def _all_there(self, pool: PoolProcess) -> None:
+        pool.hear_until(lambda: len(pool.ready) == SETTINGS["workers"], WAIT_SECONDS)
+
+    def _after_close(self, pool: PoolProcess, *, late: bool = True) -> None:
+        pool.hear_until(lambda: pool.closed and not pool.open, WAIT_SECONDS)
+        if late and pool.closed:
+            # Who comes after the end is told so.
+            for peer in self.crowd.peers[:3]:
+                self.crowd.encrypt(pool, peer)
+            pool.hear_until(lambda: not pool.open, ALLOWED.refusal)
+
+
+def run(store: str, amount: int, seed: int, say: Say, folder: Path, *, control: str | None = None) -> TrialReport:
+    """Go through the plan `amount` times. See `Campaign`."""
+    began = time.monotonic()
+    report = TrialReport("drill", store, seed)
+    for number in range(amount):
+        place = folder / str(number)
+        place.mkdir()
+        drill = Drill(seed + number, place, control, say)
+        drill.run()
+        judged_pools(drill.crowd, drill.lives, report)
+        if report.broken:
+            break
+    report.seconds = time.monotonic() - began
+    return report
