@@ -118,6 +118,11 @@ class PoolProcess:
         self.pid = self._process.pid
         self.tell("open", given, kind, place, program, control)
 
+    @property
+    def looks(self) -> Iterator[Looked]:
+        """What was seen of its processes."""
+        return self.history.of(Looked)
+
     # -- telling and hearing ------------------------------------------------------------------------------------------
 
     def tell(self, *what: Any) -> None:
@@ -139,7 +144,7 @@ class PoolProcess:
         if not can and not select.select([self._said], [], [], 0)[0]:
             return
         with suppress(BlockingIOError):
-            data = os.read(self._said, 1 << 20)
+            data = os.read(self._said, 1 << 15)
             if not data:
                 self.over = True
                 return
