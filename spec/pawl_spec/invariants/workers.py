@@ -14,7 +14,7 @@ from itertools import pairwise
 from typing import Final
 
 from pawl_spec.history import Event, Outcome
-from pawl_spec.pool.history import SECOND, Closing, Counted, Ended, Ending, Happening, Looked, Still, Told
+from pawl_spec.pool.history import SECOND, Closing, Counted, Ended, Ending, Happening, Still, Told
 from pawl_spec.pool.life import BACKPRESSURE, POOLS_OWN, Job, Life
 from pawl_spec.registry import Finding, Story, Violation, invariant
 from pawl_spec.trace import Kind, Op
@@ -190,10 +190,22 @@ def _ends_once(life: Life) -> Iterator[Found]:
             yield last, f"{job} was lost: its caller was never told how it ended"
         elif len(job.endings) > 1:
             yield job.endings[1], f"{job} ended {len(job.endings)} times"
+        elif (since := _waits_since(life, job)) is not None:
+            what = f"{job} was lost: nothing struck since {life.time(since)}, and its caller was told nothing"
+            yield job.endings[0], what
         else:
             yield None
     for ended in life.strangers:
         yield ended, f"job {ended.job} ended, and nobody had submitted it"
+
+
+def _waits_since(life: Life, job: Job) -> int | None:
+    """Since when a job waits for nothing, while the pool is there to do it; None: not as long as that."""
+    ended = job.endings[0].at
+    blows = [at for at in life.troubles if job.asked.at < at < ended]
+    pairs = pairwise([job.asked.at, *blows, min(ended, max(life.until, job.asked.at))])
+    within = life.allowances.job * SECOND
+    return next((since for since, until in pairs if until - since > within), None)
 
 
 def _ends_as_it_may(life: Life) -> Iterator[Found]:
@@ -208,7 +220,7 @@ def _ends_as_it_may(life: Life) -> Iterator[Found]:
             yield ended, f"{job} was given the result of {whose}"
         elif ended.end is Ending.LOST and life.parent_died is None:
             yield ended, f"{job} was lost, though its caller lived on"
-        elif ended.end is Ending.UNKNOWN and "outcome-unknown" not in job.asked.may and life.closing is None:
+        elif ended.end is Ending.UNKNOWN and not _may_be_cut_off(life, job, ended):
             yield ended, f"the outcome of {job} is unknown, though nothing can have cut off its commit"
         elif ended.end is Ending.CANCELLED and "cancelled" not in job.asked.may:
             yield ended, f"{job} was cancelled, and not by its caller"
@@ -216,6 +228,11 @@ def _ends_as_it_may(life: Life) -> Iterator[Found]:
             yield ended, f"{job} was refused as {ended.code}, and there is no reason for that"
         else:
             yield None
+
+
+def _may_be_cut_off(life: Life, job: Job, ended: Ended) -> bool:
+    """Whether its commit can have been cut off: by the closing, or as the campaign says."""
+    return "outcome-unknown" in job.asked.may or (life.closing is not None and ended.at >= life.closing.at)
 
 
 def _has_reason(life: Life, job: Job, ended: Ended) -> bool:
@@ -294,13 +311,11 @@ def dead_workers_are_replaced(story: Story) -> Iterator[Finding]:
 def _replaced(life: Life) -> Iterator[Found]:
     """By what is seen from outside: within the stated time after the last blow all workers are there again."""
     within = round((life.allowances.notice + life.settings.back_off_most + life.allowances.start) * SECOND)
-    # A death by a job of its own is a blow too.
-    troubles = sorted({blow.at for blow in life.blows} | {told.at for told in life.history.told("worker-crashed")})
     for blow in life.blows:
         if blow.how != "killed":
             continue
         due = blow.at + within
-        for trouble in troubles:
+        for trouble in life.troubles:
             if blow.at < trouble <= due:
                 due = max(due, trouble + within)
         seen = [look for look in life.looks if blow.at < look.at <= due]
@@ -330,7 +345,9 @@ def _backs_off(life: Life) -> Iterator[Found]:
         if death.revived is None:
             continue
         due = life.settings.back_off(death.row)
-        took = (death.revived.at - death.told.at) / SECOND
+        # A look may have seen the process before it was ready.
+        seen = life.first_seen.get(death.revived.pid, death.revived.at)
+        took = (min(seen, death.revived.at) - death.told.at) / SECOND
         if took < due * NEARLY:
             place = f"the worker in place {death.told.worker}"
             yield death.revived, f"{place} was replaced {took:.3f} s after death {death.row} in a row, {due} s were due"
@@ -439,15 +456,12 @@ def _workers_are_told(life: Life) -> Iterator[Found]:
     started = {told.pid: told.at for told in life.history.told("worker-started", "worker-revived")}
     crashed = {told.pid for told in life.history.told("worker-crashed")}
     timed_out = {told.pid for told in life.history.told("job-timeout")}
-    seen: dict[int, Looked] = {}
-    for look in life.looks:
-        for pid in look.workers:
-            seen.setdefault(pid, look)
     start = round(life.allowances.start * SECOND)
-    for pid, look in seen.items():
+    for pid, at in life.first_seen.items():
         if pid in started or pid in crashed:
             yield None
-        elif look.at + start + notice <= life.until and life.looks[-1].at > look.at + start:
+        elif at + start + notice <= life.until and life.looks[-1].at > at + start:
+            look = next(each for each in life.looks if each.at == at)
             yield look, f"worker process {pid} is there, and no event told of its start"
     for blow in life.blows:
         if blow.how == "killed" and blow.at + notice <= life.until:

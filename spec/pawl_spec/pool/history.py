@@ -86,6 +86,8 @@ class Allowances:
     """From the decision to start a worker to its being there."""
     close: float = 20.0
     """From the call that closes a pool to its end."""
+    job: float = 60.0
+    """From a call to its end, or from the last blow to that, whichever is later."""
     memory: int = 0
     """Bytes of resident memory of the pool's process and of each worker; 0: not stated, and so not judged."""
     overhead: int = 4_096

@@ -123,6 +123,11 @@ class Life:
         """The last time before `at` at which no job was open."""
         return self._held.quiet_before(at, self.began)
 
+    @cached_property
+    def troubles(self) -> list[int]:
+        """When workers were struck, or died of a job of their own."""
+        return sorted({blow.at for blow in self.blows} | {told.at for told in self.history.told("worker-crashed")})
+
     # -- workers ------------------------------------------------------------------------------------------------------
 
     def deaths(self) -> Iterator[Death]:
@@ -154,6 +159,15 @@ class Life:
     def places(self) -> dict[int | None, int | None]:
         """By process id: the place of a worker, as the pool tells it."""
         return {told.pid: told.worker for told in self.history.told("worker-started", "worker-revived")}
+
+    @cached_property
+    def first_seen(self) -> dict[int | None, int]:
+        """By process id of a worker: when a look saw it first."""
+        seen: dict[int | None, int] = {}
+        for look in self.looks:
+            for pid in look.workers:
+                seen.setdefault(pid, look.at)
+        return seen
 
     def struck_between(self, since: int, until: int) -> int:
         """How many workers were killed or stopped in that time."""

@@ -104,12 +104,21 @@ class Crowd:
         self._submit(pool, "establish", peer, bundle_out(peer.device.prekey_bundle()), size=512)
 
     def encrypt(
-        self, pool: PoolProcess, peer: Peer, size: int = 1, *, mark: str = "", padding: int = 0, poison: bool | None = None
+        self,
+        pool: PoolProcess,
+        peer: Peer,
+        size: int = 1,
+        *,
+        mark: str = "",
+        padding: int = 0,
+        poison: bool | None = None,
     ) -> None:
         """So many texts for a peer; `mark` is a trigger of the faulty worker, which makes it poison unless said."""
         texts = tuple(f"{mark}s{self._jobs + 1}.{place}" + " " * padding for place in range(size))
         total = sum(map(len, texts))
-        self._submit(pool, "encrypt", peer, list(texts), size=total, texts=texts, poison=bool(mark) if poison is None else poison)
+        self._submit(
+            pool, "encrypt", peer, list(texts), size=total, texts=texts, poison=bool(mark) if poison is None else poison
+        )
 
     def decrypt(self, pool: PoolProcess, peer: Peer, letter: int) -> None:
         """A letter of a peer's, which may have been read."""
@@ -164,7 +173,9 @@ class Crowd:
         """See `OnEnd`."""
         asked = self._asked.pop(job.job)
         code = value if how == "refused" else ""
-        self.count({"done": "results", "lost": "jobs lost with their process", "unknown": "outcomes unknown"}.get(how, how))
+        self.count(
+            {"done": "results", "lost": "jobs lost with their process", "unknown": "outcomes unknown"}.get(how, how)
+        )
         if how == "refused":
             self.count(f"refused: {code}")
         if job.what in ("encrypt", "decrypt", "establish") and code not in POOLS_OWN and how != "cancelled":
@@ -319,5 +330,5 @@ def _inner(message: EncryptedMessage) -> Any:
 
 def _number(text: str, kind: str) -> int | None:
     """The number in a text such as `r12`."""
-    stripped = text.rstrip(" ") if isinstance(text, str) else ""
+    stripped = text.rstrip(" ")
     return int(stripped[1:]) if stripped[:1] == kind and stripped[1:].isdecimal() else None

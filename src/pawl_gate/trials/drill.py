@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pawl_gate.trials import Say, TrialReport
+from pawl_gate.trials.broken_pools import BROKEN_POOLS
 from pawl_gate.trials.crowd import BAD_NAMES, Crowd
 from pawl_gate.trials.places import file_of
 from pawl_gate.trials.pool_judging import judged_pools
@@ -39,12 +40,16 @@ SETTINGS: Final[dict[str, Any]] = {
     "tries": 2,
     "close_timeout": 4.0,
 }
-"""Of the pool on trial: small, so that limits are met soon, and patient enough for two processors that others use too."""
+"""Of the pool on trial: small, so that limits are met soon; patient enough for two processors that are busy."""
 
-ALLOWED: Final = Allowances(refusal=1.0, notice=2.0, start=10.0, close=12.0, memory=400 << 20, overhead=4_096)
+ALLOWED: Final = Allowances(refusal=1.0, notice=2.0, start=10.0, close=12.0, job=10.0, memory=200 << 20, overhead=4_096)
 
-WAIT_SECONDS: Final = 20.0
+WAIT_SECONDS: Final = 16.0
 """For what must come: longer than anything that is allowed takes."""
+
+
+class _Stuck(Exception):
+    """What must come has not come."""
 
 
 class Drill:
@@ -53,27 +58,47 @@ class Drill:
     def __init__(self, seed: int, folder: Path, control: str | None, say: Say) -> None:
         self.crowd = Crowd(seed, PEERS)
         self.lives: list[PoolHistory] = []
+        self.is_over = False
+        """Nothing more can be seen here."""
         self._place = file_of("sqlite", folder)
         self._control = control
         self._say = say
+        # A control is shown by few of them; without what shows it, it is not worth the time.
+        self._parts = set(Operation) if control is None else set(BROKEN_POOLS[control].shown_by)
 
     def run(self) -> None:
-        """Three lives of a pool over one store."""
+        """Life after life of a pool over one store."""
         self._live(self._first, SETTINGS)
-        self._live(self._second, {**SETTINGS, "when_full": "wait"})
-        self._live(self._third, SETTINGS)
+        if {Operation.FLOOD, Operation.CLOSE_BUSY} <= self._parts:
+            self._live(self._second, {**SETTINGS, "when_full": "wait"})
+        if Operation.KILL_PARENT in self._parts:
+            self._live(self._killed_busy, SETTINGS)
+            self._live(self._killed_idle, SETTINGS)
+            self._live(self._last, SETTINGS)
 
     def _live(self, plan: Callable[[PoolProcess], None], given: dict[str, Any]) -> None:
+        if self.is_over:
+            return
         with PoolProcess(
             given, ALLOWED, kind="sqlite", place=self._place, on_end=self.crowd.ended, control=self._control
         ) as pool:
             pool.hear_until(lambda: bool(pool.identity), WAIT_SECONDS)
             self.crowd.opened(pool)
             pool.look()
-            plan(pool)
+            try:
+                plan(pool)
+            except _Stuck:
+                # What is open for so long is open for ever: the history shows it.
+                pool.kill()
+                self.is_over = True
             if not pool.over:
                 pool.end()
             self.lives.append(pool.finished())
+
+    def _until(self, pool: PoolProcess, enough: Callable[[], bool]) -> None:
+        """Raises: _Stuck."""
+        if not pool.hear_until(enough, WAIT_SECONDS):
+            raise _Stuck
 
     def _did(self, operation: Operation) -> None:
         self._say(operation.value)
@@ -83,26 +108,20 @@ class Drill:
 
     def _first(self, pool: PoolProcess) -> None:
         """Everything that one life can bear."""
-        crowd = self.crowd
-        crowd.meet(pool, WAIT_SECONDS)
-        self._did(Operation.WORK)
-        self._work(pool, 60)
-        self._did(Operation.BAD_ARGUMENT)
-        for number in range(3 * (SETTINGS["max_pending"] + SETTINGS["max_queued"])):
-            crowd.bad(pool, crowd.peers[number % PEERS], BAD_NAMES[number % len(BAD_NAMES)])
-        crowd.bad(pool, crowd.peers[0], "long")
-        self._settle(pool)
-        self._did(Operation.FLOOD)
-        self._flood(pool)
-        self._did(Operation.KILL)
-        for _ in range(2):
-            self._kill(pool)
-        self._did(Operation.HANG)
-        self._hang(pool)
-        self._did(Operation.POISON)
-        self._poison(pool, "!kill")
-        self._poison(pool, "!hang")
-        self._work(pool, 40)
+        self.crowd.meet(pool, WAIT_SECONDS)
+        parts: dict[Operation, Callable[[PoolProcess], None]] = {
+            Operation.WORK: lambda pool: self._work(pool, 60),
+            Operation.BAD_ARGUMENT: self._bad,
+            Operation.FLOOD: self._flood,
+            Operation.KILL: self._kill,
+            Operation.HANG: self._hang,
+            Operation.POISON: self._poisons,
+        }
+        for operation, part in parts.items():
+            if operation in self._parts:
+                self._did(operation)
+                part(pool)
+        self._work(pool, 20)
         self._did(Operation.CLOSE_BUSY)
         self._busy(pool, 20)
         pool.close(drain=True)
@@ -118,13 +137,24 @@ class Drill:
         pool.close(drain=False)
         self._after_close(pool)
 
-    def _third(self, pool: PoolProcess) -> None:
-        """The process of the pool is killed while it is busy; then another one goes on."""
-        self._did(Operation.KILL_PARENT)
+    def _killed_busy(self, pool: PoolProcess) -> None:
+        """The process of the pool is killed while it is busy."""
+        self._settle(pool)
         self._busy(pool, 20)
+        self._kill_parent(pool)
+
+    def _killed_idle(self, pool: PoolProcess) -> None:
+        """It is killed just after it handed out what it had: the last result is as young as can be."""
+        self._settle(pool)
+        for number in range(4):
+            self.crowd.encrypt(pool, self.crowd.peers[number])
+            self._until(pool, lambda: not pool.open)
+        self._kill_parent(pool)
+
+    def _kill_parent(self, pool: PoolProcess) -> None:
+        self._did(Operation.KILL_PARENT)
         self.crowd.blow(f"process {pool.pid} was killed")
         pool.kill()
-        self._live(self._last, SETTINGS)
 
     def _last(self, pool: PoolProcess) -> None:
         self._settle(pool)
@@ -139,7 +169,7 @@ class Drill:
         """Jobs of all peers, as many at once as the pool takes."""
         for _ in range(jobs):
             if len(pool.open) >= SETTINGS["max_queued"]:
-                pool.hear_until(lambda: len(pool.open) < SETTINGS["max_queued"], WAIT_SECONDS)
+                self._until(pool, lambda: len(pool.open) < SETTINGS["max_queued"])
             self.crowd.next(pool)
         self._settle(pool)
 
@@ -147,15 +177,15 @@ class Drill:
         """The pool has jobs when this returns: they are slow ones."""
         for number in range(jobs):
             self.crowd.encrypt(pool, self.crowd.peers[number % PEERS], mark="!slow", poison=False)
-        pool.hear_until(lambda: bool(pool.with_jobs()), WAIT_SECONDS)
+        self._until(pool, lambda: bool(pool.with_jobs()))
 
     def _settle(self, pool: PoolProcess) -> None:
         """Nothing is open any more; what the pool then says that it holds is written down."""
-        pool.hear_until(lambda: not pool.open, WAIT_SECONDS)
+        self._until(pool, lambda: not pool.open)
         pool.look()
         counts = pool.counts
         pool.tell("count")
-        pool.hear_until(lambda: pool.counts > counts, WAIT_SECONDS)
+        self._until(pool, lambda: pool.counts > counts)
 
     def _flood(self, pool: PoolProcess) -> None:
         """With all workers standing still: so nothing leaves, and all that is not refused is in the pool."""
@@ -173,17 +203,29 @@ class Drill:
             self.crowd.encrypt(pool, self.crowd.peers[number], padding=40_000)
         self._settle(pool)
 
+    def _bad(self, pool: PoolProcess) -> None:
+        crowd = self.crowd
+        for number in range(3 * (SETTINGS["max_pending"] + SETTINGS["max_queued"])):
+            crowd.bad(pool, crowd.peers[number % PEERS], BAD_NAMES[number % len(BAD_NAMES)])
+        crowd.bad(pool, crowd.peers[0], "long")
+        self._settle(pool)
+
     def _kill(self, pool: PoolProcess) -> None:
-        self._busy(pool, 8)
-        [victim, *_] = pool.with_jobs() or pool.workers()
-        pool.strike(victim, "killed")
-        self._recover(pool)
+        for _ in range(2):
+            self._busy(pool, 8)
+            [victim, *_] = pool.with_jobs() or pool.workers()
+            pool.strike(victim, "killed")
+            self._recover(pool)
 
     def _hang(self, pool: PoolProcess) -> None:
         self._busy(pool, 8)
         [victim, *_] = pool.with_jobs() or pool.workers()
         pool.strike(victim, "stopped")
         self._recover(pool)
+
+    def _poisons(self, pool: PoolProcess) -> None:
+        self._poison(pool, "!kill")
+        self._poison(pool, "!hang")
 
     def _poison(self, pool: PoolProcess, mark: str) -> None:
         """A job that kills, or hangs, whoever takes it, among others."""
@@ -194,19 +236,19 @@ class Drill:
 
     def _recover(self, pool: PoolProcess) -> None:
         """Until all jobs have ended and all workers are there, with looks on the way."""
-        deadline = time.monotonic() + WAIT_SECONDS
-        while time.monotonic() < deadline and not pool.over:
+        deadline, there = time.monotonic() + WAIT_SECONDS, list[int]()
+        while pool.open or len(there) < SETTINGS["workers"]:
+            if time.monotonic() > deadline or pool.over:
+                raise _Stuck
             pool.hear_until(lambda: False, 0.1)
             there = [pid for pid in pool.look().workers if pid in pool.ready]
-            if not pool.open and len(there) == SETTINGS["workers"]:
-                break
         self._settle(pool)
 
     def _all_there(self, pool: PoolProcess) -> None:
-        pool.hear_until(lambda: len(pool.ready) == SETTINGS["workers"], WAIT_SECONDS)
+        self._until(pool, lambda: len(pool.ready) == SETTINGS["workers"])
 
     def _after_close(self, pool: PoolProcess, *, late: bool = True) -> None:
-        pool.hear_until(lambda: pool.closed and not pool.open, WAIT_SECONDS)
+        self._until(pool, lambda: pool.closed and not pool.open)
         if late and pool.closed:
             # Who comes after the end is told so.
             for peer in self.crowd.peers[:3]:

@@ -1,4 +1,4 @@
-"""The program that a pool on trial lives in: an asyncio service over one store, which does what it is told on its stdin.
+"""The program that a pool on trial lives in: an asyncio service over one store, which does what it is told.
 
     python -m pawl_gate.trials.pool_service
 
@@ -6,11 +6,13 @@ Told and said are lines of JSON. A job is a task of its own, begun in the order 
 when its caller is told, whenever that is. All events of the pool are said too. Times are nanoseconds of the clock that
 all processes of a machine share.
 
-    told: ["open", {settings}, store's kind, place, program, control]   said: ["up", at, identity]
-    told: ["job", number, what, peer, argument, ...]                    said: ["began", at, number], ["end", at, number, how, value]
-    told: ["count"]                                                     said: ["count", at, ...]
-    told: ["close", drain]                                              said: ["closing", at], ["closed", at]
-                                                                        said: ["told", at, name, fields]
+    told on stdin                                                       said on stdout
+    ["open", {settings}, kind of store, place, program, control]        ["up", at, identity]
+    ["job", number, what, peer, argument, ...]                          ["began", at, number]
+                                                                        ["end", at, number, how, value]
+    ["count"]                                                           ["count", at, queued, pending, bytes, ...]
+    ["close", drain]                                                    ["closing", at], ["closed", at]
+                                                                        ["told", at, name, fields]
 """
 
 from __future__ import annotations

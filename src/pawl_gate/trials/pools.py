@@ -42,7 +42,12 @@ from pawl_spec.pool.history import (
 FAULTY: Final = "pawl_gate.faulty_worker"
 """The worker's program with triggers in what it is given: the real one otherwise."""
 
-ENDINGS: Final = {"done": Ending.RESULT, "refused": Ending.REFUSED, "failed": Ending.FAILED, "cancelled": Ending.CANCELLED}
+ENDINGS: Final = {
+    "done": Ending.RESULT,
+    "refused": Ending.REFUSED,
+    "failed": Ending.FAILED,
+    "cancelled": Ending.CANCELLED,
+}
 
 LEFT_SECONDS: Final = 5.0
 """A worker whose parent was killed may be there so long."""

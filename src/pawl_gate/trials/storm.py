@@ -1,4 +1,4 @@
-"""`storm`: two hundred callers at once, while workers are killed and stopped, limits overrun and the process itself dies.
+"""`storm`: two hundred callers at once, while workers are killed, limits overrun, and the process itself dies.
 
 Everything comes by chance, and all of it at the same time. The store goes on from life to life of its pool. In the end
 each job is accounted for, and both sides of every session talk.
@@ -21,7 +21,7 @@ from pawl_spec.pool.history import Allowances, Operation
 from pawl_spec.shared_store import judge
 
 STORES: Final = ("sqlite",)
-AMOUNTS: Final[Mapping[str, int]] = {"smoke": 3, "pr": 15, "nightly": 220}
+AMOUNTS: Final[Mapping[str, int]] = {"pr": 15, "nightly": 220}
 """Workers killed, at one every two seconds on average. It goes on until there were `JOBS_PER_KILL` jobs for each."""
 
 CALLERS: Final = 200
@@ -56,7 +56,7 @@ SETTINGS: Final[dict[str, Any]] = {
     "tries": 3,
     "close_timeout": 15.0,
 }
-ALLOWED: Final = Allowances(refusal=4.0, notice=8.0, start=30.0, close=30.0, memory=300 << 20, overhead=4_096)
+ALLOWED: Final = Allowances(refusal=4.0, notice=8.0, start=30.0, close=30.0, job=60.0, memory=300 << 20, overhead=4_096)
 """Two processors are shared by the pool, its workers, the peers and whoever writes all of it down."""
 
 WAIT_SECONDS: Final = 90.0
@@ -65,7 +65,9 @@ WAIT_SECONDS: Final = 90.0
 class Storm:
     """The weather, and what it comes to."""
 
-    def __init__(self, amount: int, seed: int, folder: Path, control: str | None, say: Say, report: TrialReport) -> None:
+    def __init__(
+        self, amount: int, seed: int, folder: Path, control: str | None, say: Say, report: TrialReport
+    ) -> None:
         self.crowd = Crowd(seed, CALLERS)
         self.report = report
         self.tally = Tally(report)
@@ -130,8 +132,9 @@ class Storm:
         end, look, submitted, began = now + chance.uniform(0.5, 1.5) * LIFE_SECONDS, now, 0, now
         while now < end and not self._enough() and not pool.over:
             for what in [what for what, at in due.items() if at <= now]:
-                due[what] = now + chance.expovariate(1 / means.get(what, POISON_SECONDS))
-                self._strike(pool, what)
+                # Where all are being replaced just now, as soon as one is there.
+                if self._strike(pool, what):
+                    due[what] = now + chance.expovariate(1 / means.get(what, POISON_SECONDS))
             while len(pool.open) < CALLERS and submitted < (now - began) * RATE + CALLERS:
                 self.crowd.next(pool)
                 submitted += 1
@@ -141,7 +144,8 @@ class Storm:
             pool.hear(0.01)
             now = time.monotonic()
 
-    def _strike(self, pool: PoolProcess, what: Operation) -> None:
+    def _strike(self, pool: PoolProcess, what: Operation) -> bool:
+        """Whether there was something to strike."""
         chance = self.crowd.random
         if what is Operation.FLOOD:
             self.crowd.flood(pool, 2 * (SETTINGS["max_pending"] + SETTINGS["max_queued"]))
@@ -152,12 +156,13 @@ class Storm:
             if not victims or not pool.strike(
                 chance.choice(victims), "killed" if what is Operation.KILL else "stopped"
             ):
-                return
+                return False
             if what is Operation.KILL:
                 self._kills += 1
                 if self._kills % 10 == 0:
                     self._say(f"kill {self._kills} of {self._amount}, {self.crowd.counted.get('jobs', 0):,} jobs")
         self.crowd.count(f"operations: {what.value}")
+        return True
 
     def _end_of_life(self, pool: PoolProcess) -> None:
         if self._lives % 3:
