@@ -314,7 +314,8 @@ def _no_control(chain: Chain, predicate: Predicate) -> str:
 def _control(chain: Chain, control: Control) -> str:
     """Where a control is registered."""
     named = f'"{control.name}"'
-    holders = (one for one in sorted(CONTROLS.glob("*.py")) if named in one.read_text("utf-8"))
+    modules = (*sorted(CONTROLS.glob("*.py")), CONTROLS.parent / "trials" / "broken_pools.py")
+    holders = (one for one in modules if named in one.read_text("utf-8"))
     path = next(holders, CONTROLS / "__init__.py")
     return f"{_shown(chain, path)}:{line_of(path, named)}"
 

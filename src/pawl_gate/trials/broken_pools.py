@@ -16,7 +16,9 @@ from pawl.workers.device import AsyncDevice
 from pawl.workers.pool import WorkerPool
 from pawl.workers.process import Worker
 from pawl_gate.controls.atomicity import LateStore
+from pawl_gate.controls.catalogue import Control
 from pawl_gate.controls.edits import Edit, edited
+from pawl_gate.targets.inprocess import InProcessTarget
 from pawl_gate.trials import places
 from pawl_spec.pool.history import Operation
 
@@ -46,6 +48,18 @@ class BrokenPool:
             openers[self.kind] = lambda place: LateStore(real(place))
         with edited(self.edits), mock.patch.dict(places.OPENERS, openers):
             yield
+
+
+def as_controls() -> tuple[Control, ...]:
+    """For what lists the controls of an invariant. No trace shows them: they are put on trial."""
+
+    def make() -> InProcessTarget:
+        raise TypeError("a broken pool is no target: it is put on trial")
+
+    return tuple(
+        Control(name, each.breaks, each.what, make, each.edits, "pawl store trial --control ")
+        for name, each in BROKEN_POOLS.items()
+    )
 
 
 FLOOD, KILL, HANG = Operation.FLOOD, Operation.KILL, Operation.HANG

@@ -162,6 +162,11 @@ class PoolProcess:
             while self._unsent:
                 self._unsent = self._unsent[os.write(self._told, self._unsent[: 1 << 16]) :]
 
+    def come_up(self, seconds: float) -> None:
+        """Wait until it is up. Raises: HarnessBroken."""
+        if not self.hear_until(lambda: bool(self.identity), seconds):
+            raise HarnessBroken("the process of a pool did not come up; what it says of that is above")
+
     def hear_until(self, enough: Callable[[], bool], seconds: float) -> bool:
         """Hear it until something is so, at most so long: whether it is."""
         deadline = time.monotonic() + seconds

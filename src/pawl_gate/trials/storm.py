@@ -106,7 +106,7 @@ class Storm:
         with PoolProcess(
             given, ALLOWED, kind="sqlite", place=self._place, on_end=self.crowd.ended, control=self._control
         ) as pool:
-            pool.hear_until(lambda: bool(pool.identity), WAIT_SECONDS)
+            pool.come_up(WAIT_SECONDS)
             self.crowd.opened(pool)
             self.crowd.meet(pool, WAIT_SECONDS)
             yield pool
