@@ -261,15 +261,15 @@ BROKEN_POOLS: Final[dict[str, BrokenPool]] = {
         "A pool that was closed leaves its workers behind.",
         (CLOSE,),
         (
-            Edit(WorkerPool._close, "place.worker.kill()", "pass"),
-            Edit(WorkerPool._close, "await asyncio.wait_for(place.worker.ended(), KILL_SECONDS)", "pass"),
+            Edit(WorkerPool._close, "place.worker.finish()", "pass"),
+            Edit(WorkerPool._close, "for seconds in (FINISH_SECONDS, KILL_SECONDS):", "for seconds in ():"),
         ),
     ),
     "draining-throws-away": BrokenPool(
         "WRK-06",
         "A pool that is to do what it has before it closes does not.",
         (CLOSE,),
-        (Edit(WorkerPool._close, "if drain and not failed:", "if not drain:"),),
+        (Edit(WorkerPool._close, "if waits:", "if not waits:"),),
     ),
     "lanes-last-first": BrokenPool(
         "WRK-07",

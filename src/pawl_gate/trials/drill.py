@@ -42,9 +42,9 @@ SETTINGS: Final[dict[str, Any]] = {
 }
 """Of the pool on trial: small, so that limits are met soon; patient enough for two processors that are busy."""
 
-ALLOWED: Final = Allowances(refusal=1.0, notice=2.0, start=10.0, close=12.0, job=10.0, memory=200 << 20, overhead=4_096)
+ALLOWED: Final = Allowances(refusal=1.0, notice=2.0, start=8.0, close=12.0, job=10.0, memory=200 << 20, overhead=4_096)
 
-WAIT_SECONDS: Final = 16.0
+WAIT_SECONDS: Final = 14.0
 """For what must come: longer than anything that is allowed takes."""
 
 
