@@ -113,7 +113,7 @@ class Job:
 
 
 class Lane:
-    """The jobs that have an order among themselves; only one batch at a time has some of them."""
+    """The jobs that have an order among themselves; only one batch at a time has some of them (WRK-07)."""
 
     __slots__ = ("busy", "jobs", "key")
 
