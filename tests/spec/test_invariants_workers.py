@@ -520,6 +520,14 @@ def test_a_timeout_is_not_told() -> Pool:
     return pool.revive(103).look()
 
 
+@holds("WRK-06")
+def test_who_was_stopped_and_then_killed_hangs_no_more() -> Pool:
+    pool = Pool()
+    job = hung(pool)
+    pool.wait(0.2).strike(101).look().tell("worker-crashed", worker=0, pid=101).tell("job-retried", job=job).revive(103)
+    return pool.dispatch(job).finish(job).result(job).look().wait(5).look()
+
+
 @breaks("WRK-06", says="the pool's job 1 was queued, and no event told of its end", earlier=True)
 def test_an_end_is_not_told() -> Pool:
     pool = Pool()

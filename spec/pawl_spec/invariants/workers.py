@@ -456,6 +456,8 @@ def _workers_are_told(life: Life) -> Iterator[Found]:
     started = {told.pid: told.at for told in life.history.told("worker-started", "worker-revived")}
     crashed = {told.pid for told in life.history.told("worker-crashed")}
     timed_out = {told.pid for told in life.history.told("job-timeout")}
+    # Who was stopped and then killed is dead, and hangs no more.
+    killed = {blow.pid for blow in life.blows if blow.how == "killed"}
     start = round(life.allowances.start * SECOND)
     for pid, at in life.first_seen.items():
         if pid in started or pid in crashed:
@@ -467,7 +469,7 @@ def _workers_are_told(life: Life) -> Iterator[Found]:
         if blow.how == "killed" and blow.at + notice <= life.until:
             known = blow.pid in crashed or blow.pid in timed_out
             yield None if known else (blow, f"worker process {blow.pid} was killed, and no event told of its crash")
-        elif blow.how == "stopped":
+        elif blow.how == "stopped" and blow.pid not in killed:
             since, within = life.owed_since(blow), round(life.settings.job_seconds * SECOND) + notice
             if since is not None and since + within <= life.until:
                 what = f"worker process {blow.pid} hung with a job, and no event told of a timeout"
