@@ -111,6 +111,11 @@ class Invariant:
     pending: str = ""
     """Why it is not yet judged."""
 
+    @property
+    def of_pools(self) -> bool:
+        """It is judged on the lives of worker pools: no trace shows it."""
+        return "workers" in self.needs
+
 
 REGISTRY: dict[str, Invariant] = {}
 
