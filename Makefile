@@ -9,7 +9,7 @@ LIBRARY_TESTS := $(wildcard tests/test_*.py) tests/crypto tests/group tests/sess
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup verify trials explore figures reach mutants matrix mutation vectors trace test lint format coverage bench docs serve catalogue faults proto wheel lock clean
+.PHONY: help setup verify trials storm explore figures reach mutants matrix mutation vectors trace test lint format coverage bench docs serve catalogue faults proto wheel lock clean
 
 help: ## this list
 	@echo 'Pawl: the commands of this checkout'
@@ -26,6 +26,9 @@ vectors: setup ## write the session vectors again (ARGS=--check: compare those i
 
 trials: setup ## put the stores on trial: kills, power losses, damage, hammering (BUDGET=nightly, ARGS='kill --store sqlite')
 	@$(BIN)/pawl store trial --budget $(if $(filter smoke,$(BUDGET)),pr,$(BUDGET)) $(ARGS)
+
+storm: setup ## put the pool of workers through the long storm: some 220 workers killed, 110,000 jobs (ARGS='--amount 30')
+	@$(BIN)/pawl store trial storm --budget nightly $(ARGS)
 
 mutants: setup ## plant every fault of the catalogue; each must be killed by the invariant that names it (ARGS='--only NAME')
 	@$(BIN)/pawl mutants --check --jobs $(JOBS) $(ARGS)

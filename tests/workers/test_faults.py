@@ -526,3 +526,16 @@ def test_the_faulty_program_is_the_real_one_otherwise() -> None:
         assert os.getpid() not in pool.worker_pids()
 
     run(work)
+
+
+def test_an_idle_worker_that_is_stopped_is_gone_after_closing() -> None:
+    """WRK-06: one that has nothing to do is let end by itself; one that does not is killed."""
+
+    async def work() -> None:
+        async with pool_of() as (pool, _):
+            [pid] = pool.worker_pids()
+            send(pid, signal.SIGSTOP)
+            await pool.close()
+            assert not is_alive(pid)
+
+    run(work)

@@ -360,7 +360,10 @@ class AsyncDevice:
         size: int = 0,
         **more: Any,
     ) -> T:
-        """What a worker makes of a call, or `direct` itself."""
+        """What a worker makes of a call, or `direct` itself.
+
+        Every caller has checked its arguments by now: a bad one costs no slot (WRK-05).
+        """
         if self._closed:
             raise PoolClosed("the device was closed")
         job = Job(operation, self._desk, lane, direct, size + _SMALL, arguments, finish, **more)

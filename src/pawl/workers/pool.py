@@ -203,7 +203,7 @@ class WorkerPool:
         await self.close(drain=kind is None)
 
     async def close(self, *, drain: bool = True, timeout: float | None = None) -> None:
-        """End all jobs and all processes; no job is taken from now on. It always ends (WRK-06).
+        """End all jobs and all processes; no job is taken from now on. It always ends.
 
         With `drain` the jobs that were taken are done first, for at most `timeout` seconds (None: `close_timeout`);
         the others are refused by `PoolClosed`. A job that is being committed meanwhile is waited for; where the store
@@ -325,7 +325,10 @@ class WorkerPool:
             raise InvalidArgument("a pool belongs to the event loop that started it")
 
     async def do(self, job: Job) -> object:
-        """The result of `job`, whose arguments were checked. Raises: Backpressure, WorkerError, and what it raises."""
+        """The result of `job`, whose arguments were checked. Raises: Backpressure, WorkerError, and what it raises.
+
+        Over a limit it is refused before anything else is done for it (WRK-02).
+        """
         self.check()
         if job.desk not in self._lanes:
             raise PoolClosed("the device was closed")
@@ -788,7 +791,7 @@ class WorkerPool:
         self.tell(WorkerAnswerRefused(worker.number, worker.pid, why))
 
     def gone(self, worker: Worker, jobs: int) -> None:
-        """See `Watcher`."""
+        """See `Watcher`. Its place is filled again, after the back-off (WRK-04)."""
         place = self._places[worker.number]
         place.worker = None
         if self._state == "stopping":
