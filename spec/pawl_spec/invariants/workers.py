@@ -364,8 +364,9 @@ def _poison_is_contained(life: Life) -> Iterator[Found]:
             yield job.ended, f"{job} kills its worker, and was given a result"
         elif job.ended is not None and job.ended.code in ("poison-job", "job-timeout"):
             yield None
-    struck = {blow.pid for blow in life.blows}
-    by_themselves = [told for told in life.history.told("worker-crashed") if told.pid not in struck]
+    # One that took too long was killed for that.
+    others = {blow.pid for blow in life.blows} | {told.pid for told in life.history.told("job-timeout")}
+    by_themselves = [told for told in life.history.told("worker-crashed") if told.pid not in others]
     # Once in company, then alone.
     most = len(poison) * (life.settings.tries + 1)
     if len(by_themselves) > most:
