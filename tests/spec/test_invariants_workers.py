@@ -588,6 +588,33 @@ def test_draining_throws_away() -> Pool:
     )
 
 
+def waiting(beyond: int) -> Pool:
+    """A pool in which callers wait is closed while more jobs are open than it holds; of those all that is beyond and
+    one more, if `beyond` says so, are refused.
+    """
+    pool = Pool(waits=True)
+    jobs = [pool.submit(lane=f"peer {number}") for number in range(FULL + 3)]
+    for job in jobs[:FULL]:
+        pool.queue(job)
+    pool.add(Closing, True)
+    for job in jobs[: FULL + 3 - beyond]:
+        pool.dispatch(job).finish(job).result(job)
+    for job in jobs[FULL + 3 - beyond :]:
+        pool.finish(job, "pool-closed").refuse(job, "pool-closed")
+    return pool.tell("pool-closed").add(Closed)
+
+
+@holds("WRK-06")
+def test_who_waited_for_room_when_a_pool_drains_is_refused() -> Pool:
+    """API: "the jobs that were taken are done first ...; the others are refused by `PoolClosed`"."""
+    return waiting(3)
+
+
+@breaks("WRK-06", says="was refused as pool-closed by a pool that was to drain", earlier=True)
+def test_draining_throws_away_one_that_did_not_wait() -> Pool:
+    return waiting(4)
+
+
 @holds("WRK-06")
 def test_cancelling_refuses_what_is_open() -> Pool:
     pool = Pool()

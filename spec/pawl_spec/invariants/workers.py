@@ -364,8 +364,9 @@ def _poison_is_contained(life: Life) -> Iterator[Found]:
             yield job.ended, f"{job} kills its worker, and was given a result"
         elif job.ended is not None and job.ended.code in ("poison-job", "job-timeout"):
             yield None
-    struck = {blow.pid for blow in life.blows}
-    by_themselves = [told for told in life.history.told("worker-crashed") if told.pid not in struck]
+    # One that took too long was killed for that.
+    others = {blow.pid for blow in life.blows} | {told.pid for told in life.history.told("job-timeout")}
+    by_themselves = [told for told in life.history.told("worker-crashed") if told.pid not in others]
     # Once in company, then alone.
     most = len(poison) * (life.settings.tries + 1)
     if len(by_themselves) > most:
@@ -429,7 +430,7 @@ def transitions_are_told(story: Story) -> Iterator[Finding]:
     and processes within a stated time.
     """
     yield from _judged(
-        story, _ready_first, _pressure_is_told, _workers_are_told, _jobs_are_told, _closes, _leaves_nothing
+        story, _ready_first, _pressure_is_told, _workers_are_told, _jobs_are_told, _closes, _drains, _leaves_nothing
     )
 
 
@@ -525,8 +526,24 @@ def _closes(life: Life) -> Iterator[Found]:
             )
         elif ended.at > life.closed.at + round(life.allowances.refusal * SECOND):
             yield ended, f"{job} ended {(ended.at - life.closed.at) / SECOND:.3f} s after the pool"
-        elif _cut_short(life, closing, job, ended):
-            yield ended, f"{job} was refused as {ended.code} by a pool that was to drain"
+
+
+def _drains(life: Life) -> Iterator[Found]:
+    """A pool that is to drain does what it has taken. Callers that still waited for room were not taken."""
+    closing = life.closing
+    if closing is None or life.closed is None or not closing.drain:
+        return
+    cut = [
+        (job, job.ended)
+        for job in life.jobs.values()
+        if job.asked.good and job.ended is not None and _cut_short(life, closing, job, job.ended)
+    ]
+    outside = life.open_between(closing.at, closing.at)[0] - life.settings.pending - life.settings.queued
+    most = max(0, outside) if life.settings.waits else 0
+    for job, ended in cut[most:]:
+        yield ended, f"{job} was refused as {ended.code} by a pool that was to drain"
+    if len(cut) <= most:
+        yield None
 
 
 def _cut_short(life: Life, closing: Closing, job: Job, ended: Ended) -> bool:

@@ -93,7 +93,7 @@ BROKEN_POOLS: Final[dict[str, BrokenPool]] = {
             Edit(
                 WorkerPool.do,
                 'raise Backpressure(f"the pool is full: {limit}", limit)',
-                'await asyncio.sleep(1.5); raise Backpressure(f"the pool is full: {limit}", limit)',
+                'await asyncio.sleep(4); raise Backpressure(f"the pool is full: {limit}", limit)',
             ),
         ),
     ),

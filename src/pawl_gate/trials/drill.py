@@ -32,7 +32,7 @@ SETTINGS: Final[dict[str, Any]] = {
     "when_full": "refuse",
     "batch": 4,
     "in_flight": 2,
-    "job_timeout": 1.0,
+    "job_timeout": 2.0,
     "start_timeout": 20.0,
     "backoff_first": 0.5,
     "backoff_factor": 2.0,
@@ -42,9 +42,9 @@ SETTINGS: Final[dict[str, Any]] = {
 }
 """Of the pool on trial: small, so that limits are met soon; patient enough for two processors that are busy."""
 
-ALLOWED: Final = Allowances(refusal=1.0, notice=2.0, start=8.0, close=12.0, job=10.0, memory=200 << 20, overhead=4_096)
+ALLOWED: Final = Allowances(refusal=3.0, notice=6.0, start=20.0, close=25.0, job=25.0, memory=200 << 20, overhead=4_096)
 
-WAIT_SECONDS: Final = 14.0
+WAIT_SECONDS: Final = 32.0
 """For what must come: longer than anything that is allowed takes."""
 
 

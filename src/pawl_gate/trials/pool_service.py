@@ -32,7 +32,7 @@ from pawl.workers import AsyncDevice, WhenFull, WorkerPool, WorkerSettings
 from pawl_gate.trials.places import OPENERS
 from pawl_gate.trials.writer import bundle_in, message_in, message_out
 
-FIELDS: Final = ("job", "worker", "pid", "outcome", "queued", "pending", "bytes")
+FIELDS: Final = ("job", "worker", "pid", "outcome", "queued", "pending", "held_bytes")
 """What is said of an event, where it has that."""
 
 BAD: Final = {
