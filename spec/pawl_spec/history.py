@@ -64,6 +64,9 @@ class Profile:
     """Which received message makes an archived session the current one: "on-new-chain", "always" or "never"."""
     closes_chains: bool = False
     """A new ratchet key closes the former receiving chain at `previous_counter` instead of leaving it open."""
+    group_layouts: str = "current"
+    """Which layouts of group messages there are: "current", "earlier" or "both"; of both a group has the one that it is
+    given before it is used (`Kind.GROUP_LAYOUT`), else the current one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from pawl_spec.trace import (
     GROUP_TAMPERS,
     GROUPS,
     JUNK,
+    LAYOUTS,
     MEDIA,
     PARTIES,
     RIVALS,
@@ -454,6 +455,8 @@ def _group_sentence(event: Event, actor: str, peer: str) -> str:
     message = "a group message" if grouped.message is None else f"g{grouped.message}"
     chain = "a distribution" if grouped.distribution is None else f"d{grouped.distribution}"
     match op.kind:
+        case Kind.GROUP_LAYOUT:
+            return _ended(event, f"{group} is to have the {LAYOUTS[op['layout']]} layout")
         case Kind.GROUP_CREATE:
             return _ended(event, f"{actor} makes {chain}, a distribution of its chain in {group}")
         case Kind.GROUP_JOIN:

@@ -32,6 +32,9 @@ DISTRIBUTION_NUMBERS = {
 }
 """Which field a change leaves out."""
 
+OF_NAMED_GROUPS = frozenset({"distribution-id", "drop-distribution-id", "other-group"})
+"""The changes of what the earlier layout does not have: there they are none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Given:
@@ -43,6 +46,8 @@ class Given:
     real: bool = True
     key: bytes | None = None
     iteration: int = 0
+    earlier: bool = False
+    """Whether it has the earlier layout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,21 +60,27 @@ class GroupSent:
     data: bytes
     text: bytes
     crafted: bool = False
+    earlier: bool = False
+    """Whether it has the earlier layout."""
 
 
-def tamper(message: GroupSent, name: str, how: int) -> bytes:
-    """A changed copy of a group message."""
+def tamper(message: GroupSent, name: str, how: int) -> bytes | None:
+    """A changed copy of a group message; None where it does not have what is to be changed."""
+    if message.earlier and name in OF_NAMED_GROUPS:
+        return None
+    # The numbers of the earlier layout's fields are one less.
+    less = 1 if message.earlier else 0
     data = message.data
     layer = message_layer(data)
     match name:
         case "signature":
             layer.trailer = flip(layer.trailer, how)
         case "ciphertext":
-            layer.set(4, flip(_bytes(layer, 4), how))
+            layer.set(4 - less, flip(_bytes(layer, 4 - less), how))
         case "iteration":
-            layer.set(3, (_int(layer, 3) + COUNTER_DELTAS[how % len(COUNTER_DELTAS)]) % ITERATIONS)
+            layer.set(3 - less, (_int(layer, 3 - less) + COUNTER_DELTAS[how % len(COUNTER_DELTAS)]) % ITERATIONS)
         case "chain-id":
-            layer.set(2, _int(layer, 2) ^ 1 << how % 31)
+            layer.set(2 - less, _int(layer, 2 - less) ^ 1 << how % 31)
         case "distribution-id":
             layer.set(1, GROUP_IDS[(message.group + 1 + how % 2) % len(GROUP_IDS)])
         case "re-signed":
@@ -85,20 +96,22 @@ def tamper(message: GroupSent, name: str, how: int) -> bytes:
         case "reorder-fields":
             layer.fields = layer.fields[::-1]
         case "duplicate-field":
-            number = how % 4 + 1
+            number = how % (4 - less) + 1
             return with_more(layer, write_field(number, layer.get(number) or 0))
         case "overlong-varint":
-            return overlong(layer, 3)
+            return overlong(layer, 3 - less)
         case "wrong-wire-type":
-            return with_more(Layer(layer.version, without(layer, 3), layer.trailer), write_field(3, b"\1"))
+            return with_more(
+                Layer(layer.version, without(layer, 3 - less), layer.trailer), write_field(3 - less, b"\1")
+            )
         case "empty":
             return b""
         case "signature-alone":
             return layer.trailer
         case "oversized-ciphertext":
-            layer.set(4, bytes(OVERSIZED_CIPHERTEXT))
+            layer.set(4 - less, bytes(OVERSIZED_CIPHERTEXT))
         case _:
-            layer.fields = without(layer, MESSAGE_NUMBERS[name])
+            layer.fields = without(layer, MESSAGE_NUMBERS[name] - less)
     return layer.data()
 
 
@@ -107,11 +120,16 @@ def signed(body: bytes) -> bytes:
     return body + sign(body)
 
 
-def smuggle(sender: int, group: int, how: str, number: int, given: Sequence[Given]) -> Given | None:
-    """A distribution that a malicious member makes; None where it needs one that is not there. Raises: HarnessBroken.
+def smuggle(
+    sender: int, group: int, how: str, number: int, given: Sequence[Given], *, earlier: bool = False
+) -> Given | None:
+    """A distribution that a malicious member makes; None where it needs what is not there. Raises: HarnessBroken.
 
-    `given` are all that were made before.
+    `given` are all that were made before; `earlier`: the group has the earlier layout.
     """
+    if earlier and how in OF_NAMED_GROUPS:
+        return None
+    less = 1 if earlier else 0
     real = next((d for d in reversed(given) if d.real and (d.sender, d.group) == (sender, group)), None)
     other = next((d for d in reversed(given) if d.real and d.sender != sender and d.group == group), None)
     chain_id, key, start = _chain_id(number), _chain_key(number, "own"), 0
@@ -123,30 +141,31 @@ def smuggle(sender: int, group: int, how: str, number: int, given: Sequence[Give
             taken = real if how == "collision-own" else other
             if taken is None:
                 return None
-            chain_id = _int(distribution_layer(taken.data), 2)
+            chain_id = _int(distribution_layer(taken.data), 2 - less)
         case "relayed":
-            return None if other is None else Given(sender, group, other.data, real=False)
+            return None if other is None else Given(sender, group, other.data, real=False, earlier=earlier)
         case "rewound":
             if real is None:
                 return None
             layer = distribution_layer(real.data)
-            layer.set(3, 0)
-            layer.set(4, key)
-            return Given(sender, group, layer.data(), real=False)
+            layer.set(3 - less, 0)
+            layer.set(4 - less, key)
+            return Given(sender, group, layer.data(), real=False, earlier=earlier)
         case "low-order-signing-key":
             signing = LOW_ORDER[number % len(LOW_ORDER)]
     named = GROUP_IDS[(group + 1) % len(GROUPS) if how == "other-group" else group]
-    layer = Layer(0x33, [(1, named), (2, chain_id), (3, start), (4, key), (5, signing)])
+    fields: Fields = [(2 - less, chain_id), (3 - less, start), (4 - less, key), (5 - less, signing)]
+    layer = Layer(0x33, fields if earlier else [(1, named), *fields])
     crafts = how in CRAFTS
-    data = _changed(layer, how, number)
-    return Given(sender, group, data, real=False, key=key if crafts else None, iteration=start)
+    data = _changed(layer, how, number, less)
+    return Given(sender, group, data, real=False, key=key if crafts else None, iteration=start, earlier=earlier)
 
 
 CRAFTS = frozenset({"own", "last-iterations", "collision-own", "collision-other", "other-group", "unknown-field"})
 """The distributions of a chain on which the attacker sends."""
 
 
-def _changed(layer: Layer, how: str, number: int) -> bytes:
+def _changed(layer: Layer, how: str, number: int, less: int) -> bytes:
     match how:
         case "version":
             layer.version = VERSION_BYTES[number % len(VERSION_BYTES)]
@@ -157,18 +176,18 @@ def _changed(layer: Layer, how: str, number: int) -> bytes:
         case "unknown-field":
             return with_more(layer, UNKNOWN_FIELD)
         case "duplicate-field":
-            again = number % 5 + 1
+            again = number % (5 - less) + 1
             return with_more(layer, write_field(again, layer.get(again) or 0))
         case "overlong-varint":
-            return overlong(layer, 3)
+            return overlong(layer, 3 - less)
         case "wrong-wire-type":
-            layer.set(3, b"\1")
+            layer.set(3 - less, b"\1")
         case "short-chain-key":
-            layer.set(4, _bytes(layer, 4)[1:])
+            layer.set(4 - less, _bytes(layer, 4 - less)[1:])
         case "untyped-signing-key":
-            layer.set(5, _bytes(layer, 5)[1:])
+            layer.set(5 - less, _bytes(layer, 5 - less)[1:])
         case _ if how in DISTRIBUTION_NUMBERS:
-            layer.fields = without(layer, DISTRIBUTION_NUMBERS[how])
+            layer.fields = without(layer, DISTRIBUTION_NUMBERS[how] - less)
     return layer.data()
 
 
@@ -179,14 +198,11 @@ def craft(chain: Given, ahead: int, text: bytes) -> bytes:
     for _ in range(ahead):
         key = kdf.step_chain(key)[1]
     cipher_key, iv = kdf.group_message_keys(kdf.step_chain(key)[0])
+    first = 1 if chain.earlier else 2
     iteration = (chain.iteration + ahead) % ITERATIONS
-    fields: Fields = [
-        (1, _bytes(layer, 1)),
-        (2, _int(layer, 2)),
-        (3, iteration),
-        (4, cbc.encrypt(cipher_key, iv, text)),
-    ]
-    return signed(Layer(0x33, fields).data())
+    body = cbc.encrypt(cipher_key, iv, text)
+    fields: Fields = [(first, _int(layer, first)), (first + 1, iteration), (first + 2, body)]
+    return signed(Layer(0x33, fields if chain.earlier else [(1, _bytes(layer, 1)), *fields]).data())
 
 
 def _chain_id(number: int) -> int:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pawl.crypto import cbc, kdf
 from pawl.errors import ProtocolError
 from pawl_gate.group_attacker import GroupSent
-from pawl_gate.group_wire import message_layer
+from pawl_gate.group_wire import is_earlier, message_layer
 from pawl_gate.targets.base import Stolen
 from pawl_gate.wire_view import Value
 
@@ -90,4 +90,5 @@ def _opens(keys: tuple[bytes, bytes], message: GroupSent) -> bool:
 def _parts(data: bytes) -> tuple[Value | None, Value | None, Value | None]:
     """Chain id, iteration and ciphertext of a message: each is looked at once for each key."""
     layer = message_layer(data)
-    return layer.get(2), layer.get(3), layer.get(4)
+    first = 1 if is_earlier(layer) else 2
+    return layer.get(first), layer.get(first + 1), layer.get(first + 2)

@@ -44,7 +44,9 @@ from pawl_spec.trace import (
     DAMAGES,
     FORGERIES,
     GROUP_TAMPERS,
+    GROUPS,
     JUNK,
+    LAYOUTS,
     MEDIA,
     OPTIONS,
     PARTIES,
@@ -138,6 +140,8 @@ class Run:
         self._given: list[Given] = []
         self._group_sent: list[GroupSent] = []
         self._group_texts: dict[bytes, int] = {}
+        self._earlier = set(range(len(GROUPS))) if self._hello.profile.group_layouts == "earlier" else set()
+        self._used_groups: set[int] = set()
         self._stolen: list[Stolen] = []
         self._intercepted: list[Intercepted] = []
         self._start_searching()
@@ -175,6 +179,7 @@ class Run:
         twin._names = {party: list(names) for party, names in self._names.items()}
         twin._given, twin._group_sent = list(self._given), list(self._group_sent)
         twin._group_texts = dict(self._group_texts)
+        twin._earlier, twin._used_groups = set(self._earlier), set(self._used_groups)
         twin._start_searching()
         return twin
 
@@ -548,7 +553,18 @@ class Run:
 
     def _in_group(self, event: Event, actor: int, peer: int | None, grouped: Grouped, call: Callable[[], T]) -> Any:
         """Do one thing for a member of a group; what came of it, and the event with what is known of the group."""
+        if grouped.group is not None:
+            self._used_groups.add(grouped.group)
         return self._attempt(event, actor, call, actor=actor, peer=peer, group=grouped)
+
+    def _group_layout(self, event: Event) -> Event:
+        """A group has one layout, for all: it is chosen before anybody uses it."""
+        group, layout = event.op["group"], event.op["layout"]
+        if "groups" not in self._can or self._hello.profile.group_layouts != "both" or group in self._used_groups:
+            return event
+        self._world.group_layout(GROUP_IDS[group], LAYOUTS[layout])
+        (self._earlier.add if layout else self._earlier.discard)(group)
+        return event.but(outcome=Outcome.DONE, group=Grouped(group))
 
     def _group_create(self, event: Event) -> Event:
         actor, group = event.op["actor"], event.op["group"]
@@ -560,7 +576,7 @@ class Run:
         event, data = self._in_group(event, actor, None, Grouped(group), create)
         if data is None:
             return event
-        self._given.append(Given(actor, group, data))
+        self._given.append(Given(actor, group, data, earlier=group in self._earlier))
         return event.but(group=Grouped(group, distribution=handle), canonical=is_canonical_distribution(data))
 
     def _group_join(self, event: Event) -> Event:
@@ -595,7 +611,8 @@ class Run:
 
     def _keep_group_message(self, sender: int, group: int, data: bytes, text: bytes, *, crafted: bool = False) -> None:
         handle = len(self._group_sent)
-        self._group_sent.append(GroupSent(handle, sender, group, data, text, crafted))
+        earlier = group in self._earlier
+        self._group_sent.append(GroupSent(handle, sender, group, data, text, crafted, earlier))
         self._group_texts[text] = handle
 
     def _group_deliver(self, event: Event) -> Event:
@@ -609,6 +626,8 @@ class Run:
             return event
         message = self._group_sent[event.op["message"] % len(self._group_sent)]
         changed = tamper_group(message, GROUP_TAMPERS[event.op["field"]], event.op["how"])
+        if changed is None:
+            return event
         return self._group_hand_over(event, message, message.sender, message.group, changed)
 
     def _group_redirect(self, event: Event) -> Event:
@@ -662,9 +681,11 @@ class Run:
         sender, group, handle = event.op["sender"], event.op["group"], len(self._given)
         if "groups" not in self._can:
             return event
-        made = smuggle(sender, group, SMUGGLES[event.op["how"]], event.op["number"], self._given)
+        how, number = SMUGGLES[event.op["how"]], event.op["number"]
+        made = smuggle(sender, group, how, number, self._given, earlier=group in self._earlier)
         if made is None:
             return event
+        self._used_groups.add(group)
         self._party(sender)
         self._given.append(made)
         return event.but(outcome=Outcome.DONE, group=Grouped(group, distribution=handle))
@@ -842,6 +863,7 @@ HANDLERS: dict[Kind, Callable[[Run, Event], Event]] = {
     Kind.GROUP_SMUGGLE: Run._group_smuggle,
     Kind.GROUP_CRAFT: Run._group_craft,
     Kind.GROUP_MEMBERS: Run._group_members,
+    Kind.GROUP_LAYOUT: Run._group_layout,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -21,7 +22,7 @@ from pawl_gate.shrink import _without
 from pawl_gate.targets.inprocess import InProcessTarget, InProcessWorld
 from pawl_spec.history import Event, Outcome
 from pawl_spec.judge import judge
-from pawl_spec.trace import GROUP_TAMPERS, PARTIES, SMUGGLES, Kind, Op, Trace, decode, encode, op
+from pawl_spec.trace import GROUP_TAMPERS, LAYOUTS, PARTIES, SMUGGLES, Kind, Op, Trace, decode, encode, op
 
 ALICE, BOB, CAROL = range(3)
 TEAM = GROUP_IDS[0]
@@ -133,6 +134,7 @@ def test_a_changed_message_is_another(name: str) -> None:
     made = world()
     message = sent(made)
     changed = tamper(message, name, 1)
+    assert changed is not None
     assert changed != message.data
     with pytest.raises(Exception, match=r".+"):
         made.group_decrypt(BOB, ALICE, TEAM, changed)
@@ -142,7 +144,7 @@ def test_a_changed_message_is_another(name: str) -> None:
 def test_re_signed_bytes_are_signed_by_the_attacker() -> None:
     """The body is as it was, and the signature holds under the attacker's key alone."""
     message = sent(world())
-    parsed = decode_sender_key_message(tamper(message, "re-signed", 0))
+    parsed = decode_sender_key_message(tamper(message, "re-signed", 0) or b"")
     assert parsed.signed == message.data[:-64]
     xeddsa.verify(ATTACKER.public, parsed.signed, parsed.signature)
 
@@ -189,6 +191,70 @@ def test_collisions_have_the_id_of_the_chain() -> None:
         chain = smuggle(ALICE, 0, how, 0, given)
         assert chain is not None
         assert distribution_layer(chain.data).get(2) == due
+
+
+# -- the earlier layout -----------------------------------------------------------------------------------------------
+
+EARLIER = op(Kind.GROUP_LAYOUT, group=0, layout=LAYOUTS.index("earlier"))
+
+
+def test_a_group_of_the_earlier_layout() -> None:
+    """What is sent names no group; the rest is as in the current one, and the attacker's own messages are read too."""
+    events = run(
+        EARLIER,
+        *BEGUN,
+        hear(BOB, 0),
+        op(Kind.GROUP_SMUGGLE, sender=ALICE),
+        op(Kind.GROUP_JOIN, actor=BOB, distribution=1),
+        op(Kind.GROUP_CRAFT, ahead=3),
+        hear(BOB, 1),
+        op(Kind.INSPECT, actor=BOB),
+    )
+    assert [event.outcome for event in events] == [Outcome.DONE] * len(events)
+    sent_ = events[3].group
+    assert sent_ is not None
+    assert sent_.header is not None
+    assert sent_.header.distribution_id is None
+    assert sent_.header.chain_id > 0
+    assert events[1].canonical
+    assert events[3].canonical
+
+
+def test_a_layout_is_chosen_before_the_group_is_used() -> None:
+    """All members have the same one: later it is not changed."""
+    events = run(*BEGUN, EARLIER, SPEAK, hear(BOB, 1))
+    assert [event.outcome for event in events[3:]] == [Outcome.SKIPPED, Outcome.DONE, Outcome.DONE]
+
+
+def test_the_earlier_layout_has_no_distribution_id_to_change() -> None:
+    """Such changes are skipped; each other one is refused, and then the message is read."""
+    for field, name in enumerate(GROUP_TAMPERS):
+        events = run(EARLIER, *BEGUN, op(Kind.GROUP_TAMPER, actor=BOB, field=field, how=1), hear(BOB, 0))
+        skipped = name in ("distribution-id", "drop-distribution-id")
+        assert events[4].outcome is (Outcome.SKIPPED if skipped else Outcome.REFUSED)
+        assert events[5].outcome is Outcome.DONE
+
+
+def test_a_target_of_one_layout_is_given_no_other() -> None:
+    """What a target declares is what its groups have from the start."""
+
+    class Older(InProcessTarget):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hello = replace(self.hello, profile=replace(self.hello.profile, group_layouts="earlier"))
+
+        def world(self, seed: int) -> InProcessWorld:
+            made = super().world(seed)
+            for group in GROUP_IDS:
+                made.group_layout(group, "earlier")
+            return made
+
+    history = run_trace(Older(), Trace((op(Kind.GROUP_LAYOUT), *BEGUN, hear(BOB, 0))), closing=False)
+    assert judge(history)[0] == []
+    assert history.events[0].outcome is Outcome.SKIPPED
+    assert history.events[3].group is not None
+    assert history.events[3].group.header is not None
+    assert history.events[3].group.header.distribution_id is None
 
 
 # -- the search -------------------------------------------------------------------------------------------------------

@@ -176,6 +176,7 @@ OPERATIONS: dict[Kind, Follow] = {
     Kind.GROUP_SMUGGLE: groups.smuggle,
     Kind.GROUP_CRAFT: groups.craft,
     Kind.GROUP_MEMBERS: groups.members,
+    Kind.GROUP_LAYOUT: groups.layout,
 }
 """The operations that the model has something to say about."""
 

@@ -31,6 +31,12 @@ UNSIGNED = frozenset({"invalid-signature", "no-sender-key", "wrong-group", "too-
 """Refusals that may come first where a reader skips what it should refuse: the signature covers all bytes."""
 
 
+def layout(world: World, event: Event) -> None:
+    """All of a group write and read this layout, from its first use on."""
+    if event.outcome is Outcome.DONE:
+        (world.earlier.add if event.op["layout"] else world.earlier.discard)(event.op["group"])
+
+
 # -- one's own chain --------------------------------------------------------------------------------------------------
 
 
@@ -97,7 +103,7 @@ def _message(world: World, sender: int, group: int, chain: SenderChain, *, craft
         handle=len(world.group_messages),
         sender=sender,
         group=group,
-        named=group,
+        named=None if group in world.earlier else group,
         id=chain.id,
         iteration=chain.next,
         key=group_key(world.terms, chain.base, chain.next),
@@ -233,7 +239,10 @@ def _received(
     sender, group = place
     moved_on = sender != message.sender or group != message.group
     reasons = []
-    if message.named != group:
+    if (message.named is None) is not (group in world.earlier):
+        # A group that writes the other layout: the fields are not those that are due.
+        raise Refusals([Refusal("malformed-message", "GRP-05")])
+    if message.named is not None and message.named != group:
         reasons.append(Refusal("wrong-group", "GRP-05"))
     chain = next((each for each in held.chains if each.id == message.id), None)
     if chain is None or not _is_same(held, party.pins.get(sender)):
@@ -360,4 +369,4 @@ def craft(world: World, event: Event) -> None:
     given = mine[event.op["chain"] % len(mine)]
     chain = replace(given.chain, next=(given.chain.next + event.op["ahead"]) % ITERATIONS)
     made = _message(world, given.sender, given.group, chain, crafted=True)
-    world.group_messages.append(replace(made, named=given.named))
+    world.group_messages.append(made if made.named is None else replace(made, named=given.named))

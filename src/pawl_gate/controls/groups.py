@@ -7,6 +7,7 @@ from pawl.group import cipher, sender_key
 from pawl.group.own import OwnRows
 from pawl.group.received import SenderRows
 from pawl.storage.contract import Store, Table
+from pawl.wire import group_messages
 from pawl_gate.controls.atomicity import LateStore, OverwritingStore, PiecemealStore
 from pawl_gate.controls.catalogue import control, slip
 from pawl_gate.controls.edits import Edit
@@ -56,6 +57,16 @@ slip(
     "A chain is taken for one that is held if it has the same id, with another signing key too.",
     Edit(
         sender_key.is_held, "each.chain_id == chain_id and each.signing_key == signing_key", "each.chain_id == chain_id"
+    ),
+)
+slip(
+    "group-earlier-iteration-unread",
+    "GRP-01",
+    "In the earlier layout every message of a group is taken for the first of its chain.",
+    Edit(
+        group_messages.decode_sender_key_message,
+        "SenderKeyMessage(None, values[1], values[2], values[3]",
+        "SenderKeyMessage(None, values[1], 0, values[3]",
     ),
 )
 

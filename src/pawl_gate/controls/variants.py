@@ -7,7 +7,8 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from unittest import mock
 from uuid import UUID
 
-from pawl import EncryptedMessage, Group, Maintenance, PreKeyBundle, ProtocolAddress, PublicSignedPreKey
+from pawl import EncryptedMessage, Group, GroupLayout, Maintenance, PreKeyBundle, ProtocolAddress, PublicSignedPreKey
+from pawl.application import StorePlaintext
 from pawl.crypto import keys
 from pawl.crypto.keys import PublicKey
 from pawl.storage.contract import Store
@@ -63,9 +64,15 @@ class Wrapped:
         """See `Device`."""
         self.inner.forget_session(peer)
 
-    def group(self, distribution_id: UUID) -> Group:
+    def group(
+        self,
+        distribution_id: UUID,
+        *,
+        layout: GroupLayout = GroupLayout.CURRENT,
+        store_plaintext: StorePlaintext | None = None,
+    ) -> Group:
         """See `Device`."""
-        return self.inner.group(distribution_id)
+        return self.inner.group(distribution_id, layout=layout, store_plaintext=store_plaintext)
 
 
 class WrappedVariant(Variant):

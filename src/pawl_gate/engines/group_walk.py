@@ -13,6 +13,7 @@ from pawl_spec.trace import (
     DAMAGES,
     GROUP_TAMPERS,
     GROUPS,
+    LAYOUTS,
     MEDIA,
     PARTIES,
     RIVALS,
@@ -269,6 +270,9 @@ SCENES: dict[Callable[[GroupWalk], None], int] = {
 def in_groups(rng: Random) -> list[Op]:
     """Some operations in groups, which need nothing that was before."""
     state = GroupWalk(rng)
+    # Before the groups are used: later it is too late.
+    if state.chance(0.3):
+        state.add(Kind.GROUP_LAYOUT, state.group(), LAYOUTS.index("earlier"))
     state.give(rng.randrange(len(PARTIES)), 0)
     length = rng.randint(SHORTEST, LONGEST)
     while len(state.ops) < length:

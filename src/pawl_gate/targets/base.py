@@ -240,6 +240,9 @@ class World(Protocol):
 
     # -- groups, each named by a distribution id of 16 bytes. Needs "groups" -------------------------------------------
 
+    def group_layout(self, group: bytes, layout: str) -> None:
+        """The messages of the group have this layout (of `LAYOUTS`), for all parties. Needs both in the profile."""
+
     def group_create(self, party: int, group: bytes) -> bytes:
         """The party's own chain as it is now, as a distribution; the first time it is made."""
 
@@ -405,6 +408,10 @@ class Unable:
     def steal(self, party: int) -> Stolen:
         """See `World`."""
         self._unable("compromise")
+
+    def group_layout(self, group: bytes, layout: str) -> None:
+        """See `World`."""
+        self._unable("groups")
 
     def group_create(self, party: int, group: bytes) -> bytes:
         """See `World`."""

@@ -17,6 +17,7 @@ from pawl import (
     Device,
     EncryptedMessage,
     Group,
+    GroupLayout,
     MessageType,
     ProtocolAddress,
     ProtocolError,
@@ -102,7 +103,7 @@ HELLO = Hello(
         }
     ),
     limits=LIMITS,
-    profile=Profile(promotes="on-new-chain", closes_chains=False),
+    profile=Profile(promotes="on-new-chain", closes_chains=False, group_layouts="both"),
 )
 
 OPTION_TO_COMPATIBILITY = {
@@ -220,11 +221,13 @@ class InProcessWorld(Unable):
         self._parties: dict[int, _Party] = {}
         self._made = 0
         self._now = NOW
+        self._layouts: dict[bytes, GroupLayout] = {}
+        """Of the groups that do not have the current one."""
 
     def fork(self) -> InProcessWorld:
         """The same world once more. Its devices are opened anew, over a copy of their stores, as after a restart."""
         twin = InProcessWorld(self._variant, self._seed, self._keep)
-        twin._made, twin._now = self._made, self._now
+        twin._made, twin._now, twin._layouts = self._made, self._now, dict(self._layouts)
         for party, one in self._parties.items():
             other = twin._parties[party] = copy(one)
             other.store, other.rng, other.counting = one.store.fork(), one.rng.copy(), Work()
@@ -554,6 +557,13 @@ class InProcessWorld(Unable):
 
     # -- groups -------------------------------------------------------------------------------------------------------
 
+    def group_layout(self, group: bytes, layout: str) -> None:
+        self._layouts[group] = GroupLayout(layout)
+
+    def _group(self, device: DeviceLike, group: bytes) -> Group:
+        """The group that a distribution id names, as a device has it."""
+        return device.group(UUID(bytes=group), layout=self._layouts.get(group, GroupLayout.CURRENT))
+
     def group_create(self, party: int, group: bytes) -> bytes:
         return self._in_group(party, party, group, lambda joined: joined.create_distribution())
 
@@ -580,12 +590,12 @@ class InProcessWorld(Unable):
         self._in_group(party, peer, group, lambda joined: joined.forget_sender(address))
 
     def _in_group(self, party: int, peer: int, group: bytes, call: Callable[[Group], T], *, reading: bool = False) -> T:
-        one, named = self._parties[party], UUID(bytes=group)
+        one = self._parties[party]
         # Whoever is called back from inside has somebody else to talk to than itself.
         self._talking(party, peer if peer != party else (party + 1) % len(PARTIES))
         one.in_group = group, call if reading else None
         try:
-            return self._do(party, lambda device: call(device.group(named)))
+            return self._do(party, lambda device: call(self._group(device, group)))
         finally:
             one.in_group = None
 
@@ -640,7 +650,7 @@ class InProcessWorld(Unable):
         try:
             device = self._open(one.store, self._setup(one, trial=(self._rng(), application)))
             if one.in_group is not None:
-                group_sent = _race_in_group(device, *one.in_group, how)
+                group_sent = _race_in_group(self._group(device, one.in_group[0]), one.in_group[1], how)
             elif how == "receive" and one.reading is not None:
                 device.decrypt(self._address(peer), one.reading)
             else:
@@ -750,7 +760,7 @@ class InProcessWorld(Unable):
         def read(sender: int, group: int, message: bytes) -> bytes | None:
             try:
                 with application.listening(), self._variant.patched():
-                    return device.group(UUID(bytes=GROUP_IDS[group])).decrypt(self._address(sender), message)
+                    return self._group(device, GROUP_IDS[group]).decrypt(self._address(sender), message)
             except ProtocolError:
                 return None
 
@@ -781,11 +791,8 @@ def words_of(value: bytes) -> list[bytes]:
     return [word for _, field in fields if isinstance(field, bytes) for word in words_of(field)]
 
 
-def _race_in_group(
-    device: DeviceLike, group: bytes, read: Callable[[Group], object] | None, how: str
-) -> GroupHeader | None:
+def _race_in_group(joined: Group, read: Callable[[Group], object] | None, how: str) -> GroupHeader | None:
     """What another process does in the group in which its rival is; the message that it sent. Raises: ProtocolError."""
-    joined = device.group(UUID(bytes=group))
     if how == "receive":
         if read is not None:
             read(joined)
