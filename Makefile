@@ -21,7 +21,7 @@ setup: ## make .venv from the locks, and install the Node peers if npm is there 
 verify: setup ## hold Pawl to its specification (TARGET=node-libsignal, BUDGET=smoke|pr|nightly, SEED=7, ARGS=--json)
 	@$(BIN)/pawl verify --budget $(BUDGET) $(if $(TARGET),--target $(TARGET)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
-vectors: setup ## write the session vectors again (ARGS=--check: compare those in vectors/ with what they should be)
+vectors: setup ## write the vectors again (ARGS=--check: compare those in vectors/ with what they should be)
 	@$(BIN)/pawl vectors generate $(ARGS)
 
 trials: setup ## put the stores on trial: kills, power losses, damage, hammering (BUDGET=nightly, ARGS='kill --store sqlite')

@@ -54,6 +54,8 @@ class Limits:
     """Chains held of one sender in one group; each keeps as many keys as a chain of a session, and jumps as far."""
     retired_chains: int | None = 1_000
     """Chains of one sender in one group that are gone, and known to be."""
+    senders: int | None = None
+    """Senders of whom chains are held in one group."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,14 @@ class HarnessBroken(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Shared:
+    """A group message, and the messages of sessions that give its chain to members, by the member's number."""
+
+    distributions: tuple[tuple[int, WireMessage], ...]
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """What the application heard and did while the last operation of a party ran."""
 
@@ -255,6 +263,12 @@ class World(Protocol):
     def group_decrypt(self, party: int, sender: int, group: bytes, message: bytes) -> bytes:
         """Decrypt a group message that claims to come from `sender`."""
 
+    def group_share(self, party: int, group: bytes, plaintext: bytes) -> Shared:
+        """Encrypt for all members, and the chain, on the session with it, for each that is not known to have it.
+
+        Needs "group-share".
+        """
+
     def group_rotate(self, party: int, group: bytes) -> None:
         """Begin a new chain of the party's own, with a new signing key."""
 
@@ -325,6 +339,11 @@ class Importing(Protocol):
 
     def inject_keys(self, party: int, keys: Sequence[bytes]) -> None:
         """The private keys that the party's next operation draws, in order. Needs "inject-keys"."""
+
+    def import_sender_key(
+        self, party: int, group: bytes, *, chain_id: int, iteration: int, chain_key: bytes, signing: bytes
+    ) -> bytes:
+        """The party's own chain in a group from now on; returns the public signing key. Needs "import-sender-keys"."""
 
 
 class Unable:
@@ -428,6 +447,10 @@ class Unable:
     def group_decrypt(self, party: int, sender: int, group: bytes, message: bytes) -> bytes:
         """See `World`."""
         self._unable("groups")
+
+    def group_share(self, party: int, group: bytes, plaintext: bytes) -> Shared:
+        """See `World`."""
+        self._unable("group-share")
 
     def group_rotate(self, party: int, group: bytes) -> None:
         """See `World`."""

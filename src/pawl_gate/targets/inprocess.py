@@ -23,12 +23,15 @@ from pawl import (
     ProtocolError,
 )
 from pawl.application import ApplicationRows
+from pawl.crypto.keys import ChainKey as Secret
 from pawl.crypto.keys import KeyPair, PrivateKey, PublicKey
 from pawl.errors import CorruptStore
+from pawl.group.state import OwnGroup, SendingKey
 from pawl.limits import (
     MAX_ARCHIVED_SESSIONS,
     MAX_DERIVATIONS_PER_MESSAGE,
     MAX_FORWARD_JUMP,
+    MAX_GROUP_MEMBERS,
     MAX_RECEIVING_CHAINS,
     MAX_RETIRED_SENDER_KEYS,
     MAX_SENDER_KEY_CHAINS,
@@ -54,6 +57,7 @@ from pawl_gate.targets.base import (
     HarnessBroken,
     Misbehaved,
     Refused,
+    Shared,
     SimulatedCrash,
     Stolen,
     Told,
@@ -89,6 +93,7 @@ LIMITS = Limits(
     signed_prekey_grace=SIGNED_PREKEY_GRACE_SECONDS,
     sender_chains=MAX_SENDER_KEY_CHAINS,
     retired_chains=MAX_RETIRED_SENDER_KEYS,
+    senders=MAX_GROUP_MEMBERS,
 )
 HELLO = Hello(
     name="pawl",
@@ -99,7 +104,7 @@ HELLO = Hello(
             *("reinstall", "approve", "strict-identity", "restart", "crash", "work", "deterministic", "counts"),
             *("rows", "memory", "clock", "damage", "texts", "events", "callbacks", "rotate", "forget", "compromise"),
             *("compatibility", "store-faults", "rival", "medium", "plaintext-hook", "import-keys", "inject-keys"),
-            "groups",
+            *("groups", "group-share", "import-sender-keys"),
         }
     ),
     limits=LIMITS,
@@ -290,6 +295,19 @@ class InProcessWorld(Unable):
 
     def inject_keys(self, party: int, keys: Sequence[bytes]) -> None:
         self._parties[party].rng.keys[:] = keys
+
+    def import_sender_key(
+        self, party: int, group: bytes, *, chain_id: int, iteration: int, chain_key: bytes, signing: bytes
+    ) -> bytes:
+        key = SendingKey(chain_id, iteration, Secret(chain_key), _pair(signing))
+        with self._parties[party].store.transaction() as tx:
+            row = tx.get(Table.SENDER_KEY, group)
+            held = OwnGroup(key, 0, 0, 0) if row is None else group_records.decode_own_group(row.value)
+            # Nobody was given this one.
+            made = held._replace(sending=key, waiting=held.members)
+            version = 0 if row is None else row.version
+            tx.put(Table.SENDER_KEY, group, group_records.encode_own_group(made), version=version)
+        return key.signing.public.serialize()
 
     def _new(self, address: ProtocolAddress, application: Application) -> _Party:
         return _Party(address, application, self._rng(), self._keep())
@@ -577,6 +595,13 @@ class InProcessWorld(Unable):
     def group_decrypt(self, party: int, sender: int, group: bytes, message: bytes) -> bytes:
         address = self._address(sender)
         return self._in_group(party, sender, group, lambda joined: joined.decrypt(address, message), reading=True)
+
+    def group_share(self, party: int, group: bytes, plaintext: bytes) -> Shared:
+        sent = self._in_group(party, party, group, lambda joined: joined.send(plaintext))
+        numbers = {one.address: number for number, one in self._parties.items()}
+        given = [(numbers[each.peer], each.message) for each in sent.distributions]
+        wires = [(peer, WireMessage(TYPE_TO_NAME[each.type], each.serialized)) for peer, each in given]
+        return Shared(tuple(wires), sent.message)
 
     def group_rotate(self, party: int, group: bytes) -> None:
         self._in_group(party, party, group, lambda joined: joined.rotate())
