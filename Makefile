@@ -77,7 +77,7 @@ mutation: setup ## plain mutants of src/pawl, do the tests notice? (SAMPLE=300 S
 	@$(BIN)/python -m tools.mutation $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) \
 	  $(SINCE:%=--since %) $(ARGS)
 
-bench: setup ## time the public API beside its floor of bare primitives (ARGS='--rounds 15 --json'; ARGS=stores: the stores)
+bench: setup ## time the public API beside its floor of bare primitives (ARGS='--rounds 15 --json'; ARGS=stores, ARGS=groups)
 	@$(BIN)/python -m bench.run $(ARGS)
 
 docs: setup ## build the documentation into build/site (its generator is set up at the first run)
