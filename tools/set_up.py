@@ -19,7 +19,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "pawl-stamp"
 LOCKS = [ROOT / "requirements" / "dev.txt", ROOT / "requirements" / "fuzz.txt", ROOT / "pyproject.toml"]
-NODE_PEERS = [ROOT / "drivers" / "node-libsignal"]
+NODE_PEERS = [ROOT / "drivers" / name for name in ("libsignal-client", "node-libsignal")]
 
 STRICT = bool(os.environ.get("CI"))
 """In CI a peer that cannot be installed is a failure, not a skip."""
