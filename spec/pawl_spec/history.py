@@ -77,6 +77,18 @@ class Hello:
     """Declared abilities; docs/reference/driver-contract.md says what each means."""
     limits: Limits = Limits()
     profile: Profile = Profile()
+    sessions: bool = True
+    """Whether it does sessions that are judged here; a target may do groups alone."""
+    group_layout: str = "current"
+    """Which fields its group messages have: "current", or "earlier", in which no message names its group."""
+
+    def lacks(self, needs: frozenset[str], *, anywhere: bool = False) -> list[str]:
+        """What it does not declare of `needs`, and of what goes without saying: what needs no groups needs sessions.
+
+        `anywhere`: sessions or groups, either will do.
+        """
+        due = needs if anywhere or "groups" in needs else needs | {"sessions"}
+        return sorted(due - self.capabilities - ({"sessions"} if self.sessions else set()))
 
 
 @dataclass(frozen=True, slots=True)
