@@ -48,6 +48,11 @@ static const char *refusal(int result)
         {"Received message with old counter", "duplicate-message"},
         {"messages into the future", "too-far-ahead"},
         {"No key state", "no-sender-key"},
+        {"No sender key for", "no-sender-key"},
+        {"No keys for", "no-sender-key"},
+        {"Invalid signature!", "invalid-signature"},
+        {"Incomplete message", "malformed-message"},
+        {"The ciphertext does not decrypt", "invalid-ciphertext"},
     };
     for (size_t at = 0; at < sizeof by_words / sizeof *by_words; at++) {
         if (strstr(peer_words, by_words[at].words) != NULL)

@@ -17,6 +17,19 @@ char peer_words[256];
 
 static signal_context *context;
 
+static void note(int level, const char *message, size_t length, void *user)
+{
+    (void)user;
+    if (level > SG_LOG_WARNING)
+        return;
+    size_t kept = length < sizeof peer_words - 1 ? length : sizeof peer_words - 1;
+    memcpy(peer_words, message, kept);
+    peer_words[kept] = '\0';
+}
+
+/** What our own part notes where the padding of a plaintext is wrong. */
+static const char DOES_NOT_DECRYPT[] = "The ciphertext does not decrypt";
+
 /* -- cryptography, by OpenSSL -------------------------------------------------------------------------------------- */
 
 static int random_bytes(uint8_t *data, size_t length, void *user)
@@ -152,18 +165,10 @@ static int encrypt(signal_buffer **output, int cipher, const uint8_t *key, size_
 static int decrypt(signal_buffer **output, int cipher, const uint8_t *key, size_t key_length, const uint8_t *iv,
                    size_t iv_length, const uint8_t *data, size_t length, void *user)
 {
-    (void)user;
-    return cipher_run(output, cipher, key, key_length, iv, iv_length, data, length, 0);
-}
-
-static void note(int level, const char *message, size_t length, void *user)
-{
-    (void)user;
-    if (level > SG_LOG_WARNING)
-        return;
-    size_t kept = length < sizeof peer_words - 1 ? length : sizeof peer_words - 1;
-    memcpy(peer_words, message, kept);
-    peer_words[kept] = '\0';
+    int result = cipher_run(output, cipher, key, key_length, iv, iv_length, data, length, 0);
+    if (result == SG_ERR_UNKNOWN)
+        note(SG_LOG_WARNING, DOES_NOT_DECRYPT, sizeof DOES_NOT_DECRYPT - 1, user);
+    return result;
 }
 
 int peer_start(void)
