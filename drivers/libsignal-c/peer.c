@@ -15,7 +15,7 @@
 unsigned long peer_work;
 char peer_words[256];
 
-static signal_context *context;
+signal_context *peer_context;
 
 static void note(int level, const char *message, size_t length, void *user)
 {
@@ -155,6 +155,11 @@ static int cipher_run(signal_buffer **output, int cipher, const uint8_t *key, si
     return result;
 }
 
+int peer_encrypt(signal_buffer **output, const uint8_t *key, const uint8_t *iv, const uint8_t *data, size_t length)
+{
+    return cipher_run(output, SG_CIPHER_AES_CBC_PKCS5, key, 32, iv, 16, data, length, 1);
+}
+
 static int encrypt(signal_buffer **output, int cipher, const uint8_t *key, size_t key_length, const uint8_t *iv,
                    size_t iv_length, const uint8_t *data, size_t length, void *user)
 {
@@ -186,18 +191,18 @@ int peer_start(void)
         .encrypt_func = encrypt,
         .decrypt_func = decrypt,
     };
-    int result = signal_context_create(&context, NULL);
+    int result = signal_context_create(&peer_context, NULL);
     if (result == 0)
-        result = signal_context_set_crypto_provider(context, &provider);
+        result = signal_context_set_crypto_provider(peer_context, &provider);
     if (result == 0)
-        result = signal_context_set_log_function(context, note);
+        result = signal_context_set_log_function(peer_context, note);
     return result;
 }
 
 void peer_stop(void)
 {
-    signal_context_destroy(context);
-    context = NULL;
+    signal_context_destroy(peer_context);
+    peer_context = NULL;
 }
 
 /* -- the store ------------------------------------------------------------------------------------------------------- */
@@ -292,7 +297,7 @@ int device_reopen(struct device *device)
     if (device->store != NULL)
         signal_protocol_store_context_destroy(device->store);
     device->store = NULL;
-    int result = signal_protocol_store_context_create(&device->store, context);
+    int result = signal_protocol_store_context_create(&device->store, peer_context);
     if (result == 0)
         result = signal_protocol_store_context_set_sender_key_store(device->store, &store);
     return result;
@@ -355,7 +360,7 @@ int member_create(struct device *own, const char *group, signal_buffer **distrib
     group_session_builder *builder = NULL;
     sender_key_distribution_message *made = NULL;
     signal_protocol_sender_key_name name = named(own, group);
-    int result = group_session_builder_create(&builder, own->store, context);
+    int result = group_session_builder_create(&builder, own->store, peer_context);
     if (result == 0)
         result = group_session_builder_create_session(builder, &made, &name);
     if (result == 0) {
@@ -372,9 +377,9 @@ int member_join(struct device *own, const struct device *sender, const char *gro
     group_session_builder *builder = NULL;
     sender_key_distribution_message *given = NULL;
     signal_protocol_sender_key_name name = named(sender, group);
-    int result = sender_key_distribution_message_deserialize(&given, data, length, context);
+    int result = sender_key_distribution_message_deserialize(&given, data, length, peer_context);
     if (result == 0)
-        result = group_session_builder_create(&builder, own->store, context);
+        result = group_session_builder_create(&builder, own->store, peer_context);
     if (result == 0)
         result = group_session_builder_process_session(builder, &name, given);
     SIGNAL_UNREF(given);
@@ -387,7 +392,7 @@ int member_encrypt(struct device *own, const char *group, const uint8_t *text, s
     group_cipher *cipher = NULL;
     ciphertext_message *made = NULL;
     signal_protocol_sender_key_name name = named(own, group);
-    int result = group_cipher_create(&cipher, own->store, &name, context);
+    int result = group_cipher_create(&cipher, own->store, &name, peer_context);
     if (result == 0)
         result = group_cipher_encrypt(cipher, text, length, &made);
     if (result == 0) {
@@ -405,9 +410,9 @@ int member_decrypt(struct device *own, const struct device *sender, const char *
     group_cipher *cipher = NULL;
     sender_key_message *message = NULL;
     signal_protocol_sender_key_name name = named(sender, group);
-    int result = sender_key_message_deserialize(&message, data, length, context);
+    int result = sender_key_message_deserialize(&message, data, length, peer_context);
     if (result == 0)
-        result = group_cipher_create(&cipher, own->store, &name, context);
+        result = group_cipher_create(&cipher, own->store, &name, peer_context);
     if (result == 0)
         result = group_cipher_decrypt(cipher, message, NULL, text);
     SIGNAL_UNREF(message);

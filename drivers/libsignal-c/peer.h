@@ -38,6 +38,12 @@ extern unsigned long peer_work;
 /** What the peer logged last, as text that ends with a zero byte. */
 extern char peer_words[256];
 
+/** The peer's context, once it was started. */
+extern signal_context *peer_context;
+
+/** AES-256-CBC with PKCS#7. Returns 0, or an error code of the peer. */
+int peer_encrypt(signal_buffer **output, const uint8_t *key, const uint8_t *iv, const uint8_t *data, size_t length);
+
 /** Start the peer. Returns 0, or one of its error codes. */
 int peer_start(void);
 void peer_stop(void);
