@@ -77,7 +77,12 @@ METHOD_NOT_FOUND: Final = -32601
 REFUSED: Final = -32000
 CRASHED: Final = -32001
 
-CRASHABLE: Final = frozenset({"establish", "encrypt", "decrypt"})
+CRASHABLE: Final = frozenset(
+    {
+        *("establish", "encrypt", "decrypt", "group_create", "group_join", "group_encrypt", "group_decrypt"),
+        *("group_rotate", "group_forget", "group_members"),
+    }
+)
 """Verbs within which an armed crash can strike."""
 
 
@@ -591,6 +596,7 @@ class DriverWorld(Unable):
 
     def bundle(self, party: int, *, one_time: bool) -> Bundle:
         """See `World.bundle`."""
+        self._need_sessions()
         result = self._act("bundle", party, _BUNDLE, one_time=one_time)
         try:
             bundle = _bundle(result)
@@ -602,12 +608,14 @@ class DriverWorld(Unable):
 
     def establish(self, party: int, peer: int, bundle: Bundle) -> None:
         """See `World.establish`."""
+        self._need_sessions()
         given = {name: getattr(bundle, name) for name in _BUNDLE}
         hexed = {name: value.hex() if isinstance(value, bytes) else value for name, value in given.items()}
         self._act("establish", party, (), peer=peer, bundle=hexed)
 
     def encrypt(self, party: int, peer: int, plaintext: bytes) -> WireMessage:
         """See `World.encrypt`."""
+        self._need_sessions()
         result = self._act("encrypt", party, ("kind", "data"), peer=peer, plaintext=plaintext.hex())
         if result["kind"] not in ("prekey", "signal"):
             self._target.broken("encrypt: kind is prekey or signal")
@@ -615,6 +623,7 @@ class DriverWorld(Unable):
 
     def decrypt(self, party: int, peer: int, message: WireMessage) -> bytes:
         """See `World.decrypt`."""
+        self._need_sessions()
         params = {"peer": peer, "kind": message.kind, "data": message.data.hex()}
         return self._bytes(self._act("decrypt", party, ("plaintext",), **params), "plaintext")
 
@@ -776,6 +785,7 @@ class DriverWorld(Unable):
 
     def secrets(self, party: int) -> Sequence[bytes]:
         """See `World.secrets`. Raises: HarnessBroken below L2."""
+        self._need_sessions()
         return self._secrets("secrets", party)
 
     def _secrets(self, verb: str, party: int) -> Sequence[bytes]:
@@ -798,6 +808,10 @@ class DriverWorld(Unable):
         """The runner asks for what was declared; anything else is a mistake on our side of the pipe."""
         if capability not in self._hello.capabilities:
             raise HarnessBroken(f"{self._hello.name} does not declare {capability!r}")
+
+    def _need_sessions(self) -> None:
+        if not self._hello.sessions:
+            raise HarnessBroken(f"{self._hello.name} does not declare sessions")
 
     def _ask(self, verb: str, **params: Any) -> Any:
         try:
