@@ -239,7 +239,8 @@ const verbs = {
 
   async group_create(params) {
     const { address, store } = party(params);
-    const made = await ask(() => signal.SenderKeyDistributionMessage.create(address, group(params), store));
+    const asked = group(params);
+    const made = await ask(() => signal.SenderKeyDistributionMessage.create(address, asked, store));
     return { distribution: Buffer.from(made.serialize()).toString('hex') };
   },
 
@@ -256,8 +257,9 @@ const verbs = {
 
   async group_encrypt(params) {
     const { address, store } = party(params);
+    const asked = group(params);
     const plaintext = bytes(params, 'plaintext');
-    const made = await ask(() => signal.groupEncrypt(address, group(params), store, plaintext));
+    const made = await ask(() => signal.groupEncrypt(address, asked, store, plaintext));
     return { data: Buffer.from(made.serialize()).toString('hex') };
   },
 
