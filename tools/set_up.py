@@ -1,8 +1,8 @@
 """Set the checkout up: `make setup`, and first of all in `make test` and `make verify`.
 
-Makes `.venv`, installs the locked packages with their hashes, this project in place, where npm is there the Node
-packages of the peers, and builds the driver of the peer in C where its headers are. What is already as the locks say is
-left alone without asking the network. With CI set, a peer that cannot be installed is a failure; otherwise its tests are
+Makes `.venv`, installs the locked packages with their hashes, this project in place and, where npm is there, the Node
+packages of the peers; builds the driver of the peer in C where its headers are. What is already as the locks say is left
+alone without asking the network. With CI set, a peer that cannot be installed is a failure; otherwise its tests are
 skipped and this says so.
 
 Kept to the syntax of old Pythons, so that an old one is told what is missing.
@@ -99,7 +99,7 @@ def set_up_node(peer: Path) -> None:
 
 def set_up_c(peer: Path) -> None:
     """Build the driver of the peer in C, unless it was built from these very files."""
-    sources = sorted(peer.glob("**/*.[ch]")) + [peer / "Makefile"]
+    sources = [*sorted(peer.glob("**/*.[ch]")), peer / "Makefile"]
     if not sources[-1].exists():
         return
     stamp_file = peer / "build" / ".pawl-stamp"
@@ -108,9 +108,9 @@ def set_up_c(peer: Path) -> None:
         return
     if not shutil.which("cc") or not shutil.which("pkg-config") or not has_packages():
         packages = "gcc libc6-dev pkg-config libsignal-protocol-c-dev libssl-dev libjansson-dev"
-        without_peer(peer.name, "its headers are not here (on Debian and Ubuntu: apt-get install {})".format(packages))
+        without_peer(peer.name, f"its headers are not here (on Debian and Ubuntu: apt-get install {packages})")
         return
-    say("building the driver of {}".format(peer.name))
+    say(f"building the driver of {peer.name}")
     if subprocess.call(["make", "--silent", "-C", str(peer)], stdout=subprocess.DEVNULL) != 0:
         without_peer(peer.name, "it could not be built")
         return

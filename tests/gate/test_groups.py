@@ -23,6 +23,7 @@ from pawl_gate.group_wire import (
     CURRENT,
     EARLIER,
     LAYOUTS,
+    Layout,
     distribution_layer,
     group_header,
     is_canonical_distribution,
@@ -36,6 +37,7 @@ from pawl_gate.targets.inprocess import InProcessTarget, InProcessWorld
 from pawl_gate.targets.mixed import MixedTarget
 from pawl_spec.history import Event, Outcome
 from pawl_spec.judge import judge
+from pawl_spec.model import expectations
 from pawl_spec.trace import GROUP_TAMPERS, PARTIES, SMUGGLES, Kind, Op, Trace, decode, encode, op
 
 ALICE, BOB, CAROL = range(3)
@@ -210,6 +212,53 @@ def test_layouts_are_told_apart() -> None:
 
 
 NAMED = {"distribution-id", "drop-distribution-id"}
+
+
+@pytest.mark.parametrize("layout", [CURRENT, EARLIER], ids=["current", "earlier"])
+def test_what_is_left_out_is_left_out(layout: Layout) -> None:
+    """A field that a change drops is the one of that name, in either layout."""
+    made, message = (world(), None) if layout is CURRENT else sent_earlier()
+    data = sent(made) if message is None else message
+    given = [Given(ALICE, 0, made.group_create(ALICE, TEAM), layout=layout)]
+    for name, number in (
+        ("drop-distribution-id", layout.named),
+        ("drop-chain-id", layout.chain_id),
+        ("drop-iteration", layout.iteration),
+        ("drop-ciphertext", layout.content),
+        ("drop-chain-key", layout.content),
+        ("drop-signing-key", layout.signing_key),
+    ):
+        if number is None:
+            continue
+        if name in GROUP_TAMPERS:
+            left = message_layer(tamper(data, name, 0) or b"").fields
+            assert {each for each, _ in left} == set(layout.message_fields) - {number}
+        if name in SMUGGLES:
+            chain = smuggle(ALICE, 0, name, 0, given, layout)
+            assert chain is not None
+            assert {each for each, _ in distribution_layer(chain.data).fields} == set(layout.distribution_fields) - {
+                number
+            }
+
+
+def test_no_message_of_the_earlier_layout_is_of_another_group() -> None:
+    """What names no group cannot be refused for its name: moved to another group, there is no chain for it."""
+    moved = op(Kind.GROUP_REDIRECT, actor=BOB, message=0, sender=ALICE, group=1)
+    for target, codes in ((InProcessTarget(), {"wrong-group", "no-sender-key"}), (earlier(), {"no-sender-key"})):
+        history = run_trace(target, Trace((*BEGUN, moved)), closing=False)
+        due = expectations(history)[-1]
+        assert due is not None
+        assert (due.accept, due.codes, due.rule) == (False, codes, "GRP-05")
+        assert judge(history)[0] == []
+
+
+def test_two_writers_in_a_group_of_the_earlier_layout() -> None:
+    """The rival's message is read off as the others are."""
+    history = run_trace(earlier(), Trace((*BEGUN, op(Kind.RIVAL, actor=ALICE), SPEAK)), closing=False)
+    (strike,) = history.events[4].struck
+    assert strike.group_sent is not None
+    assert (strike.group_sent.iteration, strike.group_sent.distribution_id) == (1, None)
+    assert judge(history)[0] == []
 
 
 @pytest.mark.parametrize("name", GROUP_TAMPERS)
