@@ -15,7 +15,7 @@ help: ## this list
 	@echo 'Pawl: the commands of this checkout'
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## make .venv from the locks, and install the Node peers if npm is there (nothing to do: no network)
+setup: ## make .venv from the locks, and install the peers where npm or a C compiler is there (nothing to do: no network)
 	@$(PYTHON) tools/set_up.py
 
 verify: setup ## hold Pawl to its specification (TARGET=node-libsignal, BUDGET=smoke|pr|nightly, SEED=7, ARGS=--json)
@@ -107,5 +107,5 @@ lock: ## pin all dependencies with hashes again (ARGS=--upgrade for the newest r
 	@.venv-lock/bin/python tools/lock.py $(ARGS)
 
 clean: ## remove whatever make made: environments, packages of the Node peers, builds, caches
-	@rm -rf .venv .venv-lock .venv-docs build dist mutants drivers/*/node_modules .coverage .coverage.* .hypothesis .*_cache
+	@rm -rf .venv .venv-lock .venv-docs build dist mutants drivers/*/node_modules drivers/*/build .coverage .coverage.* .hypothesis .*_cache
 	@find src spec tests tools bench -name __pycache__ -prune -exec rm -rf {} +

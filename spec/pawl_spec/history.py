@@ -66,9 +66,6 @@ class Profile:
     """Which received message makes an archived session the current one: "on-new-chain", "always" or "never"."""
     closes_chains: bool = False
     """A new ratchet key closes the former receiving chain at `previous_counter` instead of leaving it open."""
-    group_layouts: str = "current"
-    """Which layouts of group messages there are: "current", "earlier" or "both"; of both a group has the one that it is
-    given before it is used (`Kind.GROUP_LAYOUT`), else the current one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +79,19 @@ class Hello:
     """Declared abilities; docs/reference/driver-contract.md says what each means."""
     limits: Limits = Limits()
     profile: Profile = Profile()
+    sessions: bool = True
+    """Whether it does sessions that are judged here; a target may do groups alone."""
+    group_layout: str = "current"
+    """Which fields its group messages have: "current", or "earlier", in which no message names its group. A target
+    that can do both may be told the other one for a group (`Kind.GROUP_LAYOUT`)."""
+
+    def lacks(self, needs: frozenset[str], *, anywhere: bool = False) -> list[str]:
+        """What it does not declare of `needs`, and of what goes without saying: what needs no groups needs sessions.
+
+        `anywhere`: sessions or groups, either will do.
+        """
+        due = needs if anywhere or "groups" in needs else needs | {"sessions"}
+        return sorted(due - self.capabilities - ({"sessions"} if self.sessions else set()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from pawl_spec.history import Event, History, Observe, Outcome
+from pawl_spec.history import Event, Hello, History, Observe, Outcome
 from pawl_spec.model import Expect, expectations
 
 THREATS = {
@@ -99,10 +99,16 @@ class Invariant:
     not_covered: str = ""
     needs: frozenset[str] = frozenset()
     """Capabilities that a target must declare for it to be judged."""
+    in_groups: bool = False
+    """Whether it is judged on what happens in groups too, so that a target without sessions can be held to it."""
     predicate: Predicate | None = None
     """None: not yet judged."""
     pending: str = ""
     """Why it is not yet judged."""
+
+    def lacking(self, hello: Hello) -> list[str]:
+        """What a target would have to declare to be judged on it, and does not."""
+        return hello.lacks(self.needs, anywhere=self.in_groups)
 
 
 REGISTRY: dict[str, Invariant] = {}
@@ -125,12 +131,15 @@ def invariant(
     refusals: tuple[str, ...] = (),
     not_covered: str = "",
     needs: tuple[str, ...] = (),
+    in_groups: bool = False,
 ) -> Callable[[Predicate], Predicate]:
     """Register a predicate; the first paragraph of its docstring is the claim."""
 
     def decorate(predicate: Predicate) -> Predicate:
         claim = " ".join((predicate.__doc__ or "").split("\n\n")[0].split())
-        entry = Invariant(id, threat, claim, source, level, refusals, not_covered, frozenset(needs), predicate)
+        entry = Invariant(
+            id, threat, claim, source, level, refusals, not_covered, frozenset(needs), in_groups, predicate
+        )
         _register(entry)
         return predicate
 

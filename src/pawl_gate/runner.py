@@ -17,6 +17,7 @@ from pawl_gate.group_attacker import GROUP_IDS, Given, GroupSent, craft, smuggle
 from pawl_gate.group_attacker import tamper as tamper_group
 from pawl_gate.group_thief import read as read_groups
 from pawl_gate.group_thief import readable
+from pawl_gate.group_wire import LAYOUTS as GROUP_WIRE
 from pawl_gate.group_wire import group_header, is_canonical_distribution, is_canonical_message
 from pawl_gate.key_search import KeySearch, Recorded, proven
 from pawl_gate.leaks import LeakSearch
@@ -121,6 +122,7 @@ class Run:
         self._check = check
         self._hello = target.hello
         self._can = self._hello.capabilities
+        self._layouts = dict.fromkeys(range(len(GROUPS)), GROUP_WIRE[self._hello.group_layout])
         self._world = target.world(seed)
         self.history = History(self._hello, Trace((), seed=seed, strict=strict))
         self._ops: list[Op] = []
@@ -140,7 +142,6 @@ class Run:
         self._given: list[Given] = []
         self._group_sent: list[GroupSent] = []
         self._group_texts: dict[bytes, int] = {}
-        self._earlier = set(range(len(GROUPS))) if self._hello.profile.group_layouts == "earlier" else set()
         self._used_groups: set[int] = set()
         self._stolen: list[Stolen] = []
         self._intercepted: list[Intercepted] = []
@@ -179,7 +180,7 @@ class Run:
         twin._names = {party: list(names) for party, names in self._names.items()}
         twin._given, twin._group_sent = list(self._given), list(self._group_sent)
         twin._group_texts = dict(self._group_texts)
-        twin._earlier, twin._used_groups = set(self._earlier), set(self._used_groups)
+        twin._layouts, twin._used_groups = dict(self._layouts), set(self._used_groups)
         twin._start_searching()
         return twin
 
@@ -334,7 +335,7 @@ class Run:
     def _establish(self, event: Event) -> Event:
         actor, peer = event.op["actor"], event.op["peer"]
         forging = event.op.kind is Kind.FORGE_BUNDLE
-        if actor == peer:
+        if actor == peer or not self._hello.sessions:
             return event
         self._party(actor)
         self._party(peer)
@@ -358,7 +359,7 @@ class Run:
 
     def _send(self, event: Event) -> Event:
         actor, peer = event.op["actor"], event.op["peer"]
-        if actor == peer:
+        if actor == peer or not self._hello.sessions:
             return event
         self._party(actor)
         self._party(peer)
@@ -407,7 +408,7 @@ class Run:
     def _burst(self, event: Event) -> Event:
         """Many messages that the network loses at once."""
         actor, peer, count = event.op["actor"], event.op["peer"], event.op["count"]
-        if actor == peer or count == 0:
+        if actor == peer or count == 0 or not self._hello.sessions:
             return event
         self._party(actor)
         self._party(peer)
@@ -510,7 +511,7 @@ class Run:
 
     def _inject(self, event: Event) -> Event:
         to, sender = event.op["to"], event.op["sender"]
-        if to == sender:
+        if to == sender or not self._hello.sessions:
             return event
         self._party(to)
         self._party(sender)
@@ -521,7 +522,7 @@ class Run:
         actor = event.op["actor"]
         if self._hello.level < Observe.STATE or actor not in self._identities:
             return event
-        secrets = self._world.secrets(actor)
+        secrets = self._world.secrets(actor) if self._hello.sessions else ()
         mine = [entry for entry in self._recorded if entry and actor in self._routes[entry.handle]]
         held = tuple(self._secrets.setdefault(secret, len(self._secrets)) for secret in secrets)
         leaks = None
@@ -560,10 +561,10 @@ class Run:
     def _group_layout(self, event: Event) -> Event:
         """A group has one layout, for all: it is chosen before anybody uses it."""
         group, layout = event.op["group"], event.op["layout"]
-        if "groups" not in self._can or self._hello.profile.group_layouts != "both" or group in self._used_groups:
+        if Kind.GROUP_LAYOUT.word not in self._can or group in self._used_groups:
             return event
         self._world.group_layout(GROUP_IDS[group], LAYOUTS[layout])
-        (self._earlier.add if layout else self._earlier.discard)(group)
+        self._layouts[group] = GROUP_WIRE[LAYOUTS[layout]]
         return event.but(outcome=Outcome.DONE, group=Grouped(group))
 
     def _group_create(self, event: Event) -> Event:
@@ -576,8 +577,9 @@ class Run:
         event, data = self._in_group(event, actor, None, Grouped(group), create)
         if data is None:
             return event
-        self._given.append(Given(actor, group, data, earlier=group in self._earlier))
-        return event.but(group=Grouped(group, distribution=handle), canonical=is_canonical_distribution(data))
+        layout = self._layouts[group]
+        self._given.append(Given(actor, group, data, layout=layout))
+        return event.but(group=Grouped(group, distribution=handle), canonical=is_canonical_distribution(data, layout))
 
     def _group_join(self, event: Event) -> Event:
         actor = event.op["actor"]
@@ -604,15 +606,14 @@ class Run:
         event, data = self._in_group(event, actor, None, Grouped(group), encrypt)
         if data is None:
             return event
-        seen = group_header(data)
+        seen = group_header(data, self._layouts[group])
         self._keep_group_message(actor, group, data, text)
         grouped = Grouped(group, message=handle, header=seen)
-        return event.but(group=grouped, canonical=is_canonical_message(data))
+        return event.but(group=grouped, canonical=is_canonical_message(data, self._layouts[group]))
 
     def _keep_group_message(self, sender: int, group: int, data: bytes, text: bytes, *, crafted: bool = False) -> None:
         handle = len(self._group_sent)
-        earlier = group in self._earlier
-        self._group_sent.append(GroupSent(handle, sender, group, data, text, crafted, earlier))
+        self._group_sent.append(GroupSent(handle, sender, group, data, text, crafted, self._layouts[group]))
         self._group_texts[text] = handle
 
     def _group_deliver(self, event: Event) -> Event:
@@ -651,7 +652,7 @@ class Run:
 
     def _group_rotate(self, event: Event) -> Event:
         actor, group = event.op["actor"], event.op["group"]
-        if "groups" not in self._can:
+        if "group-rotate" not in self._can:
             return event
         self._party(actor)
         rotate = partial(self._world.group_rotate, actor, GROUP_IDS[group])
@@ -660,7 +661,7 @@ class Run:
 
     def _group_forget(self, event: Event) -> Event:
         actor, peer, group = event.op["actor"], event.op["peer"], event.op["group"]
-        if "groups" not in self._can or actor == peer or actor not in self._identities:
+        if "group-forget" not in self._can or actor == peer or actor not in self._identities:
             return event
         self._party(peer)
         forget = partial(self._world.group_forget, actor, peer, GROUP_IDS[group])
@@ -669,7 +670,7 @@ class Run:
 
     def _group_members(self, event: Event) -> Event:
         actor, group, mask = event.op["actor"], event.op["group"], event.op["mask"]
-        if "groups" not in self._can:
+        if "group-members" not in self._can:
             return event
         self._party(actor)
         others = [party for party in range(len(PARTIES)) if mask >> party & 1 and party != actor]
@@ -682,7 +683,7 @@ class Run:
         if "groups" not in self._can:
             return event
         how, number = SMUGGLES[event.op["how"]], event.op["number"]
-        made = smuggle(sender, group, how, number, self._given, earlier=group in self._earlier)
+        made = smuggle(sender, group, how, number, self._given, self._layouts[group])
         if made is None:
             return event
         self._used_groups.add(group)

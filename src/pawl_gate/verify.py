@@ -442,7 +442,9 @@ class Verification:
         self.report.found.setdefault("CNF-01", Found(found.history.trace, found.history, one, f"explore {scope}"))
 
     def _walk(self) -> str:
-        for trace in islice(walk(self.report.seed), int(self.report.budget.walks * self._share)):
+        for trace in islice(
+            walk(self.report.seed, sessions=self.report.hello.sessions), int(self.report.budget.walks * self._share)
+        ):
             self._run(trace, "walk")
         return ""
 
@@ -619,7 +621,7 @@ def unsupported(hello: Hello) -> Iterator[tuple[Invariant, str]]:
         why = []
         if hello.level < entry.level:
             why.append(f"needs observation level L{entry.level.value}, the target offers L{hello.level.value}")
-        if lacks := sorted(entry.needs - hello.capabilities):
+        if lacks := entry.lacking(hello):
             why.append(f"needs {', '.join(lacks)}, which the target declares that it lacks")
         if why:
             yield entry, "; ".join(why)

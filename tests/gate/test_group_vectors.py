@@ -7,6 +7,7 @@ from itertools import chain
 
 import pytest
 
+from pawl import GroupLayout
 from pawl_gate.controls import CONTROLS
 from pawl_gate.targets.inprocess import HELLO, InProcessTarget, InProcessWorld
 from pawl_gate.vectors.check import Checked, Verdict, check
@@ -140,10 +141,13 @@ def test_a_signature_has_to_hold() -> None:
 
 def test_what_is_not_declared_is_unsupported() -> None:
     """A target of one layout plays the tests of that one; without imported chains only those who receive are played."""
-    earlier = InProcessTarget()
-    earlier.hello = replace(HELLO, name="other", profile=replace(HELLO.profile, group_layouts="earlier"))
-    went = check(earlier, *one("group/current/in-order"))
-    assert (went.verdict, went.why) == (Verdict.UNSUPPORTED, "declares group_layouts earlier")
+    older = InProcessTarget(layout=GroupLayout.EARLIER)
+    assert check(older, *one("group/current/in-order")).verdict is Verdict.PASSED
+    assert check(older, *one("group/earlier/in-order")).verdict is Verdict.PASSED
+    older.hello = replace(older.hello, name="other", capabilities=HELLO.capabilities - {"group-layout"})
+    went = check(older, *one("group/current/in-order"))
+    assert (went.verdict, went.why) == (Verdict.UNSUPPORTED, "declares group_layout earlier")
+    assert check(older, *one("group/earlier/in-order")).verdict is Verdict.PASSED
     receives = InProcessTarget()
     receives.hello = replace(HELLO, name="other", capabilities=HELLO.capabilities - {"import-sender-keys"})
     went = check(receives, *one("group/current/in-order"))

@@ -140,6 +140,27 @@ def test_the_command_kills_and_saves(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"matrix.json", "matrix.md", "times.json"}
 
 
+def test_all_parts_make_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each fault is in one part, and so is each invariant that is weakened."""
+    tried: list[str] = []
+    weakened: list[str] = []
+
+    def examine_all(names: list[str], *_: object, **__: object) -> list[Examined]:
+        tried.extend(names)
+        return [DEAD]
+
+    def weaken_all(ids: list[str], **_: object) -> list[tuple[str, dict[str, tuple[str, ...]]]]:
+        weakened.extend(ids)
+        return []
+
+    monkeypatch.setattr(mutants, "examine_all", examine_all)
+    monkeypatch.setattr(mutants, "weaken_all", weaken_all)
+    for part in ("1/3", "2/3", "3/3"):
+        assert run(tmp_path, "--part", part) == 0
+    assert sorted(tried) == sorted(controls.CONTROLS)
+    assert sorted(weakened) == sorted({each.breaks for each in controls.CONTROLS.values()})
+
+
 def test_a_survivor_fails_the_command(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,7 +171,18 @@ def test_a_survivor_fails_the_command(
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--only", "nobody"], ["--engine", "steam"], ["--jobs", "0"], ["--jobs", "many"], ["--budget", "x"]]
+    "arguments",
+    [
+        ["--only", "nobody"],
+        ["--engine", "steam"],
+        ["--jobs", "0"],
+        ["--jobs", "many"],
+        ["--budget", "x"],
+        ["--part", "0/2"],
+        ["--part", "3/2"],
+        ["--part", "1"],
+        ["--part", "2/2", "--only", "mac-unchecked"],
+    ],
 )
 def test_bad_arguments(tmp_path: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     """One clear line, exit code 2."""

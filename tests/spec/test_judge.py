@@ -85,6 +85,15 @@ def test_what_is_needed(entry: Invariant) -> None:
         assert not judgeable(entry, hello(entry.level, entry.needs - {missing}))
 
 
+@pytest.mark.parametrize("entry", [entry for entry in INVARIANTS if entry.predicate], ids=lambda entry: entry.id)
+def test_what_is_judged_without_sessions(entry: Invariant) -> None:
+    """A target that does groups alone is judged on what holds in groups, and on nothing else."""
+    alone = replace(hello(Observe.DISK, entry.needs | {"groups"}), sessions=False)
+    in_groups = {"CNF-01", "IDC-05", "PAR-01", "PAR-02", "PAR-03", "PAR-04", "PAR-05"}
+    assert judgeable(entry, alone) is (entry.id.startswith("GRP") or entry.id in in_groups)
+    assert judgeable(entry, replace(alone, sessions=True))
+
+
 # -- verdicts over many histories -------------------------------------------------------------------------------------
 
 

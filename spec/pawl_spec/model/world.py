@@ -23,7 +23,7 @@ class World:
         self.ratchet = Ratchet(self.terms, self.limits, self.profile)
         self.parties = [self.new_party(is_strict) for is_strict in strict]
         self.messages: list[Message] = []
-        self.earlier: set[int] = set(range(len(GROUPS))) if hello.profile.group_layouts == "earlier" else set()
+        self.earlier: set[int] = set(range(len(GROUPS))) if hello.group_layout == "earlier" else set()
         """The groups whose messages have the earlier layout, which names no group."""
         self.distributions: list[Distribution] = []
         self.group_messages: list[GroupMessage] = []

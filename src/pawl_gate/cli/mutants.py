@@ -21,6 +21,13 @@ def add(verbs: Verbs) -> None:
         "mutants", help="plant every fault of the catalogue and see which invariant kills it", allow_abbrev=False
     )
     one.add_argument("--only", action="append", metavar="NAME", help="this fault; may be given several times")
+    one.add_argument(
+        "--part",
+        type=_part,
+        default=(1, 1),
+        metavar="K/N",
+        help="every N-th fault and invariant, beginning with the K-th: N runs make the whole",
+    )
     one.add_argument("--engine", action="append", metavar="NAME", help="this engine; may be given several times")
     one.add_argument(
         "--budget",
@@ -54,6 +61,10 @@ def mutants(args: argparse.Namespace) -> int:
             if name not in known:
                 raise Usage(f"no {kind} is called {name!r}; known are {', '.join(known)}")
     ids = sorted({CONTROLS[name].breaks for name in names}) if args.specification and not args.only else []
+    first, step = args.part
+    names, ids = names[first - 1 :: step], ids[first - 1 :: step]
+    if not names:
+        raise Usage(f"part {first} of {step} has no fault")
     # Run
     started = time.monotonic()
 
@@ -82,6 +93,16 @@ def mutants(args: argparse.Namespace) -> int:
         print_text(text(examined, past, seconds) + "".join(f"\n{line}" for line in wrong) + "\n" * bool(wrong))
     whole = all(each.killed for each in examined) and not wrong
     return Exit.HOLDS if whole else Exit.VIOLATED
+
+
+def _part(value: str) -> tuple[int, int]:
+    """The option --part. Raises: ArgumentTypeError."""
+    part, _, parts = value.partition("/")
+    if not all(each.isascii() and each.isdecimal() and len(each) <= 3 for each in (part, parts)):
+        raise argparse.ArgumentTypeError(f"{value!r} is not a part such as 1/3")
+    if not 1 <= int(part) <= int(parts):
+        raise argparse.ArgumentTypeError(f"{value!r} is not one of the parts")
+    return int(part), int(parts)
 
 
 def _jobs(value: str) -> int:

@@ -47,7 +47,7 @@ from pawl.storage.memory import MemoryStore
 from pawl.wire import group_records, records
 from pawl.wire.records import LocalIdentity, PreKey, SignedPreKey, decode_session
 from pawl_gate.group_attacker import GROUP_IDS
-from pawl_gate.group_wire import group_header
+from pawl_gate.group_wire import LAYOUTS, group_header
 from pawl_gate.targets import medium
 from pawl_gate.targets.application import Application
 from pawl_gate.targets.base import (
@@ -104,11 +104,12 @@ HELLO = Hello(
             *("reinstall", "approve", "strict-identity", "restart", "crash", "work", "deterministic", "counts"),
             *("rows", "memory", "clock", "damage", "texts", "events", "callbacks", "rotate", "forget", "compromise"),
             *("compatibility", "store-faults", "rival", "medium", "plaintext-hook", "import-keys", "inject-keys"),
-            *("groups", "group-share", "import-sender-keys"),
+            *("groups", "group-rotate", "group-forget", "group-members", "group-layout", "group-share"),
+            "import-sender-keys",
         }
     ),
     limits=LIMITS,
-    profile=Profile(promotes="on-new-chain", closes_chains=False, group_layouts="both"),
+    profile=Profile(promotes="on-new-chain", closes_chains=False),
 )
 
 OPTION_TO_COMPATIBILITY = {
@@ -153,15 +154,21 @@ class InProcessTarget:
     """Pawl, or a control: a broken variant of it. `keep` makes what the rows of a party are kept in."""
 
     def __init__(
-        self, variant: Variant | None = None, *, keep: Callable[[], Kept] = MemoryStore, name: str = ""
+        self,
+        variant: Variant | None = None,
+        *,
+        keep: Callable[[], Kept] = MemoryStore,
+        name: str = "",
+        layout: GroupLayout = GroupLayout.CURRENT,
     ) -> None:
         self._variant = Variant() if variant is None else variant
         self._keep = keep
-        self.hello = replace(HELLO, name=name or self._variant.name)
+        self._layout = layout
+        self.hello = replace(HELLO, name=name or self._variant.name, group_layout=layout.value)
 
     def world(self, seed: int) -> InProcessWorld:
         """A fresh world; one seed gives one transcript, byte for byte."""
-        return InProcessWorld(self._variant, seed, self._keep)
+        return InProcessWorld(self._variant, seed, self._keep, self._layout)
 
     def close(self) -> None:
         """Nothing to release."""
@@ -219,19 +226,26 @@ def _peak_noted(one: _Party) -> Iterator[None]:
 class InProcessWorld(Unable):
     """Parties with a device each, over stores that are watched."""
 
-    def __init__(self, variant: Variant, seed: int, keep: Callable[[], Kept] = MemoryStore) -> None:
+    def __init__(
+        self,
+        variant: Variant,
+        seed: int,
+        keep: Callable[[], Kept] = MemoryStore,
+        layout: GroupLayout = GroupLayout.CURRENT,
+    ) -> None:
         self._variant = variant
+        self._layout = layout
         self._seed = seed
         self._keep = keep
         self._parties: dict[int, _Party] = {}
         self._made = 0
         self._now = NOW
         self._layouts: dict[bytes, GroupLayout] = {}
-        """Of the groups that do not have the current one."""
+        """Of the groups to which another one was given."""
 
     def fork(self) -> InProcessWorld:
         """The same world once more. Its devices are opened anew, over a copy of their stores, as after a restart."""
-        twin = InProcessWorld(self._variant, self._seed, self._keep)
+        twin = InProcessWorld(self._variant, self._seed, self._keep, self._layout)
         twin._made, twin._now, twin._layouts = self._made, self._now, dict(self._layouts)
         for party, one in self._parties.items():
             other = twin._parties[party] = copy(one)
@@ -580,7 +594,10 @@ class InProcessWorld(Unable):
 
     def _group(self, device: DeviceLike, group: bytes) -> Group:
         """The group that a distribution id names, as a device has it."""
-        return device.group(UUID(bytes=group), layout=self._layouts.get(group, GroupLayout.CURRENT))
+        return device.group(UUID(bytes=group), layout=self._layout_of(group))
+
+    def _layout_of(self, group: bytes) -> GroupLayout:
+        return self._layouts.get(group, self._layout)
 
     def group_create(self, party: int, group: bytes) -> bytes:
         return self._in_group(party, party, group, lambda joined: joined.create_distribution())
@@ -675,7 +692,7 @@ class InProcessWorld(Unable):
         try:
             device = self._open(one.store, self._setup(one, trial=(self._rng(), application)))
             if one.in_group is not None:
-                group_sent = _race_in_group(self._group(device, one.in_group[0]), one.in_group[1], how)
+                group_sent = self._race_in_group(device, *one.in_group, how)
             elif how == "receive" and one.reading is not None:
                 device.decrypt(self._address(peer), one.reading)
             else:
@@ -686,6 +703,17 @@ class InProcessWorld(Unable):
         one.raced = one.store.revision - revision
         strike = Strike("rival", how, peer, before, one.store.digest(), group_sent=group_sent)
         one.application.saw(strike, sent)
+
+    def _race_in_group(
+        self, device: DeviceLike, group: bytes, read: Callable[[Group], object] | None, how: str
+    ) -> GroupHeader | None:
+        """What it does in the group in which its rival is; the message that it sent. Raises: ProtocolError."""
+        joined = self._group(device, group)
+        if how == "receive":
+            if read is not None:
+                read(joined)
+            return None
+        return group_header(joined.encrypt(b"from another process"), LAYOUTS[self._layout_of(group).value])
 
     # -- observation --------------------------------------------------------------------------------------------------
 
@@ -814,15 +842,6 @@ def words_of(value: bytes) -> list[bytes]:
     except HarnessBroken:
         return []
     return [word for _, field in fields if isinstance(field, bytes) for word in words_of(field)]
-
-
-def _race_in_group(joined: Group, read: Callable[[Group], object] | None, how: str) -> GroupHeader | None:
-    """What another process does in the group in which its rival is; the message that it sent. Raises: ProtocolError."""
-    if how == "receive":
-        if read is not None:
-            read(joined)
-        return None
-    return group_header(joined.encrypt(b"from another process"))
 
 
 GROUP_TABLES = (Table.SENDER_KEY, Table.RECEIVED_SENDER_KEY, Table.KEPT_GROUP_KEY)

@@ -33,6 +33,9 @@ from pawl_spec.vectors import Digest, Group, Step, Value, Vector
 COMPATIBILITY = frozenset({"prekey-id-zero", "untyped-keys"})
 """Profiles that are a compatibility option of the driver contract."""
 
+LAYOUT = "group-layout"
+"""The capability to give a group another layout than the target's groups have."""
+
 UNNAMED = "unknown"
 """What a target says that refuses without telling the cause: a refusal like any other."""
 
@@ -105,8 +108,9 @@ def _played(hello: Hello, group: Group, test: Vector) -> tuple[set[str], str]:
     for name, value in test.assumes.items():
         if declared.get(name) != value:
             return set(), f"declares {name} {declared.get(name)}"
-    if group.profile in GROUP_PROFILES and hello.profile.group_layouts not in (group.profile, "both"):
-        return set(), f"declares group_layouts {hello.profile.group_layouts}"
+    other = group.profile in GROUP_PROFILES and group.profile != hello.group_layout
+    if other and LAYOUT not in hello.capabilities:
+        return set(), f"declares group_layout {hello.group_layout}"
     extra = {"compatibility"} if group.profile in COMPATIBILITY else set()
     lacking: set[str] = set()
     played: set[str] = set()
@@ -124,7 +128,7 @@ class _Player:
 
     def __init__(self, world: _Playable, hello: Hello, group: Group, actors: set[str]) -> None:
         injects = INJECT_KEYS in hello.capabilities
-        self._both = hello.profile.group_layouts == "both"
+        self._layout = hello.group_layout
         self._world = world
         self._profile = group.profile
         self._actors = actors
@@ -157,12 +161,11 @@ class _Player:
         return self._numbers[str(step.actor)], self._numbers[step.inputs["peer"]]
 
     def _lay_out(self, step: Step) -> None:
-        """A group has its layout before it is used; the current one needs no saying."""
+        """A group has its layout before it is used; the target's own needs no saying."""
         group = step.inputs.get("group")
-        if group is not None and self._profile == "earlier" and group not in self._laid_out:
+        if group is not None and self._profile != self._layout and group not in self._laid_out:
             self._laid_out.add(group)
-            if self._both:
-                self._world.group_layout(group, self._profile)
+            self._world.group_layout(group, self._profile)
 
     # -- operations ---------------------------------------------------------------------------------------------------
 

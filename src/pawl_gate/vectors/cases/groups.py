@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping
 
-from pawl_gate.group_attacker import CRAFTS, OF_NAMED_GROUPS
+from pawl_gate.group_attacker import CRAFTS, OF_NAMES
 from pawl_gate.vectors.cases.common import ALICE, BOB, CAROL, Case, Ops
 from pawl_spec.trace import (
     COUNTER_DELTAS,
@@ -223,7 +223,7 @@ CHANGE_FLAGS: Mapping[str, tuple[str, ...]] = {
 def _changed(layout: str) -> Iterator[Case]:
     """Changed messages; the message itself is read after each."""
     for name in GROUP_TAMPERS:
-        if layout == "earlier" and name in OF_NAMED_GROUPS:
+        if layout == "earlier" and name in OF_NAMES:
             continue
         flags = CHANGE_FLAGS.get(name, ("MissingField",) if name.startswith("drop-") else ("GroupSignature",))
         for how in HOWS.get(name, (0,)):
@@ -253,7 +253,7 @@ def _distributions(layout: str) -> Iterator[Case]:
     """What malicious members give. The attacker sends on it, and so does the real sender."""
     file = "distributions"
     for how in SMUGGLES:
-        if layout == "earlier" and how in OF_NAMED_GROUPS:
+        if layout == "earlier" and how in OF_NAMES:
             continue
         flags = ["MaliciousMember"]
         if how == "other-group":
