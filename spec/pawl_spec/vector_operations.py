@@ -126,11 +126,13 @@ GROUP_OPERATIONS: Final[Mapping[str, Operation]] = {
         {"plaintext": "output"},
         refusable=True,
     ),
-    "forget-sender": Operation("Let all chains of the sender go, for good.", {"group": "group", "sender": "actor"}),
+    "forget-sender": Operation(
+        "Let all chains of the sender go, for good.", {"group": "group", "sender": "actor"}, needs="group-forget"
+    ),
     "set-members": Operation(
         "Make these the members, who are to be given the chain through sessions.",
         {"group": "group", "members": "actors"},
-        needs="group-share",
+        needs="group-members",
     ),
     "share": Operation(
         "Encrypt for the members, and the chain for each of them who does not have it, on the session with it.",

@@ -463,7 +463,7 @@ def _limits(layout: str) -> Iterator[Case]:
             f"{ahead} messages are passed over; then message {first} comes.",
             ("KeptKeys",),
             *(smuggle(ALICE, "own"), take(BOB, 0), craft(ahead), craft(first), hear(BOB, 0), hear(BOB, 1)),
-            assumes={"kept_per_chain": 2_000},
+            assumes={"forward_jump": 25_000, "kept_per_chain": 2_000},
         )
     last = (
         smuggle(ALICE, "last-iterations"),
