@@ -342,6 +342,8 @@ class Event:
     stored: tuple[int, ...] | None = None
     """Handles of the messages whose plaintexts the actor's application finds in its store afterwards, one for each
     row; -1 for a plaintext that nobody sent. None: it stores none there, or that cannot be seen."""
+    group_stored: tuple[int, ...] | None = None
+    """The same, of the messages of groups."""
     group: Grouped | None = None
     """What it did in a group, or saw of groups."""
     fault: str | None = None

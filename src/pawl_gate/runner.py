@@ -299,7 +299,7 @@ class Run:
             seen["damaged"] = self._world.damaged(party)
         if medium is not None:
             seen["medium"] = self._world.medium(party)
-        seen["stored"] = self._stored(party)
+        seen |= self._stored(party)
         if seen["outcome"] in (Outcome.DIED, Outcome.HUNG):
             return event.but(**seen), None
         if armed is not None:
@@ -312,10 +312,15 @@ class Run:
     def _observe(self, party: int) -> Observation | None:
         return self._world.observe(party) if self._hello.level >= Observe.COUNTS else None
 
-    def _stored(self, party: int) -> tuple[int, ...] | None:
+    def _stored(self, party: int) -> dict[str, tuple[int, ...] | None]:
         """Which messages' plaintexts the party's application has stored; None: none, or that cannot be seen."""
         texts = self._world.stored(party) if "plaintext-hook" in self._can else None
-        return None if texts is None else tuple(self._texts.get(text, -1) for text in texts)
+        if texts is None:
+            return {"stored": None, "group_stored": None}
+        in_groups = [self._group_texts[text] for text in texts if text in self._group_texts]
+        # What nobody sent is said once.
+        others = [self._texts.get(text, -1) for text in texts if text not in self._group_texts]
+        return {"stored": tuple(others), "group_stored": tuple(in_groups)}
 
     def _party(self, party: int) -> None:
         """Make a party when it is first needed."""

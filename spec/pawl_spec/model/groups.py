@@ -14,6 +14,7 @@ from dataclasses import replace
 from pawl_spec.history import Event, Outcome
 from pawl_spec.model.expect import PARSE_REFUSALS, Expect, refuse
 from pawl_spec.model.knowledge import group_key
+from pawl_spec.model.receiving import BREAKS_THE_HOOK
 from pawl_spec.model.state import Distribution, GroupMessage, Membership, Party, SenderChain
 from pawl_spec.model.terms import LOW, Refusal, Refusals, Term
 from pawl_spec.model.world import World, ends, took_effect
@@ -209,6 +210,10 @@ def deliver(world: World, event: Event) -> Expect | None:
         # A signature costs no derivation: where it does not hold, nothing was derived (GRP-02).
         unsigned = refusals.reasons[0].code == "invalid-signature"
         return replace(refuse(refusals.reasons), derives=0 if unsigned else None)
+    if reads and party.armed.get("plaintext") in BREAKS_THE_HOOK:
+        # The application could not store the plaintext: then nothing has happened.
+        world.diverged |= event.outcome is Outcome.DONE
+        return Expect(False, frozenset({"callback-failed"}), "IDC-10")
     if took_effect(event):
         party.memberships[place] = moved
     elif event.outcome is Outcome.REFUSED and reads:

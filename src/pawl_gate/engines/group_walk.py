@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from random import Random
 
 from pawl_spec.trace import (
+    ANSWERS,
+    CALLBACKS,
     DAMAGES,
     GROUP_TAMPERS,
     GROUPS,
@@ -249,6 +251,18 @@ class GroupWalk:
             self.add(Kind.GROUP_ROTATE, actor, group)
         self.send(actor, group)
 
+    def store(self) -> None:
+        """A member's application stores plaintexts from now on; it dies while it does, or its hook misbehaves."""
+        message = self.send(self.party(), self.group())
+        receiver = self.other(self.sent[message][0])
+        self.add(Kind.CALLBACK, receiver, CALLBACKS.index("plaintext"), self.rng.randrange(len(ANSWERS)))
+        self.deliver(message, receiver)
+        self.deliver(message, receiver)
+        later = self.send(*self.sent[message])
+        self.add(Kind.CRASH, receiver, self.rng.choice(CRASH_POINTS))
+        self.deliver(later, receiver)
+        self.deliver(later, receiver)
+
 
 SCENES: dict[Callable[[GroupWalk], None], int] = {
     GroupWalk.talk: 8,
@@ -263,6 +277,7 @@ SCENES: dict[Callable[[GroupWalk], None], int] = {
     GroupWalk.inspect: 2,
     GroupWalk.restart: 1,
     GroupWalk.trouble: 4,
+    GroupWalk.store: 1,
 }
 """With their weights."""
 

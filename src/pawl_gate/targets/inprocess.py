@@ -11,6 +11,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import TypeVar
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 from pawl import (
     Compatibility,
@@ -22,7 +23,7 @@ from pawl import (
     ProtocolAddress,
     ProtocolError,
 )
-from pawl.application import ApplicationRows
+from pawl.application import ApplicationRows, StorePlaintext
 from pawl.crypto.keys import ChainKey as Secret
 from pawl.crypto.keys import KeyPair, PrivateKey, PublicKey
 from pawl.errors import CorruptStore
@@ -242,6 +243,7 @@ class InProcessWorld(Unable):
         self._now = NOW
         self._layouts: dict[bytes, GroupLayout] = {}
         """Of the groups to which another one was given."""
+        self._hooks: WeakKeyDictionary[DeviceLike, StorePlaintext | None] = WeakKeyDictionary()
 
     def fork(self) -> InProcessWorld:
         """The same world once more. Its devices are opened anew, over a copy of their stores, as after a restart."""
@@ -338,7 +340,13 @@ class InProcessWorld(Unable):
 
     def _open(self, durable: Store, setup: Setup) -> DeviceLike:
         with self._variant.patched():
-            return self._variant.device(self._variant.store(durable), setup)
+            return self._made_device(self._variant.store(durable), setup)
+
+    def _made_device(self, store: Store, setup: Setup) -> DeviceLike:
+        """A device; its application's hook serves its groups as well."""
+        device = self._variant.device(store, setup)
+        self._hooks[device] = setup.hook
+        return device
 
     def _setup(self, one: _Party, *, trial: tuple[SeededRng, Application] | None = None) -> Setup:
         rng, application = (one.rng, one.application) if trial is None else trial
@@ -402,7 +410,7 @@ class InProcessWorld(Unable):
         setup = self._setup(one, trial=(rng, application))
         try:
             with application.listening(), self._variant.patched():
-                call(self._variant.device(self._variant.store(store), setup))
+                call(self._made_device(self._variant.store(store), setup))
         except ProtocolError:
             pass
         return store.digest()
@@ -428,7 +436,7 @@ class InProcessWorld(Unable):
 
         def step(store: Store) -> None:
             with application.listening(), self._variant.patched():
-                call(self._variant.device(self._variant.store(store), setup))
+                call(self._made_device(self._variant.store(store), setup))
 
         return attempt(copy, table, broken, step)
 
@@ -447,7 +455,7 @@ class InProcessWorld(Unable):
         setup = self._setup(one, trial=(one.rng.copy(), application))
 
         def step(store: Store) -> None:
-            call(self._variant.device(store, setup))
+            call(self._made_device(store, setup))
 
         def reopen(opened: Callable[[], Store]) -> Store:
             return self._variant.reopen(opened)
@@ -594,7 +602,8 @@ class InProcessWorld(Unable):
 
     def _group(self, device: DeviceLike, group: bytes) -> Group:
         """The group that a distribution id names, as a device has it."""
-        return device.group(UUID(bytes=group), layout=self._layout_of(group))
+        hook = self._hooks.get(device)
+        return device.group(UUID(bytes=group), layout=self._layout_of(group), store_plaintext=hook)
 
     def _layout_of(self, group: bytes) -> GroupLayout:
         return self._layouts.get(group, self._layout)
