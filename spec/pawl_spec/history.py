@@ -175,6 +175,16 @@ class GroupHeader:
 
 
 @dataclass(frozen=True, slots=True)
+class Gave:
+    """A message of a session that gives a member the sender's chain."""
+
+    peer: int
+    message: int
+    """Its handle."""
+    header: Header
+
+
+@dataclass(frozen=True, slots=True)
 class Grouped:
     """What an event did in a group, or saw of groups. Handles of group messages and of distributions count apart."""
 
@@ -191,6 +201,8 @@ class Grouped:
     """Of an inspection: group messages that the attacker could read with the actor's chains and kept keys."""
     reads: tuple[int, ...] | None = None
     """Of the attacker's search: the group messages that it could read with the whole states that it took."""
+    gave: tuple[Gave, ...] = ()
+    """Of a message for all members: the messages that give them the chain, in order."""
 
 
 @dataclass(frozen=True, slots=True)

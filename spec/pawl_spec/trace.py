@@ -305,6 +305,8 @@ class Kind(Enum):
     GROUP_CRAFT = (38, (("chain", 256), ("ahead", 65536)))
     GROUP_MEMBERS = (39, (("actor", 3), ("group", len(GROUPS)), ("mask", 8)))
     GROUP_LAYOUT = (40, (("group", len(GROUPS)), ("layout", len(LAYOUTS))))
+    GROUP_SHARE = (41, (("actor", 3), ("group", len(GROUPS)), ("size", 256)))
+    GROUP_CAME = (42, (("actor", 3), ("group", len(GROUPS))))
 
     def __init__(self, opcode: int, operands: tuple[tuple[str, int], ...]) -> None:
         self.opcode = opcode

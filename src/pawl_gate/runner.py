@@ -38,7 +38,7 @@ from pawl_gate.targets.base import (
 )
 from pawl_gate.thief import Intercepted, Thief
 from pawl_gate.wire_view import claimed_identity, header, inner_data, is_canonical
-from pawl_spec.history import Event, Grouped, Header, History, Observation, Observe, Outcome, Strike
+from pawl_spec.history import Event, Gave, Grouped, Header, History, Observation, Observe, Outcome, Strike
 from pawl_spec.trace import (
     ANSWERS,
     CALLBACKS,
@@ -77,6 +77,7 @@ GROUP_STEPS = frozenset(
     {
         *(Kind.GROUP_CREATE, Kind.GROUP_JOIN, Kind.GROUP_SEND, Kind.GROUP_DELIVER, Kind.GROUP_ROTATE),
         *(Kind.GROUP_FORGET, Kind.GROUP_TAMPER, Kind.GROUP_REDIRECT, Kind.GROUP_MEMBERS),
+        *(Kind.GROUP_SHARE, Kind.GROUP_CAME),
     }
 )
 """Operations of a member of a group."""
@@ -143,6 +144,8 @@ class Run:
         self._group_sent: list[GroupSent] = []
         self._group_texts: dict[bytes, int] = {}
         self._used_groups: set[int] = set()
+        self._shared: dict[tuple[int, int], tuple[Gave, ...]] = {}
+        self._carried: dict[int, bytes] = {}
         self._stolen: list[Stolen] = []
         self._intercepted: list[Intercepted] = []
         self._start_searching()
@@ -181,6 +184,7 @@ class Run:
         twin._given, twin._group_sent = list(self._given), list(self._group_sent)
         twin._group_texts = dict(self._group_texts)
         twin._layouts, twin._used_groups = dict(self._layouts), set(self._used_groups)
+        twin._shared, twin._carried = dict(self._shared), dict(self._carried)
         twin._start_searching()
         return twin
 
@@ -319,7 +323,7 @@ class Run:
             return {"stored": None, "group_stored": None}
         in_groups = [self._group_texts[text] for text in texts if text in self._group_texts]
         # What nobody sent is said once.
-        others = [self._texts.get(text, -1) for text in texts if text not in self._group_texts]
+        others = [self._named(text, party) for text in texts if text not in self._group_texts]
         return {"stored": tuple(others), "group_stored": tuple(in_groups)}
 
     def _party(self, party: int) -> None:
@@ -383,11 +387,13 @@ class Run:
             self._record(handle, message, signal, text, seen)
         return event.but(message=handle, header=seen, canonical=is_canonical(message))
 
-    def _record(self, handle: int, message: WireMessage, signal: bytes, text: bytes, seen: Header) -> None:
+    def _record(
+        self, handle: int, message: WireMessage, signal: bytes, text: bytes, seen: Header, *, told: bool = True
+    ) -> None:
         """The attacker records the message; it does not know under which identities the two know each other."""
         actor, peer = self._routes[handle]
         sender, receiver = self._identities[actor], self._identities[peer]
-        spent = self._tells.spent(actor) if self._tells is not None else None
+        spent = self._tells.spent(actor) if self._tells is not None and told else None
         key = proven(spent, signal, sender=sender, receiver=receiver, derived=self._derived)
         self._recorded.append(Recorded(handle, signal, sender, receiver, key))
         if "compromise" not in self._can:
@@ -486,7 +492,7 @@ class Run:
         event, text = self._attempt(event, to, decrypt, actor=to, peer=sender, message=handle)
         if event.asked:
             event = event.but(claimed=claimed_identity(message))
-        return event if text is None else event.but(plaintext=self._texts.get(text, -1))
+        return event if text is None else event.but(plaintext=self._named(text, to))
 
     # -- the attacker -------------------------------------------------------------------------------------------------
 
@@ -615,6 +621,56 @@ class Run:
         self._keep_group_message(actor, group, data, text)
         grouped = Grouped(group, message=handle, header=seen)
         return event.but(group=grouped, canonical=is_canonical_message(data, self._layouts[group]))
+
+    def _group_share(self, event: Event) -> Event:
+        """A message for all members. What gives them the chain is on its way in the sessions with them."""
+        actor, group = event.op["actor"], event.op["group"]
+        if "group-share" not in self._can:
+            return event
+        self._party(actor)
+        handle = len(self._group_sent)
+        text = group_plaintext_of(handle, event.op["size"])
+        share = partial(self._world.group_share, actor, GROUP_IDS[group], text)
+        event, shared = self._in_group(event, actor, None, Grouped(group), share)
+        if shared is None:
+            return event
+        gave = tuple(self._gave(actor, peer, wire, shared.distribution) for peer, wire in shared.distributions)
+        layout = self._layouts[group]
+        grouped = Grouped(group, message=handle, header=group_header(shared.message, layout), gave=gave)
+        if gave:
+            grouped = replace(grouped, distribution=len(self._given))
+            self._given.append(Given(actor, group, shared.distribution, layout=layout))
+        self._shared[actor, group] = gave
+        self._keep_group_message(actor, group, shared.message, text)
+        return event.but(group=grouped, canonical=is_canonical_message(shared.message, layout))
+
+    def _gave(self, actor: int, peer: int, wire: WireMessage, distribution: bytes) -> Gave:
+        """A message of a session, which nobody asked for by itself."""
+        handle = len(self._messages)
+        seen, signal = header(wire), inner_data(wire)
+        self._messages.append(wire)
+        self._routes.append((actor, peer))
+        self._carried[handle] = distribution
+        self._flight.append(handle)
+        if self._hello.level >= Observe.STATE:
+            self._record(handle, wire, signal, distribution, seen, told=False)
+        return Gave(peer, handle, seen)
+
+    def _group_came(self, event: Event) -> Event:
+        actor, group = event.op["actor"], event.op["group"]
+        if "group-share" not in self._can or (actor, group) not in self._shared:
+            return event
+        came = partial(self._world.group_came, actor, GROUP_IDS[group])
+        event, _ = self._in_group(event, actor, None, Grouped(group, gave=self._shared[actor, group]), came)
+        return event
+
+    def _named(self, text: bytes, party: int) -> int:
+        """The handle of the message that came to `party` with this text; -1 for a text that nobody sent."""
+        handle = self._texts.get(text)
+        if handle is not None:
+            return handle
+        carried = (each for each, data in self._carried.items() if data == text and self._routes[each][1] == party)
+        return next(carried, -1)
 
     def _keep_group_message(self, sender: int, group: int, data: bytes, text: bytes, *, crafted: bool = False) -> None:
         handle = len(self._group_sent)
@@ -870,6 +926,8 @@ HANDLERS: dict[Kind, Callable[[Run, Event], Event]] = {
     Kind.GROUP_CRAFT: Run._group_craft,
     Kind.GROUP_MEMBERS: Run._group_members,
     Kind.GROUP_LAYOUT: Run._group_layout,
+    Kind.GROUP_SHARE: Run._group_share,
+    Kind.GROUP_CAME: Run._group_came,
 }
 
 

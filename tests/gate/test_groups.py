@@ -560,3 +560,68 @@ def test_handles_move_down_with_what_is_removed() -> None:
     assert moved.ops[-2:] == (op(Kind.GROUP_JOIN, actor=BOB, distribution=0), hear(BOB, 1))
     _, moved = _without(trace, (2,))
     assert moved.ops[-2:] == (op(Kind.GROUP_JOIN, actor=BOB, distribution=1), hear(BOB, 0))
+
+
+# -- the chain through sessions ---------------------------------------------------------------------------------------
+
+
+def members(*parties: int) -> Op:
+    """Alice's members."""
+    return op(Kind.GROUP_MEMBERS, actor=ALICE, mask=sum(1 << party for party in parties))
+
+
+SHARE, CAME = op(Kind.GROUP_SHARE, actor=ALICE), op(Kind.GROUP_CAME, actor=ALICE)
+MET = tuple(op(Kind.ESTABLISH, actor=ALICE, peer=peer, one_time=1) for peer in (BOB, CAROL))
+
+
+def given_to(event: Event) -> list[int]:
+    """To whom a message for all members gave the chain."""
+    return [] if event.group is None else [gave.peer for gave in event.group.gave]
+
+
+def test_the_chain_goes_through_sessions() -> None:
+    """The message of the session is one like any other: it is on its way, and its text is the distribution."""
+    events = run(*MET, members(BOB), SHARE, op(Kind.DELIVER), JOIN, hear(BOB, 0), SHARE, CAME, SHARE)
+    assert [event.outcome for event in events] == [Outcome.DONE] * len(events)
+    assert events[4].plaintext == 0
+    assert [given_to(events[at]) for at in (3, 7, 9)] == [[BOB], [BOB], []]
+    assert [event.group.message for event in events if event.op.kind is Kind.GROUP_SHARE and event.group] == [0, 1, 2]
+
+
+def test_whoever_cannot_be_given_the_chain_stops_the_message() -> None:
+    """No members, then one without a session: refused, and nothing is used up."""
+    events = run(SHARE, members(BOB, CAROL), MET[0], SHARE, MET[1], SHARE)
+    assert [event.code for event in events if event.op.kind is Kind.GROUP_SHARE] == [
+        "no-members",
+        "members-without-session",
+        None,
+    ]
+    last = events[-1].group
+    assert last is not None
+    assert last.header is not None
+    assert last.header.iteration == 0
+    assert [gave.header.counter for gave in last.gave] == [0, 0]
+
+
+def test_a_removed_member_is_given_nothing() -> None:
+    """A new chain, for the others alone."""
+    events = run(*MET, members(BOB, CAROL), SHARE, CAME, members(CAROL), SHARE)
+    first, second = events[3].group, events[6].group
+    assert first is not None
+    assert second is not None
+    assert first.header is not None
+    assert second.header is not None
+    assert first.header.chain_id != second.header.chain_id
+    assert given_to(events[6]) == [CAROL]
+
+
+def test_a_target_that_does_not_share_is_not_asked_to() -> None:
+    """ "Unsupported" is declared."""
+
+    class ByHand(InProcessTarget):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hello = replace(self.hello, capabilities=self.hello.capabilities - {"group-share"})
+
+    history = run_trace(ByHand(), Trace((*MET, members(BOB), SHARE, CAME)), closing=False)
+    assert [event.outcome for event in history.events[3:]] == [Outcome.SKIPPED] * 2

@@ -156,6 +156,7 @@ def everything() -> Trace:
         ops += [op(Kind.GROUP_SMUGGLE, sender=ALICE, how=how), op(Kind.GROUP_JOIN, actor=BOB, distribution=at)]
     ops += [op(Kind.GROUP_CRAFT, ahead=2), op(Kind.GROUP_DELIVER, actor=BOB, message=1)]
     ops += [op(Kind.GROUP_MEMBERS, actor=ALICE, mask=7), op(Kind.GROUP_MEMBERS, actor=ALICE, mask=2)]
+    ops += [op(Kind.GROUP_SHARE, actor=ALICE), op(Kind.GROUP_CAME, actor=ALICE)]
     ops += [op(Kind.GROUP_ROTATE, actor=ALICE), op(Kind.GROUP_FORGET, actor=BOB, peer=ALICE), Op(Kind.ATTACK)]
     assert {operation.kind for operation in ops} == set(Kind)
     return Trace(tuple(ops), seed=11)

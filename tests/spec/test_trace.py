@@ -94,6 +94,8 @@ OPCODES_1 = {
     "group-craft": (38, {"chain": 1, "ahead": 2}),
     "group-members": (39, {"actor": 1, "group": 1, "mask": 1}),
     "group-layout": (40, {"group": 1, "layout": 1}),
+    "group-share": (41, {"actor": 1, "group": 1, "size": 1}),
+    "group-came": (42, {"actor": 1, "group": 1}),
 }
 """Format 1: opcode, and the width in bytes of each operand, in order. Nothing here may ever change; new ones follow."""
 
@@ -281,7 +283,7 @@ BYTES_1 = (
     " 0a 02 00 09  0b 02  0c 00 02  0d 01  0e 01 0f  0f 00  10 02 01 01 2c  00"
     " 11 1f  12 01  13 01  14 00 01  15 00 01 03  16 01 02  17 00 03 01  18 02  19  1a 01 0e 02  1b 00 01  1c 01 03 04"
     " 1d 00 01  1e 01 02  1f 00 00 05  20 02 03  21 01 01  22 00 02 01  23 01 04 02 07  24 02 05 01 01  25 01 00 02 09"
-    " 26 03 61 a8  27 00 01 06  28 01 01"
+    " 26 03 61 a8  27 00 01 06  28 01 01  29 00 01 05  2a 02 00"
 )
 """A trace with every operation, by hand."""
 
@@ -327,7 +329,9 @@ JSON_1 = """
   {"op": "group-smuggle", "sender": "bob", "group": "team", "how": "collision-own", "number": 9},
   {"op": "group-craft", "chain": 3, "ahead": 25000},
   {"op": "group-members", "actor": "alice", "group": "club", "mask": 6},
-  {"op": "group-layout", "group": "club", "layout": "earlier"}
+  {"op": "group-layout", "group": "club", "layout": "earlier"},
+  {"op": "group-share", "actor": "alice", "group": "club", "size": 5},
+  {"op": "group-came", "actor": "carol", "group": "team"}
 ]}
 """
 """The same trace in the archive form."""
@@ -699,6 +703,8 @@ def test_operations_for_people() -> None:
         "group-craft(chain=3, ahead=25000)",
         "group-members(alice, club, mask=6)",
         "group-layout(club, earlier)",
+        "group-share(alice, club, size=5)",
+        "group-came(carol, team)",
     ]
 
 

@@ -12,6 +12,7 @@ from uuid import UUID
 from pawl import Device, EncryptedMessage, Group, GroupLayout, ProtocolAddress
 from pawl.application import StorePlaintext
 from pawl.errors import Conflict, StorageError
+from pawl.group_device import Wrap
 from pawl.storage.contract import Row, Store, Table, Transaction
 from pawl_gate.controls.catalogue import control, slip
 from pawl_gate.controls.edits import Edit
@@ -230,9 +231,10 @@ class _StoresAfterwardsInGroups(Wrapped):
         distribution_id: UUID,
         *,
         layout: GroupLayout = GroupLayout.CURRENT,
+        wrap: Wrap | None = None,
         store_plaintext: StorePlaintext | None = None,
     ) -> Group:
-        group = self.inner.group(distribution_id, layout=layout)
+        group = self.inner.group(distribution_id, layout=layout, wrap=wrap)
         return cast("Group", _GroupStoresAfterwards(group, self.inner, store_plaintext))
 
 

@@ -11,6 +11,7 @@ from pawl import EncryptedMessage, Group, GroupLayout, Maintenance, PreKeyBundle
 from pawl.application import StorePlaintext
 from pawl.crypto import keys
 from pawl.crypto.keys import PublicKey
+from pawl.group_device import Wrap
 from pawl.storage.contract import Store
 from pawl_gate.controls.edits import Edit, edited
 from pawl_gate.targets.variant import DeviceLike, Setup, Variant, open_device
@@ -69,10 +70,11 @@ class Wrapped:
         distribution_id: UUID,
         *,
         layout: GroupLayout = GroupLayout.CURRENT,
+        wrap: Wrap | None = None,
         store_plaintext: StorePlaintext | None = None,
     ) -> Group:
         """See `Device`."""
-        return self.inner.group(distribution_id, layout=layout, store_plaintext=store_plaintext)
+        return self.inner.group(distribution_id, layout=layout, wrap=wrap, store_plaintext=store_plaintext)
 
 
 class WrappedVariant(Variant):

@@ -120,6 +120,8 @@ class Shared:
 
     distributions: tuple[tuple[int, WireMessage], ...]
     message: bytes
+    distribution: bytes = b""
+    """What those messages hold; empty where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,6 +270,9 @@ class World(Protocol):
 
         Needs "group-share".
         """
+
+    def group_came(self, party: int, group: bytes) -> None:
+        """What the last `group_share` of the party in the group gave has come for certain. Needs "group-share"."""
 
     def group_rotate(self, party: int, group: bytes) -> None:
         """Begin a new chain of the party's own, with a new signing key."""
@@ -449,6 +454,10 @@ class Unable:
         self._unable("groups")
 
     def group_share(self, party: int, group: bytes, plaintext: bytes) -> Shared:
+        """See `World`."""
+        self._unable("group-share")
+
+    def group_came(self, party: int, group: bytes) -> None:
         """See `World`."""
         self._unable("group-share")
 

@@ -19,6 +19,7 @@ from pawl import (
     EncryptedMessage,
     Group,
     GroupLayout,
+    MemberMessage,
     MessageType,
     ProtocolAddress,
     ProtocolError,
@@ -243,12 +244,16 @@ class InProcessWorld(Unable):
         self._now = NOW
         self._layouts: dict[bytes, GroupLayout] = {}
         """Of the groups to which another one was given."""
+        self._shared: dict[tuple[int, bytes], tuple[MemberMessage, ...]] = {}
+        """What was given last, by party and group."""
+        self._wrapping: list[bytes] | None = None
         self._hooks: WeakKeyDictionary[DeviceLike, StorePlaintext | None] = WeakKeyDictionary()
 
     def fork(self) -> InProcessWorld:
         """The same world once more. Its devices are opened anew, over a copy of their stores, as after a restart."""
         twin = InProcessWorld(self._variant, self._seed, self._keep, self._layout)
         twin._made, twin._now, twin._layouts = self._made, self._now, dict(self._layouts)
+        twin._shared = dict(self._shared)
         for party, one in self._parties.items():
             other = twin._parties[party] = copy(one)
             other.store, other.rng, other.counting = one.store.fork(), one.rng.copy(), Work()
@@ -603,7 +608,7 @@ class InProcessWorld(Unable):
     def _group(self, device: DeviceLike, group: bytes) -> Group:
         """The group that a distribution id names, as a device has it."""
         hook = self._hooks.get(device)
-        return device.group(UUID(bytes=group), layout=self._layout_of(group), store_plaintext=hook)
+        return device.group(UUID(bytes=group), layout=self._layout_of(group), wrap=self._wrap, store_plaintext=hook)
 
     def _layout_of(self, group: bytes) -> GroupLayout:
         return self._layouts.get(group, self._layout)
@@ -623,11 +628,27 @@ class InProcessWorld(Unable):
         return self._in_group(party, sender, group, lambda joined: joined.decrypt(address, message), reading=True)
 
     def group_share(self, party: int, group: bytes, plaintext: bytes) -> Shared:
-        sent = self._in_group(party, party, group, lambda joined: joined.send(plaintext))
+        wrapped: list[bytes] = []
+        self._wrapping = wrapped
+        try:
+            sent = self._in_group(party, party, group, lambda joined: joined.send(plaintext))
+        finally:
+            self._wrapping = None
+        self._shared[party, group] = sent.distributions
         numbers = {one.address: number for number, one in self._parties.items()}
         given = [(numbers[each.peer], each.message) for each in sent.distributions]
         wires = [(peer, WireMessage(TYPE_TO_NAME[each.type], each.serialized)) for peer, each in given]
-        return Shared(tuple(wires), sent.message)
+        return Shared(tuple(wires), sent.message, wrapped[-1] if wires else b"")
+
+    def group_came(self, party: int, group: bytes) -> None:
+        given = self._shared.get((party, group), ())
+        self._in_group(party, party, group, lambda joined: joined.delivered(given))
+
+    def _wrap(self, distribution: bytes) -> bytes:
+        """What an application's envelope is for; ours notes what it holds, and is none."""
+        if self._wrapping is not None:
+            self._wrapping.append(distribution)
+        return distribution
 
     def group_rotate(self, party: int, group: bytes) -> None:
         self._in_group(party, party, group, lambda joined: joined.rotate())

@@ -24,6 +24,7 @@ from pawl.application import StorePlaintext
 from pawl.compatibility import STRICT
 from pawl.crypto.keys import PublicKey
 from pawl.events import OnEvent
+from pawl.group_device import Wrap
 from pawl.sources import Clock, Rng
 from pawl.storage.contract import Store
 
@@ -43,7 +44,12 @@ class DeviceLike(Protocol):
     def maintain(self) -> Maintenance: ...
     def forget_session(self, peer: ProtocolAddress) -> None: ...
     def group(
-        self, distribution_id: UUID, *, layout: GroupLayout = ..., store_plaintext: StorePlaintext | None = None
+        self,
+        distribution_id: UUID,
+        *,
+        layout: GroupLayout = ...,
+        wrap: Wrap | None = None,
+        store_plaintext: StorePlaintext | None = None,
     ) -> Group: ...
 
 
