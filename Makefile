@@ -5,11 +5,11 @@ BUDGET ?= smoke
 JOBS ?= 2
 ARGS ?=
 BIN := .venv/bin
-LIBRARY_TESTS := $(wildcard tests/test_*.py) tests/crypto tests/group tests/session tests/storage tests/wire
+LIBRARY_TESTS := $(wildcard tests/test_*.py) tests/crypto tests/group tests/session tests/storage tests/wire tests/workers
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup verify trials explore figures reach mutants matrix mutation vectors trace test lint format coverage bench docs serve catalogue faults proto wheel lock clean
+.PHONY: help setup verify trials storm explore figures reach mutants matrix mutation vectors trace test lint format coverage bench docs serve catalogue faults proto wheel lock clean
 
 help: ## this list
 	@echo 'Pawl: the commands of this checkout'
@@ -26,6 +26,9 @@ vectors: setup ## write the vectors again (ARGS=--check: compare those in vector
 
 trials: setup ## put the stores on trial: kills, power losses, damage, hammering (BUDGET=nightly, ARGS='kill --store sqlite')
 	@$(BIN)/pawl store trial --budget $(if $(filter smoke,$(BUDGET)),pr,$(BUDGET)) $(ARGS)
+
+storm: setup ## put the pool of workers through the long storm: some 220 workers killed, 110,000 jobs (ARGS='--amount 30')
+	@$(BIN)/pawl store trial storm --budget nightly $(ARGS)
 
 mutants: setup ## plant every fault of the catalogue; each must be killed by the invariant that names it (ARGS='--only NAME')
 	@$(BIN)/pawl mutants --check --jobs $(JOBS) $(ARGS)
@@ -77,7 +80,7 @@ mutation: setup ## plain mutants of src/pawl, do the tests notice? (SAMPLE=300 S
 	@$(BIN)/python -m tools.mutation $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) \
 	  $(SINCE:%=--since %) $(ARGS)
 
-bench: setup ## time the public API beside its floor of bare primitives (ARGS='--rounds 15 --json'; ARGS=stores, ARGS=groups)
+bench: setup ## time the public API beside its floor of bare primitives (ARGS='--rounds 15 --json'; ARGS=stores, groups, workers)
 	@$(BIN)/python -m bench.run $(ARGS)
 
 docs: setup ## build the documentation into build/site (its generator is set up at the first run)

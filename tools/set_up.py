@@ -1,9 +1,9 @@
 """Set the checkout up: `make setup`, and first of all in `make test` and `make verify`.
 
 Makes `.venv`, installs the locked packages with their hashes, this project in place and, where npm is there, the Node
-packages of the peers; builds the driver of the peer in C where its headers are. What is already as the locks say is left
-alone without asking the network. With CI set, a peer that cannot be installed is a failure; otherwise its tests are
-skipped and this says so.
+packages of the peers; builds the driver of the peer in C where its headers are. What is already as the locks say is
+left alone without asking the network. With CI set, a peer that cannot be installed is a failure; otherwise its tests
+are skipped and this says so.
 
 Kept to the syntax of old Pythons, so that an old one is told what is missing.
 """

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from enum import Enum, IntEnum
 from typing import Any
 
+from pawl_spec.pool.history import PoolHistory
 from pawl_spec.trace import Op, Trace
 
 
@@ -425,3 +426,5 @@ class History:
     closing: int | None = None
     """Index of the first event of the closing part, in which the network delivers everything and both sides of each
     pair try to talk again; None if the trace was run without it."""
+    pool: PoolHistory | None = None
+    """Of a worker pool, in place of a trace."""

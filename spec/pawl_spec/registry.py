@@ -13,6 +13,7 @@ from functools import cached_property
 
 from pawl_spec.history import Event, Hello, History, Observe, Outcome
 from pawl_spec.model import Expect, expectations
+from pawl_spec.pool.life import Life
 
 THREATS = {
     "T-IDENTITY": "Identity substitution: another identity key is put in the place of a peer's.",
@@ -53,6 +54,12 @@ class Story:
         """Events that the model has something to say about, with what it says."""
         pairs = zip(self.events, expectations(self.history), strict=True)
         return [(event, expect) for event, expect in pairs if expect is not None]
+
+    @cached_property
+    def life(self) -> Life | None:
+        """The life of a worker pool, where the history is of one."""
+        pool = self.history.pool
+        return None if pool is None or not pool.happened else Life(pool)
 
     @cached_property
     def at_stake(self) -> Mapping[str, Stakes]:
@@ -109,6 +116,11 @@ class Invariant:
     def lacking(self, hello: Hello) -> list[str]:
         """What a target would have to declare to be judged on it, and does not."""
         return hello.lacks(self.needs, anywhere=self.in_groups)
+
+    @property
+    def of_pools(self) -> bool:
+        """It is judged on the lives of worker pools: no trace shows it."""
+        return "workers" in self.needs
 
 
 REGISTRY: dict[str, Invariant] = {}

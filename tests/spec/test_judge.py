@@ -135,7 +135,7 @@ def test_unsupported_is_declared() -> None:
     assert verdicts["IDC-02"] is Verdict.UNSUPPORTED
     assert verdicts["CTR-01"] is Verdict.HOLDS
     assert verdicts["GRP-01"] is Verdict.UNSUPPORTED
-    assert verdicts["WRK-01"] is Verdict.PENDING
+    assert verdicts["WRK-01"] is Verdict.UNSUPPORTED
 
 
 def test_a_violation_is_found_again_in_a_stored_history() -> None:
