@@ -21,7 +21,7 @@ LaneKey: TypeAlias = tuple[str, object]
 
 
 class Job:
-    """One call. It is queued, then pending, and ends exactly once.
+    """One call. It is queued, then pending, and ends exactly once (WRK-03).
 
     `direct` is the call itself, on the synchronous device: for what no worker has to do, and where nothing else will
     do. `arguments` are as they are sent to a worker; None: it has nothing to do there. `finish` reads the result that a

@@ -203,7 +203,7 @@ class WorkerPool:
         await self.close(drain=kind is None)
 
     async def close(self, *, drain: bool = True, timeout: float | None = None) -> None:
-        """End all jobs and all processes; no job is taken from now on. It always ends.
+        """End all jobs and all processes; no job is taken from now on. It always ends (WRK-06).
 
         With `drain` the jobs that were taken are done first, for at most `timeout` seconds (None: `close_timeout`);
         the others are refused by `PoolClosed`. A job that is being committed meanwhile is waited for; where the store

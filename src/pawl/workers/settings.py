@@ -32,7 +32,7 @@ class WhenFull(Enum):
 class WorkerSettings:
     """The limits of a pool. Raises: InvalidArgument.
 
-    They are those of the whole pool, whatever the number of workers.
+    They are those of the whole pool, whatever the number of workers (WRK-01).
     """
 
     workers: int = 2

@@ -122,7 +122,7 @@ class Service:
     def count(self) -> None:
         """What the pool says that it holds."""
         stats = self.pool.stats()
-        held = [stats.queued, stats.pending, stats.bytes, stats.peak_queued, stats.peak_pending, stats.peak_bytes]
+        held = [stats.queued, stats.pending, stats.held_bytes, stats.peak_queued, stats.peak_pending, stats.peak_bytes]
         self.say(["count", time.monotonic_ns(), *held])
 
     async def close(self, drain: bool) -> None:
