@@ -181,8 +181,8 @@ def distributions_do_not_rewind(story: Story) -> Iterator[Finding]:
 )
 def removed_members_read_nothing_new(story: Story) -> Iterator[Finding]:
     """Whoever was not given a chain reads nothing on it: a removed member who kept everything reads no message that was
-    sent after the senders rotated, and whoever takes a state reads of what is sent later what the model says. Who sends
-    to all members gives the chain to each that may not have it, and to nobody else.
+    sent after the senders rotated, and whoever takes a state reads of what is sent later what the model says; whoever
+    sends to all members gives the chain to each that may not have it, and to nobody else.
     """
     yield from _compared(story, after=True)
     yield from _given(story)
