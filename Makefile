@@ -21,7 +21,7 @@ setup: ## make .venv from the locks, and install the peers where npm or a C comp
 verify: setup ## hold Pawl to its specification (TARGET=node-libsignal, BUDGET=smoke|pr|nightly, SEED=7, ARGS=--json)
 	@$(BIN)/pawl verify --budget $(BUDGET) $(if $(TARGET),--target $(TARGET)) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
-vectors: setup ## write the session vectors again (ARGS=--check: compare those in vectors/ with what they should be)
+vectors: setup ## write the vectors again (ARGS=--check: compare those in vectors/ with what they should be)
 	@$(BIN)/pawl vectors generate $(ARGS)
 
 trials: setup ## put the stores on trial: kills, power losses, damage, hammering (BUDGET=nightly, ARGS='kill --store sqlite')
@@ -80,7 +80,7 @@ mutation: setup ## plain mutants of src/pawl, do the tests notice? (SAMPLE=300 S
 	@$(BIN)/python -m tools.mutation $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) \
 	  $(SINCE:%=--since %) $(ARGS)
 
-bench: setup ## time the public API beside its floor of bare primitives (ARGS='--rounds 15 --json'; ARGS=stores or workers: those)
+bench: setup ## time the public API beside its floor of bare primitives (ARGS='--rounds 15 --json'; ARGS=stores, groups, workers)
 	@$(BIN)/python -m bench.run $(ARGS)
 
 docs: setup ## build the documentation into build/site (its generator is set up at the first run)

@@ -160,3 +160,50 @@ def out_of_order() -> None:
         seeds[counter], chain_key = step_chain(chain_key)
     for counter in reversed(range(OUT_OF_ORDER)):
         open_message(seeds.pop(counter))
+
+
+# -- groups -----------------------------------------------------------------------------------------------------------
+
+SIGNER = bytes([MINE[0][0] & 248]) + MINE[0][1:31] + bytes([MINE[0][31] & 127 | 64])
+SIGNER_POINT = sodium.crypto_scalarmult_ed25519_base_noclamp(SIGNER)
+"""Of a key that signs many messages what does not change is computed once."""
+
+
+def sign_again(message: bytes) -> bytes:
+    """An XEdDSA signature by `MINE`, whose point is known."""
+    nonce = hashlib.sha512(b"\xfe" + b"\xff" * 31 + MINE[0] + message + os.urandom(64)).digest()
+    r = sodium.crypto_core_ed25519_scalar_reduce(nonce)
+    big_r = sodium.crypto_scalarmult_ed25519_base_noclamp(r)
+    h = sodium.crypto_core_ed25519_scalar_reduce(hashlib.sha512(big_r + SIGNER_POINT + message).digest())
+    a = sodium.crypto_core_ed25519_scalar_reduce(SIGNER + bytes(32))
+    s = sodium.crypto_core_ed25519_scalar_add(r, sodium.crypto_core_ed25519_scalar_mul(h, a))
+    return big_r + s[:31] + bytes([s[31] | SIGNER_POINT[31] & 0x80])
+
+
+DISTRIBUTION_ID = os.urandom(16)
+
+
+def group_encrypt() -> bytes:
+    """A step of the chain, a derivation, the body, the framing and a signature."""
+    seed, _ = step_chain(CHAIN_KEY)
+    keys = hkdf(seed, ZEROS, b"WhisperGroup", 48)
+    padding = 16 - len(TEXT) % 16
+    cipher = Cipher(algorithms.AES(keys[16:]), modes.CBC(keys[:16])).encryptor()
+    ciphertext = cipher.update(TEXT + bytes([padding]) * padding)
+    place = b"\x33\x0a\x10" + DISTRIBUTION_ID + b"\x10" + varint(2**30) + b"\x18" + varint(300)
+    body = place + b"\x22" + varint(len(ciphertext)) + ciphertext
+    return body + sign_again(body)
+
+
+GROUP_WIRE = group_encrypt()
+GROUP_CIPHERTEXT_AT = len(GROUP_WIRE) - 64 - (len(TEXT) // 16 + 1) * 16
+
+
+def group_decrypt() -> bytes:
+    """The signature, a step of the chain, a derivation, the body."""
+    verify(GROUP_WIRE[:-64], GROUP_WIRE[-64:])
+    seed, _ = step_chain(CHAIN_KEY)
+    keys = hkdf(seed, ZEROS, b"WhisperGroup", 48)
+    cipher = Cipher(algorithms.AES(keys[16:]), modes.CBC(keys[:16])).decryptor()
+    padded = cipher.update(GROUP_WIRE[GROUP_CIPHERTEXT_AT:-64])
+    return padded[: -padded[-1]] if padded[-1] <= 16 else padded

@@ -3,8 +3,8 @@
 Short batches of both alternate in one process, so that a drifting machine hits both alike, and processor time is
 counted, so that waiting for other programs is not. What counts is the ratio: the median of the ratios of neighbouring
 batches, with the quartiles as its spread. Prints a table, or with --json one line per operation. Times are microseconds
-for one operation. The stores have measurements of their own: `make bench ARGS=stores`, see `bench.stores`; so have the
-workers.
+for one operation. Stores, groups and workers have measurements of their own: `make bench ARGS=stores`, `ARGS=groups`,
+`ARGS=workers`; see `bench.stores`, `bench.groups`, `bench.workers`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench import floor, gate, stores, workers
+from bench import floor, gate, groups, stores, workers
 from pawl import Device, MemoryStore, ProtocolAddress
 from pawl.limits import LOW_PREKEYS
 
@@ -201,6 +201,8 @@ def main(arguments: list[str]) -> int:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["stores"]:
         sys.exit(stores.main(sys.argv[2:]))
+    if sys.argv[1:2] == ["groups"]:
+        sys.exit(groups.main(sys.argv[2:]))
     if sys.argv[1:2] == ["workers"]:
         sys.exit(workers.main(sys.argv[2:]))
     sys.exit(main(sys.argv[1:]))

@@ -10,10 +10,11 @@ import argparse
 import sys
 from pathlib import Path
 
-from pawl_spec import schema, vector_schema, vectors
+from pawl_spec import schema, vector_schema
+from pawl_spec.vector_operations import SUITES
 
 PATH = Path(schema.__file__).with_name(schema.FILE)
-VECTORS_PATH = Path(__file__).resolve().parent.parent / "vectors" / vectors.SCHEMA
+VECTORS = Path(__file__).resolve().parent.parent / "vectors"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -22,7 +23,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="change nothing; exit 1 if the file is out of date")
     options = parser.parse_args(arguments)
     out_of_date = False
-    for path, text in ((PATH, schema.schema_text()), (VECTORS_PATH, vector_schema.schema_text())):
+    of_vectors = [(VECTORS / suite.schema, vector_schema.schema_text(suite)) for suite in SUITES]
+    for path, text in ((PATH, schema.schema_text()), *of_vectors):
         if not options.check:
             path.write_text(text, encoding="utf-8")
         elif not path.is_file() or path.read_text(encoding="utf-8") != text:

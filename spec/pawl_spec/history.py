@@ -55,6 +55,8 @@ class Limits:
     """Chains held of one sender in one group; each keeps as many keys as a chain of a session, and jumps as far."""
     retired_chains: int | None = 1_000
     """Chains of one sender in one group that are gone, and known to be."""
+    senders: int | None = None
+    """Senders of whom chains are held in one group."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +83,8 @@ class Hello:
     sessions: bool = True
     """Whether it does sessions that are judged here; a target may do groups alone."""
     group_layout: str = "current"
-    """Which fields its group messages have: "current", or "earlier", in which no message names its group."""
+    """Which fields its group messages have: "current", or "earlier", in which no message names its group. A target
+    that can do both may be told the other one for a group (`Kind.GROUP_LAYOUT`)."""
 
     def lacks(self, needs: frozenset[str], *, anywhere: bool = False) -> list[str]:
         """What it does not declare of `needs`, and of what goes without saying: what needs no groups needs sessions.
@@ -173,6 +176,16 @@ class GroupHeader:
 
 
 @dataclass(frozen=True, slots=True)
+class Gave:
+    """A message of a session that gives a member the sender's chain."""
+
+    peer: int
+    message: int
+    """Its handle."""
+    header: Header
+
+
+@dataclass(frozen=True, slots=True)
 class Grouped:
     """What an event did in a group, or saw of groups. Handles of group messages and of distributions count apart."""
 
@@ -189,6 +202,8 @@ class Grouped:
     """Of an inspection: group messages that the attacker could read with the actor's chains and kept keys."""
     reads: tuple[int, ...] | None = None
     """Of the attacker's search: the group messages that it could read with the whole states that it took."""
+    gave: tuple[Gave, ...] = ()
+    """Of a message for all members: the messages that give them the chain, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -340,6 +355,8 @@ class Event:
     stored: tuple[int, ...] | None = None
     """Handles of the messages whose plaintexts the actor's application finds in its store afterwards, one for each
     row; -1 for a plaintext that nobody sent. None: it stores none there, or that cannot be seen."""
+    group_stored: tuple[int, ...] | None = None
+    """The same, of the messages of groups."""
     group: Grouped | None = None
     """What it did in a group, or saw of groups."""
     fault: str | None = None

@@ -196,6 +196,9 @@ same peer, which the network loses, or it reads the very message that the party 
 GROUPS: Final = ("team", "club")
 """Names of the groups of every world, each with a distribution id of its own. Anybody may take part in either."""
 
+LAYOUTS: Final = ("current", "earlier")
+"""Of the messages of a group: with its distribution id in each, or without, as older clients write them."""
+
 GROUP_TAMPERS: Final = (
     "signature",
     "ciphertext",
@@ -220,7 +223,8 @@ GROUP_TAMPERS: Final = (
     "oversized-ciphertext",
 )
 """What the attacker changes in a copy of a group message. "re-signed" puts the attacker's own signature under bytes
-that are as they were: that of another member, where the attacker gave a chain of its own."""
+that are as they were: that of another member, where the attacker gave a chain of its own. In the earlier layout there
+is no distribution id to change."""
 
 SMUGGLES: Final = (
     "own",
@@ -300,6 +304,9 @@ class Kind(Enum):
     GROUP_SMUGGLE = (37, (("sender", 3), ("group", len(GROUPS)), ("how", len(SMUGGLES)), ("number", 256)))
     GROUP_CRAFT = (38, (("chain", 256), ("ahead", 65536)))
     GROUP_MEMBERS = (39, (("actor", 3), ("group", len(GROUPS)), ("mask", 8)))
+    GROUP_LAYOUT = (40, (("group", len(GROUPS)), ("layout", len(LAYOUTS))))
+    GROUP_SHARE = (41, (("actor", 3), ("group", len(GROUPS)), ("size", 256)))
+    GROUP_CAME = (42, (("actor", 3), ("group", len(GROUPS))))
 
     def __init__(self, opcode: int, operands: tuple[tuple[str, int], ...]) -> None:
         self.opcode = opcode
@@ -348,6 +355,7 @@ CHOICES: Final[dict[tuple[Kind, str], tuple[str, ...]]] = {
     (Kind.MEDIUM, "how"): MEDIA,
     (Kind.GROUP_TAMPER, "field"): GROUP_TAMPERS,
     (Kind.GROUP_SMUGGLE, "how"): SMUGGLES,
+    (Kind.GROUP_LAYOUT, "layout"): LAYOUTS,
     **{(kind, "group"): GROUPS for kind in Kind if "group" in kind.names},
 }
 """Operands that choose by name, beside the parties."""

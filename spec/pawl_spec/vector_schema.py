@@ -1,6 +1,6 @@
-"""The JSON Schema of files of session vectors, made from the table of operations so that the two cannot differ.
+"""The JSON Schemas of files of vectors, made from the tables of operations so that the two cannot differ.
 
-`python -m tools.write_schema` writes it to `vectors/` under the name that the files give; the linter runs it with
+`python -m tools.write_schema` writes them to `vectors/` under the names that the files give; the linter runs it with
 --check.
 """
 
@@ -9,18 +9,8 @@ from __future__ import annotations
 import json
 
 from pawl_spec.schema import DIALECT
-from pawl_spec.vectors import (
-    ALGORITHM,
-    BUNDLE,
-    KINDS,
-    LICENCE,
-    OPERATIONS,
-    PROFILES,
-    RESULTS,
-    SCHEMA,
-    TEST_KEYS,
-    Operation,
-)
+from pawl_spec.vector_operations import Operation, Suite
+from pawl_spec.vectors import BUNDLE, KINDS, LICENCE, RESULTS, TEST_KEYS
 
 Schema = dict[str, object]
 
@@ -48,10 +38,16 @@ PARTS = _array(_record({"hex": HEX, "times": NUMBER}))
 TYPES: dict[str, Schema] = {
     "text": TEXT,
     "actor": TEXT,
+    "actors": _array(TEXT),
+    "group": {"description": "A distribution id, 16 bytes in hex.", "type": "string", "pattern": "^[0-9a-f]{32}$"},
     "number": NUMBER,
     "flag": {"type": "boolean"},
     "bytes": {"description": "Hex, or parts to be repeated and joined.", "anyOf": [HEX, PARTS]},
-    "key": {"description": "A private X25519 key, 32 bytes in hex.", "type": "string", "pattern": "^[0-9a-f]{64}$"},
+    "key": {
+        "description": "A private X25519 key or a chain key, 32 bytes in hex.",
+        "type": "string",
+        "pattern": "^[0-9a-f]{64}$",
+    },
     "output": {
         "description": "Hex, or the digest of what is too long.",
         "anyOf": [HEX, PARTS, _record({"sha256": {"type": "string", "pattern": "^[0-9a-f]{64}$"}, "length": NUMBER})],
@@ -66,8 +62,8 @@ def _ref(name: str) -> Schema:
     return {"$ref": f"#/$defs/{name.replace(' ', '-')}"}
 
 
-def vector_schema() -> Schema:
-    """What `pawl_spec.vectors.loads` accepts, but for what two places of a file must say alike."""
+def vector_schema(suite: Suite) -> Schema:
+    """What `pawl_spec.vectors.loads` accepts of a suite, but for what two places of a file must say alike."""
     strings = _array(TEXT)
     test: dict[str, object] = {
         "id": TEXT,
@@ -83,10 +79,10 @@ def vector_schema() -> Schema:
     }
     if tuple(test) != TEST_KEYS:
         raise AssertionError("the schema of a test has other keys than the reader")
-    group = {"type": {"const": "SessionTest"}, "profile": {"enum": list(PROFILES)}, "about": TEXT}
+    group = {"type": {"const": suite.test_type}, "profile": {"enum": list(suite.profiles)}, "about": TEXT}
     file: dict[str, object] = {
-        "algorithm": {"const": ALGORITHM},
-        "schema": {"const": SCHEMA},
+        "algorithm": {"const": suite.algorithm},
+        "schema": {"const": suite.schema},
         "licence": {"const": LICENCE},
         "numberOfTests": NUMBER,
         "header": strings,
@@ -95,20 +91,20 @@ def vector_schema() -> Schema:
     }
     return {
         "$schema": DIALECT,
-        "$id": "urn:pawl:session-vectors:1",
-        "title": "Session vectors: steps of the Signal protocol at message version 3, and what must come of them.",
+        "$id": f"urn:pawl:{suite.prefix.rstrip('_')}-vectors:1",
+        "title": suite.title,
         **_record(file),
         "$defs": {
             "step": {
                 "type": "object",
                 "required": ["operation"],
-                "properties": {"operation": {"enum": list(OPERATIONS)}},
+                "properties": {"operation": {"enum": list(suite.operations)}},
                 "allOf": [
                     {"if": {"properties": {"operation": {"const": name}}}, "then": _ref(f"step {name}")}
-                    for name in OPERATIONS
+                    for name in suite.operations
                 ],
             },
-            **{f"step-{name}": _step(name, spec) for name, spec in OPERATIONS.items()},
+            **{f"step-{name}": _step(name, spec) for name, spec in suite.operations.items()},
             "bundle": _record({name: _ref(kind) for name, kind in BUNDLE.items()}),
             **{name.replace(" ", "-"): schema for name, schema in TYPES.items()},
         },
@@ -130,6 +126,6 @@ def _step(name: str, spec: Operation) -> Schema:
     return schema
 
 
-def schema_text() -> str:
+def schema_text(suite: Suite) -> str:
     """The file's content."""
-    return json.dumps(vector_schema(), indent=2) + "\n"
+    return json.dumps(vector_schema(suite), indent=2) + "\n"

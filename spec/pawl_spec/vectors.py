@@ -1,11 +1,11 @@
-"""Session vectors: what a published test of the protocol is, in bytes, for implementations that have nothing of Pawl.
+"""Vectors: what a published test of the protocol is, in bytes, for implementations that have nothing of Pawl.
 
 A file holds groups, a group holds tests, a test is a list of steps: an actor, an operation, its inputs, the private
 keys that it draws, and what must come of it. Everything that reaches an actor is in the vector, so that each actor can
 be played on its own. The shape is that of Wycheproof; the page docs/reference/vectors.md describes it for readers.
 
-One table, `OPERATIONS`, says what each operation takes and gives; the reader here, the JSON Schema
-(`pawl_spec.vector_schema`) and the gate all follow it.
+One table of each suite (`pawl_spec.vector_operations`) says what each operation takes and gives; the reader here, the
+JSON Schema (`pawl_spec.vector_schema`) and the gate all follow it.
 """
 
 from __future__ import annotations
@@ -16,25 +16,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-ALGORITHM: Final = "Signal-Session-v3"
-SCHEMA: Final = "session_vectors_v1.schema.json"
+from pawl_spec.vector_operations import ALL_OPERATIONS, INJECT_KEYS, SESSIONS, SUITES, Operation, Suite
 
 LICENCE: Final = "Apache-2.0"
 
 VALID, INVALID = "valid", "invalid"
 RESULTS: Final = (VALID, INVALID)
 """Of a test: each step is done, or some step must be refused."""
-
-PROFILES: Final = {
-    "default": "The first identity seen for a name is pinned; another one is refused until it is trusted.",
-    "strict-identity": "No identity is pinned unasked: only those that a step `trust` named are accepted.",
-    "prekey-id-zero": "The compatibility option for peers that write prekey id 0 where there is none is on.",
-    "untyped-keys": "The compatibility option for peers that leave out the type byte of public keys is on.",
-}
-"""What an application may choose. A test of one profile says nothing about the others."""
-
-IMPORT_KEYS, INJECT_KEYS = "import-keys", "inject-keys"
-"""Capabilities: to be given long-term keys and prekeys; to be given the keys that are otherwise drawn at random."""
 
 LONG_BYTES: Final = 4096
 """From so many bytes on, an input is written as repeated parts, and an expected output as its digest."""
@@ -59,73 +47,6 @@ class Digest:
         """The digest of `data`."""
         return cls(hashlib.sha256(data).hexdigest(), len(data))
 
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """What an operation takes and gives: names of fields, and their types (keys of `TYPES`)."""
-
-    about: str
-    inputs: Mapping[str, str] = field(default_factory=dict)
-    outputs: Mapping[str, str] = field(default_factory=dict)
-    draws: tuple[str, ...] = ()
-    """The keys that it may draw, in order."""
-    needs: str | None = None
-    """A capability that whoever carries it out must have, beside `import-keys`."""
-    refusable: bool = False
-    has_actor: bool = True
-
-
-OPERATIONS: Final = {
-    "create": Operation(
-        "Make the actor anew, with an empty store, this identity and this registration id.",
-        {
-            "name": "text",
-            "deviceId": "number",
-            "trustOnFirstUse": "flag",
-            "identityPrivate": "key",
-            "registrationId": "number",
-        },
-        {"identityKey": "bytes"},
-    ),
-    "signed-prekey": Operation(
-        "Put in this signed prekey. It is the current one; a former one is superseded from now on.",
-        {"id": "number", "private": "key", "signature": "bytes"},
-        {"publicKey": "bytes"},
-    ),
-    "prekey": Operation("Put in this one-time prekey.", {"id": "number", "private": "key"}, {"publicKey": "bytes"}),
-    "establish": Operation(
-        "Process a bundle that claims to be the peer's.",
-        {"peer": "actor", "bundle": "bundle"},
-        draws=("base", "ratchet"),
-        refusable=True,
-    ),
-    "encrypt": Operation(
-        "Encrypt for the peer.",
-        {"peer": "actor", "plaintext": "bytes"},
-        {"type": "type", "message": "output"},
-        refusable=True,
-    ),
-    "skip": Operation(
-        "Encrypt this plaintext for the peer so many times; the messages are lost.",
-        {"peer": "actor", "plaintext": "bytes", "count": "number"},
-    ),
-    "decrypt": Operation(
-        "Decrypt a message that claims to come from the peer.",
-        {"peer": "actor", "type": "type", "message": "bytes"},
-        {"plaintext": "output"},
-        draws=("ratchet",),
-        refusable=True,
-    ),
-    "trust": Operation(
-        "The user decided that this is the peer's identity: it is pinned, in place of a former one.",
-        {"peer": "actor", "identityKey": "bytes"},
-        needs="approve",
-    ),
-    "forget": Operation("Lose all sessions with the peer; pins and prekeys stay.", {"peer": "actor"}, needs="forget"),
-    "restart": Operation("Lose what is in memory, go on from what is stored.", needs="restart"),
-    "advance": Operation("So many seconds pass, for everybody.", {"seconds": "number"}, needs="clock", has_actor=False),
-}
-"""By name. `needs` are capabilities of the driver contract."""
 
 BUNDLE: Final = {
     "registrationId": "number",
@@ -168,6 +89,12 @@ class Step:
     """The codes that are right, the most telling first."""
 
     @property
+    def others(self) -> tuple[str, ...]:
+        """The actors that it names beside its own."""
+        named = [self.inputs.get("peer"), self.inputs.get("sender"), *self.inputs.get("members", ())]
+        return tuple(each for each in named if each is not None)
+
+    @property
     def sends(self) -> bool:
         """Whether bytes left the actor that depend on all that it drew before."""
         return self.operation in ("encrypt", "skip") and self.output is not None
@@ -203,8 +130,8 @@ class Vector:
         for step in self.steps:
             if step.actor is None:
                 continue
-            mine = needs.setdefault(step.actor, [IMPORT_KEYS, *common])
-            wanted = [OPERATIONS[step.operation].needs]
+            mine = needs.setdefault(step.actor, list(common))
+            wanted = [_operation_of(step).needs]
             if step.operation == "create" and not step.inputs["trustOnFirstUse"]:
                 wanted.append("strict-identity")
             if step.draws:
@@ -217,7 +144,7 @@ class Vector:
 
 
 def _operation_of(step: Step) -> Operation:
-    return OPERATIONS[step.operation]
+    return ALL_OPERATIONS[step.operation]
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +163,7 @@ class File:
     notes: Mapping[str, Mapping[str, str]]
     """By flag: `bugType`, what kind of fault a wrong answer is, and `description`."""
     groups: tuple[Group, ...]
+    suite: Suite = SESSIONS
 
     def tests(self) -> Iterator[tuple[Group, Vector]]:
         """Every test with its group."""
@@ -271,6 +199,8 @@ def _write(value: Value) -> object:
         return write_bytes(value)
     if isinstance(value, Digest):
         return {"sha256": value.sha256, "length": value.length}
+    if isinstance(value, tuple):
+        return list(value)
     if isinstance(value, Mapping):
         return {name: _write(each) for name, each in value.items()}
     return value
@@ -303,9 +233,10 @@ def _test_to_json(test: Vector) -> dict[str, object]:
 
 def dumps(file: File) -> str:
     """A file as text: the head of a test and each of its steps on a line of its own."""
+    suite = file.suite
     head = {
-        "algorithm": ALGORITHM,
-        "schema": SCHEMA,
+        "algorithm": suite.algorithm,
+        "schema": suite.schema,
         "licence": LICENCE,
         "numberOfTests": sum(len(group.tests) for group in file.groups),
         "header": list(file.header),
@@ -313,7 +244,9 @@ def dumps(file: File) -> str:
     }
     lines = [json.dumps(head, indent=1)[:-2] + ',\n "testGroups": [']
     for number, group in enumerate(file.groups):
-        described = json.dumps({"type": "SessionTest", "profile": group.profile, "about": PROFILES[group.profile]})
+        described = json.dumps(
+            {"type": suite.test_type, "profile": group.profile, "about": suite.profiles[group.profile]}
+        )
         lines.append(f'  {described[:-1]}, "tests": [')
         for at, test in enumerate(group.tests):
             lines.append(f'   {json.dumps(_test_to_json(test))[:-1]}, "steps": [')
@@ -336,14 +269,17 @@ def loads(text: str) -> File:
     head = _keys(
         document, "the file", ("algorithm", "schema", "licence", "numberOfTests", "header", "notes", "testGroups")
     )
-    if head["algorithm"] != ALGORITHM or head["schema"] != SCHEMA:
-        raise VectorError(f'"algorithm" and "schema" must be "{ALGORITHM}" and "{SCHEMA}"')
-    groups = tuple(_group(at, entry) for at, entry in enumerate(_list(head["testGroups"], "testGroups")))
+    named = head["algorithm"], head["schema"]
+    suite = next((each for each in SUITES if (each.algorithm, each.schema) == named), None)
+    if suite is None:
+        known = " or ".join(f'"{each.algorithm}" and "{each.schema}"' for each in SUITES)
+        raise VectorError(f'"algorithm" and "schema" must be {known}')
+    groups = tuple(_group(at, entry, suite) for at, entry in enumerate(_list(head["testGroups"], "testGroups")))
     notes = {}
     for flag, note in _object(head["notes"], "notes").items():
         said = _keys(note, f"the note {flag!r}", ("bugType", "description"))
         notes[flag] = {key: _text(value, f"the note {flag!r}") for key, value in said.items()}
-    file = File(_texts(head["header"], "header"), notes, groups)
+    file = File(_texts(head["header"], "header"), notes, groups, suite)
     tests = [test for _, test in file.tests()]
     if head["numberOfTests"] != len(tests):
         raise VectorError(f"numberOfTests is {head['numberOfTests']!r}, there are {len(tests)}")
@@ -352,12 +288,14 @@ def loads(text: str) -> File:
     return file
 
 
-def _group(at: int, entry: object) -> Group:
+def _group(at: int, entry: object, suite: Suite) -> Group:
     where = f"group {at}"
     said = _keys(entry, where, ("type", "profile", "about", "tests"))
-    if said["type"] != "SessionTest" or said["profile"] not in PROFILES:
-        raise VectorError(f"{where}: type must be SessionTest, and the profile one of {', '.join(PROFILES)}")
-    return Group(said["profile"], tuple(_test(each, f"{where}, test {n}") for n, each in enumerate(said["tests"])))
+    if said["type"] != suite.test_type or said["profile"] not in suite.profiles:
+        known = ", ".join(suite.profiles)
+        raise VectorError(f"{where}: type must be {suite.test_type}, and the profile one of {known}")
+    tests = enumerate(said["tests"])
+    return Group(said["profile"], tuple(_test(each, f"{where}, test {n}", suite) for n, each in tests))
 
 
 TEST_KEYS: Final = (
@@ -365,7 +303,7 @@ TEST_KEYS: Final = (
 )
 
 
-def _test(entry: object, where: str) -> Vector:
+def _test(entry: object, where: str, suite: Suite) -> Vector:
     said = _keys(entry, where, TEST_KEYS)
     where = f"{where} ({said['id']!r:.60})"
     assumes = _object(said["assumes"], f"{where}: assumes")
@@ -380,7 +318,7 @@ def _test(entry: object, where: str) -> Vector:
         assumes=assumes,
         confirmed_by=_texts(said["confirmedBy"], f"{where}: confirmedBy"),
         steps=tuple(
-            _step(each, f"{where}, step {n}") for n, each in enumerate(_list(said["steps"], f"{where}: steps"))
+            _step(each, f"{where}, step {n}", suite) for n, each in enumerate(_list(said["steps"], f"{where}: steps"))
         ),
     )
     # Said for readers, and derived from the steps.
@@ -396,19 +334,19 @@ def _check_created(test: Vector, where: str) -> None:
     """Whoever acts, or is spoken of, was created before."""
     created: set[str] = set()
     for number, step in enumerate(test.steps):
-        if step.operation == "create" and step.actor is not None:
+        if step.operation in ("create", "member") and step.actor is not None:
             created.add(step.actor)
-        named = {step.actor, step.inputs.get("peer")} - {None}
-        if not named <= created or (step.actor is not None and step.actor == step.inputs.get("peer")):
+        others = step.others
+        if not {step.actor, *others} - {None} <= created or (step.actor is not None and step.actor in others):
             raise VectorError(f"{where}, step {number}: names an actor who was not created, or itself as its peer")
 
 
-def _step(entry: object, where: str) -> Step:
+def _step(entry: object, where: str, suite: Suite) -> Step:
     said = dict(_object(entry, where))
     name = said.pop("operation", None)
-    if not isinstance(name, str) or name not in OPERATIONS:
-        raise VectorError(f"{where}: operation must be one of {', '.join(OPERATIONS)}")
-    spec = OPERATIONS[name]
+    if not isinstance(name, str) or name not in suite.operations:
+        raise VectorError(f"{where}: operation must be one of {', '.join(suite.operations)}")
+    spec = suite.operations[name]
     where = f"{where} ({name})"
     actor = _text(said.pop("actor", None), f"{where}: actor") if spec.has_actor else None
     draws = tuple(_draw(each, where) for each in _list(said.pop("randomness", []), f"{where}: randomness"))
@@ -517,6 +455,13 @@ def _key(value: object, where: str) -> bytes:
     return data
 
 
+def _distribution_id(value: object, where: str) -> bytes:
+    data = _hex(value, where)
+    if len(data) != 16:
+        raise VectorError(f"{where}: a distribution id of 16 bytes was expected")
+    return data
+
+
 def _output(value: object, where: str) -> bytes | Digest:
     if not isinstance(value, dict):
         return _bytes(value, where)
@@ -537,6 +482,8 @@ def _optional(read: Callable[[object, str], Value]) -> Callable[[object, str], V
 TYPES: Final[Mapping[str, Callable[[object, str], Value]]] = {
     "text": _text,
     "actor": _text,
+    "actors": _texts,
+    "group": _distribution_id,
     "number": _number,
     "flag": _flag,
     "bytes": _bytes,

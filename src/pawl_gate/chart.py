@@ -20,6 +20,7 @@ from pawl_spec.trace import (
     GROUP_TAMPERS,
     GROUPS,
     JUNK,
+    LAYOUTS,
     MEDIA,
     PARTIES,
     RIVALS,
@@ -354,7 +355,7 @@ def _arrows(event: Event) -> list[Arrow]:
 def _group_arrows(event: Event, actor: int, arrives: bool) -> list[Arrow]:
     """The same for what happens in a group: g0, g1 are its messages, d0, d1 the distributions of its chains."""
     kind, grouped = event.op.kind, event.group or Grouped()
-    if kind is Kind.GROUP_SEND and grouped.message is not None:
+    if kind in (Kind.GROUP_SEND, Kind.GROUP_SHARE) and grouped.message is not None:
         return [Arrow(actor, NETWORK, f"g{grouped.message}", True)]
     if kind is Kind.GROUP_CREATE and grouped.distribution is not None:
         return [Arrow(actor, NETWORK, f"d{grouped.distribution}", True)]
@@ -454,6 +455,16 @@ def _group_sentence(event: Event, actor: str, peer: str) -> str:
     message = "a group message" if grouped.message is None else f"g{grouped.message}"
     chain = "a distribution" if grouped.distribution is None else f"d{grouped.distribution}"
     match op.kind:
+        case Kind.GROUP_SHARE:
+            given = ", ".join(f"m{each.message} for {PARTIES[each.peer]}" for each in grouped.gave)
+            return _ended(
+                event,
+                f"{actor} sends {message} to all members of {group}" + (f", and {chain} ({given})" if given else ""),
+            )
+        case Kind.GROUP_CAME:
+            return _ended(event, f"{actor} knows that its chain in {group} has come")
+        case Kind.GROUP_LAYOUT:
+            return _ended(event, f"{group} is to have the {LAYOUTS[op['layout']]} layout")
         case Kind.GROUP_CREATE:
             return _ended(event, f"{actor} makes {chain}, a distribution of its chain in {group}")
         case Kind.GROUP_JOIN:

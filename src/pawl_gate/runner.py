@@ -17,7 +17,8 @@ from pawl_gate.group_attacker import GROUP_IDS, Given, GroupSent, craft, smuggle
 from pawl_gate.group_attacker import tamper as tamper_group
 from pawl_gate.group_thief import read as read_groups
 from pawl_gate.group_thief import readable
-from pawl_gate.group_wire import LAYOUTS, group_header, is_canonical_distribution, is_canonical_message
+from pawl_gate.group_wire import LAYOUTS as GROUP_WIRE
+from pawl_gate.group_wire import group_header, is_canonical_distribution, is_canonical_message
 from pawl_gate.key_search import KeySearch, Recorded, proven
 from pawl_gate.leaks import LeakSearch
 from pawl_gate.targets.base import (
@@ -37,14 +38,16 @@ from pawl_gate.targets.base import (
 )
 from pawl_gate.thief import Intercepted, Thief
 from pawl_gate.wire_view import claimed_identity, header, inner_data, is_canonical
-from pawl_spec.history import Event, Grouped, Header, History, Observation, Observe, Outcome, Strike
+from pawl_spec.history import Event, Gave, Grouped, Header, History, Observation, Observe, Outcome, Strike
 from pawl_spec.trace import (
     ANSWERS,
     CALLBACKS,
     DAMAGES,
     FORGERIES,
     GROUP_TAMPERS,
+    GROUPS,
     JUNK,
+    LAYOUTS,
     MEDIA,
     OPTIONS,
     PARTIES,
@@ -74,6 +77,7 @@ GROUP_STEPS = frozenset(
     {
         *(Kind.GROUP_CREATE, Kind.GROUP_JOIN, Kind.GROUP_SEND, Kind.GROUP_DELIVER, Kind.GROUP_ROTATE),
         *(Kind.GROUP_FORGET, Kind.GROUP_TAMPER, Kind.GROUP_REDIRECT, Kind.GROUP_MEMBERS),
+        *(Kind.GROUP_SHARE, Kind.GROUP_CAME),
     }
 )
 """Operations of a member of a group."""
@@ -119,7 +123,7 @@ class Run:
         self._check = check
         self._hello = target.hello
         self._can = self._hello.capabilities
-        self._layout = LAYOUTS[self._hello.group_layout]
+        self._layouts = dict.fromkeys(range(len(GROUPS)), GROUP_WIRE[self._hello.group_layout])
         self._world = target.world(seed)
         self.history = History(self._hello, Trace((), seed=seed, strict=strict))
         self._ops: list[Op] = []
@@ -139,6 +143,9 @@ class Run:
         self._given: list[Given] = []
         self._group_sent: list[GroupSent] = []
         self._group_texts: dict[bytes, int] = {}
+        self._used_groups: set[int] = set()
+        self._shared: dict[tuple[int, int], tuple[Gave, ...]] = {}
+        self._carried: dict[int, bytes] = {}
         self._stolen: list[Stolen] = []
         self._intercepted: list[Intercepted] = []
         self._start_searching()
@@ -176,6 +183,8 @@ class Run:
         twin._names = {party: list(names) for party, names in self._names.items()}
         twin._given, twin._group_sent = list(self._given), list(self._group_sent)
         twin._group_texts = dict(self._group_texts)
+        twin._layouts, twin._used_groups = dict(self._layouts), set(self._used_groups)
+        twin._shared, twin._carried = dict(self._shared), dict(self._carried)
         twin._start_searching()
         return twin
 
@@ -294,7 +303,7 @@ class Run:
             seen["damaged"] = self._world.damaged(party)
         if medium is not None:
             seen["medium"] = self._world.medium(party)
-        seen["stored"] = self._stored(party)
+        seen |= self._stored(party)
         if seen["outcome"] in (Outcome.DIED, Outcome.HUNG):
             return event.but(**seen), None
         if armed is not None:
@@ -307,10 +316,15 @@ class Run:
     def _observe(self, party: int) -> Observation | None:
         return self._world.observe(party) if self._hello.level >= Observe.COUNTS else None
 
-    def _stored(self, party: int) -> tuple[int, ...] | None:
+    def _stored(self, party: int) -> dict[str, tuple[int, ...] | None]:
         """Which messages' plaintexts the party's application has stored; None: none, or that cannot be seen."""
         texts = self._world.stored(party) if "plaintext-hook" in self._can else None
-        return None if texts is None else tuple(self._texts.get(text, -1) for text in texts)
+        if texts is None:
+            return {"stored": None, "group_stored": None}
+        in_groups = [self._group_texts[text] for text in texts if text in self._group_texts]
+        # What nobody sent is said once.
+        others = [self._named(text, party) for text in texts if text not in self._group_texts]
+        return {"stored": tuple(others), "group_stored": tuple(in_groups)}
 
     def _party(self, party: int) -> None:
         """Make a party when it is first needed."""
@@ -373,11 +387,13 @@ class Run:
             self._record(handle, message, signal, text, seen)
         return event.but(message=handle, header=seen, canonical=is_canonical(message))
 
-    def _record(self, handle: int, message: WireMessage, signal: bytes, text: bytes, seen: Header) -> None:
+    def _record(
+        self, handle: int, message: WireMessage, signal: bytes, text: bytes, seen: Header, *, told: bool = True
+    ) -> None:
         """The attacker records the message; it does not know under which identities the two know each other."""
         actor, peer = self._routes[handle]
         sender, receiver = self._identities[actor], self._identities[peer]
-        spent = self._tells.spent(actor) if self._tells is not None else None
+        spent = self._tells.spent(actor) if self._tells is not None and told else None
         key = proven(spent, signal, sender=sender, receiver=receiver, derived=self._derived)
         self._recorded.append(Recorded(handle, signal, sender, receiver, key))
         if "compromise" not in self._can:
@@ -476,7 +492,7 @@ class Run:
         event, text = self._attempt(event, to, decrypt, actor=to, peer=sender, message=handle)
         if event.asked:
             event = event.but(claimed=claimed_identity(message))
-        return event if text is None else event.but(plaintext=self._texts.get(text, -1))
+        return event if text is None else event.but(plaintext=self._named(text, to))
 
     # -- the attacker -------------------------------------------------------------------------------------------------
 
@@ -549,7 +565,18 @@ class Run:
 
     def _in_group(self, event: Event, actor: int, peer: int | None, grouped: Grouped, call: Callable[[], T]) -> Any:
         """Do one thing for a member of a group; what came of it, and the event with what is known of the group."""
+        if grouped.group is not None:
+            self._used_groups.add(grouped.group)
         return self._attempt(event, actor, call, actor=actor, peer=peer, group=grouped)
+
+    def _group_layout(self, event: Event) -> Event:
+        """A group has one layout, for all: it is chosen before anybody uses it."""
+        group, layout = event.op["group"], event.op["layout"]
+        if Kind.GROUP_LAYOUT.word not in self._can or group in self._used_groups:
+            return event
+        self._world.group_layout(GROUP_IDS[group], LAYOUTS[layout])
+        self._layouts[group] = GROUP_WIRE[LAYOUTS[layout]]
+        return event.but(outcome=Outcome.DONE, group=Grouped(group))
 
     def _group_create(self, event: Event) -> Event:
         actor, group = event.op["actor"], event.op["group"]
@@ -561,10 +588,9 @@ class Run:
         event, data = self._in_group(event, actor, None, Grouped(group), create)
         if data is None:
             return event
-        self._given.append(Given(actor, group, data, layout=self._layout))
-        return event.but(
-            group=Grouped(group, distribution=handle), canonical=is_canonical_distribution(data, self._layout)
-        )
+        layout = self._layouts[group]
+        self._given.append(Given(actor, group, data, layout=layout))
+        return event.but(group=Grouped(group, distribution=handle), canonical=is_canonical_distribution(data, layout))
 
     def _group_join(self, event: Event) -> Event:
         actor = event.op["actor"]
@@ -591,14 +617,64 @@ class Run:
         event, data = self._in_group(event, actor, None, Grouped(group), encrypt)
         if data is None:
             return event
-        seen = group_header(data, self._layout)
+        seen = group_header(data, self._layouts[group])
         self._keep_group_message(actor, group, data, text)
         grouped = Grouped(group, message=handle, header=seen)
-        return event.but(group=grouped, canonical=is_canonical_message(data, self._layout))
+        return event.but(group=grouped, canonical=is_canonical_message(data, self._layouts[group]))
+
+    def _group_share(self, event: Event) -> Event:
+        """A message for all members. What gives them the chain is on its way in the sessions with them."""
+        actor, group = event.op["actor"], event.op["group"]
+        if "group-share" not in self._can:
+            return event
+        self._party(actor)
+        handle = len(self._group_sent)
+        text = group_plaintext_of(handle, event.op["size"])
+        share = partial(self._world.group_share, actor, GROUP_IDS[group], text)
+        event, shared = self._in_group(event, actor, None, Grouped(group), share)
+        if shared is None:
+            return event
+        gave = tuple(self._gave(actor, peer, wire, shared.distribution) for peer, wire in shared.distributions)
+        layout = self._layouts[group]
+        grouped = Grouped(group, message=handle, header=group_header(shared.message, layout), gave=gave)
+        if gave:
+            grouped = replace(grouped, distribution=len(self._given))
+            self._given.append(Given(actor, group, shared.distribution, layout=layout))
+        self._shared[actor, group] = gave
+        self._keep_group_message(actor, group, shared.message, text)
+        return event.but(group=grouped, canonical=is_canonical_message(shared.message, layout))
+
+    def _gave(self, actor: int, peer: int, wire: WireMessage, distribution: bytes) -> Gave:
+        """A message of a session, which nobody asked for by itself."""
+        handle = len(self._messages)
+        seen, signal = header(wire), inner_data(wire)
+        self._messages.append(wire)
+        self._routes.append((actor, peer))
+        self._carried[handle] = distribution
+        self._flight.append(handle)
+        if self._hello.level >= Observe.STATE:
+            self._record(handle, wire, signal, distribution, seen, told=False)
+        return Gave(peer, handle, seen)
+
+    def _group_came(self, event: Event) -> Event:
+        actor, group = event.op["actor"], event.op["group"]
+        if "group-share" not in self._can or (actor, group) not in self._shared:
+            return event
+        came = partial(self._world.group_came, actor, GROUP_IDS[group])
+        event, _ = self._in_group(event, actor, None, Grouped(group, gave=self._shared[actor, group]), came)
+        return event
+
+    def _named(self, text: bytes, party: int) -> int:
+        """The handle of the message that came to `party` with this text; -1 for a text that nobody sent."""
+        handle = self._texts.get(text)
+        if handle is not None:
+            return handle
+        carried = (each for each, data in self._carried.items() if data == text and self._routes[each][1] == party)
+        return next(carried, -1)
 
     def _keep_group_message(self, sender: int, group: int, data: bytes, text: bytes, *, crafted: bool = False) -> None:
         handle = len(self._group_sent)
-        self._group_sent.append(GroupSent(handle, sender, group, data, text, crafted, self._layout))
+        self._group_sent.append(GroupSent(handle, sender, group, data, text, crafted, self._layouts[group]))
         self._group_texts[text] = handle
 
     def _group_deliver(self, event: Event) -> Event:
@@ -667,9 +743,11 @@ class Run:
         sender, group, handle = event.op["sender"], event.op["group"], len(self._given)
         if "groups" not in self._can:
             return event
-        made = smuggle(sender, group, SMUGGLES[event.op["how"]], event.op["number"], self._given, self._layout)
+        how, number = SMUGGLES[event.op["how"]], event.op["number"]
+        made = smuggle(sender, group, how, number, self._given, self._layouts[group])
         if made is None:
             return event
+        self._used_groups.add(group)
         self._party(sender)
         self._given.append(made)
         return event.but(outcome=Outcome.DONE, group=Grouped(group, distribution=handle))
@@ -847,6 +925,9 @@ HANDLERS: dict[Kind, Callable[[Run, Event], Event]] = {
     Kind.GROUP_SMUGGLE: Run._group_smuggle,
     Kind.GROUP_CRAFT: Run._group_craft,
     Kind.GROUP_MEMBERS: Run._group_members,
+    Kind.GROUP_LAYOUT: Run._group_layout,
+    Kind.GROUP_SHARE: Run._group_share,
+    Kind.GROUP_CAME: Run._group_came,
 }
 
 

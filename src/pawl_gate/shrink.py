@@ -118,6 +118,7 @@ def _without(trace: Trace, positions: range | tuple[int, ...]) -> Iterator[Trace
 MAKES = {
     Kind.SEND: "message",
     Kind.GROUP_SEND: "group message",
+    Kind.GROUP_SHARE: "group message",
     Kind.GROUP_CRAFT: "group message",
     Kind.GROUP_CREATE: "distribution",
     Kind.GROUP_SMUGGLE: "distribution",

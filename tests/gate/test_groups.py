@@ -39,6 +39,7 @@ from pawl_spec.history import Event, Outcome
 from pawl_spec.judge import judge
 from pawl_spec.model import expectations
 from pawl_spec.trace import GROUP_TAMPERS, PARTIES, SMUGGLES, Kind, Op, Trace, decode, encode, op
+from pawl_spec.trace import LAYOUTS as NAMES
 
 ALICE, BOB, CAROL = range(3)
 TEAM = GROUP_IDS[0]
@@ -398,6 +399,72 @@ def test_collisions_have_the_id_of_the_chain() -> None:
         assert distribution_layer(chain.data).get(2) == due
 
 
+# -- a group is given its layout --------------------------------------------------------------------------------------
+
+OLDER = op(Kind.GROUP_LAYOUT, group=0, layout=NAMES.index("earlier"))
+
+
+def test_a_group_of_the_earlier_layout() -> None:
+    """What is sent names no group; the rest is as in the current one, and the attacker's own messages are read too."""
+    events = run(
+        OLDER,
+        *BEGUN,
+        hear(BOB, 0),
+        op(Kind.GROUP_SMUGGLE, sender=ALICE),
+        op(Kind.GROUP_JOIN, actor=BOB, distribution=1),
+        op(Kind.GROUP_CRAFT, ahead=3),
+        hear(BOB, 1),
+        op(Kind.INSPECT, actor=BOB),
+    )
+    assert [event.outcome for event in events] == [Outcome.DONE] * len(events)
+    sent_ = events[3].group
+    assert sent_ is not None
+    assert sent_.header is not None
+    assert sent_.header.distribution_id is None
+    assert sent_.header.chain_id > 0
+    assert events[1].canonical
+    assert events[3].canonical
+
+
+def test_a_layout_is_chosen_before_the_group_is_used() -> None:
+    """All members have the same one: later it is not changed."""
+    events = run(*BEGUN, OLDER, SPEAK, hear(BOB, 1))
+    assert [event.outcome for event in events[3:]] == [Outcome.SKIPPED, Outcome.DONE, Outcome.DONE]
+
+
+def test_the_earlier_layout_has_no_distribution_id_to_change() -> None:
+    """Such changes are skipped; each other one is refused, and then the message is read."""
+    for field, name in enumerate(GROUP_TAMPERS):
+        events = run(OLDER, *BEGUN, op(Kind.GROUP_TAMPER, actor=BOB, field=field, how=1), hear(BOB, 0))
+        skipped = name in ("distribution-id", "drop-distribution-id")
+        assert events[4].outcome is (Outcome.SKIPPED if skipped else Outcome.REFUSED)
+        assert events[5].outcome is Outcome.DONE
+
+
+def test_a_target_of_one_layout_is_given_no_other() -> None:
+    """What a target does not declare is not asked for: its groups keep the layout that it has."""
+
+    class Older(InProcessTarget):
+        def __init__(self) -> None:
+            super().__init__(layout=GroupLayout.EARLIER)
+            self.hello = replace(self.hello, capabilities=self.hello.capabilities - {"group-layout"})
+
+    history = run_trace(Older(), Trace((op(Kind.GROUP_LAYOUT), *BEGUN, hear(BOB, 0))), closing=False)
+    assert judge(history)[0] == []
+    assert history.events[0].outcome is Outcome.SKIPPED
+    assert history.events[3].group is not None
+    assert history.events[3].group.header is not None
+    assert history.events[3].group.header.distribution_id is None
+
+
+def test_the_other_layout_of_an_older_target() -> None:
+    """A target whose groups have the earlier layout may be told the current one, and the model with it."""
+    moved = op(Kind.GROUP_REDIRECT, actor=BOB, message=0, sender=ALICE, group=1)
+    history = run_trace(earlier(), Trace((op(Kind.GROUP_LAYOUT), *BEGUN, moved, hear(BOB, 0))), closing=False)
+    assert judge(history)[0] == []
+    assert [event.code for event in history.events[4:]] == ["malformed-message", None]
+
+
 # -- the search -------------------------------------------------------------------------------------------------------
 
 
@@ -493,3 +560,68 @@ def test_handles_move_down_with_what_is_removed() -> None:
     assert moved.ops[-2:] == (op(Kind.GROUP_JOIN, actor=BOB, distribution=0), hear(BOB, 1))
     _, moved = _without(trace, (2,))
     assert moved.ops[-2:] == (op(Kind.GROUP_JOIN, actor=BOB, distribution=1), hear(BOB, 0))
+
+
+# -- the chain through sessions ---------------------------------------------------------------------------------------
+
+
+def members(*parties: int) -> Op:
+    """Alice's members."""
+    return op(Kind.GROUP_MEMBERS, actor=ALICE, mask=sum(1 << party for party in parties))
+
+
+SHARE, CAME = op(Kind.GROUP_SHARE, actor=ALICE), op(Kind.GROUP_CAME, actor=ALICE)
+MET = tuple(op(Kind.ESTABLISH, actor=ALICE, peer=peer, one_time=1) for peer in (BOB, CAROL))
+
+
+def given_to(event: Event) -> list[int]:
+    """To whom a message for all members gave the chain."""
+    return [] if event.group is None else [gave.peer for gave in event.group.gave]
+
+
+def test_the_chain_goes_through_sessions() -> None:
+    """The message of the session is one like any other: it is on its way, and its text is the distribution."""
+    events = run(*MET, members(BOB), SHARE, op(Kind.DELIVER), JOIN, hear(BOB, 0), SHARE, CAME, SHARE)
+    assert [event.outcome for event in events] == [Outcome.DONE] * len(events)
+    assert events[4].plaintext == 0
+    assert [given_to(events[at]) for at in (3, 7, 9)] == [[BOB], [BOB], []]
+    assert [event.group.message for event in events if event.op.kind is Kind.GROUP_SHARE and event.group] == [0, 1, 2]
+
+
+def test_whoever_cannot_be_given_the_chain_stops_the_message() -> None:
+    """No members, then one without a session: refused, and nothing is used up."""
+    events = run(SHARE, members(BOB, CAROL), MET[0], SHARE, MET[1], SHARE)
+    assert [event.code for event in events if event.op.kind is Kind.GROUP_SHARE] == [
+        "no-members",
+        "members-without-session",
+        None,
+    ]
+    last = events[-1].group
+    assert last is not None
+    assert last.header is not None
+    assert last.header.iteration == 0
+    assert [gave.header.counter for gave in last.gave] == [0, 0]
+
+
+def test_a_removed_member_is_given_nothing() -> None:
+    """A new chain, for the others alone."""
+    events = run(*MET, members(BOB, CAROL), SHARE, CAME, members(CAROL), SHARE)
+    first, second = events[3].group, events[6].group
+    assert first is not None
+    assert second is not None
+    assert first.header is not None
+    assert second.header is not None
+    assert first.header.chain_id != second.header.chain_id
+    assert given_to(events[6]) == [CAROL]
+
+
+def test_a_target_that_does_not_share_is_not_asked_to() -> None:
+    """ "Unsupported" is declared."""
+
+    class ByHand(InProcessTarget):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hello = replace(self.hello, capabilities=self.hello.capabilities - {"group-share"})
+
+    history = run_trace(ByHand(), Trace((*MET, members(BOB), SHARE, CAME)), closing=False)
+    assert [event.outcome for event in history.events[3:]] == [Outcome.SKIPPED] * 2

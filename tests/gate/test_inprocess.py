@@ -148,6 +148,7 @@ def everything() -> Trace:
     ops += [op(Kind.COMPROMISE, actor=ALICE), Op(Kind.ATTACK)]
     ops += [op(Kind.STORE_FAULT, actor=ALICE), SEND, op(Kind.RIVAL, actor=ALICE), SEND]
     ops += [step for how in range(len(MEDIA)) for step in (op(Kind.MEDIUM, actor=ALICE, table=3, how=how), SEND)]
+    ops += [op(Kind.GROUP_LAYOUT, group=1, layout=1)]
     ops += [op(Kind.GROUP_CREATE, actor=ALICE), op(Kind.GROUP_JOIN, actor=BOB), op(Kind.GROUP_SEND, actor=ALICE)]
     ops += [op(Kind.GROUP_TAMPER, actor=BOB, field=field) for field in range(len(GROUP_TAMPERS))]
     ops += [op(Kind.GROUP_DELIVER, actor=BOB), op(Kind.GROUP_REDIRECT, actor=BOB, sender=CAROL)]
@@ -155,6 +156,7 @@ def everything() -> Trace:
         ops += [op(Kind.GROUP_SMUGGLE, sender=ALICE, how=how), op(Kind.GROUP_JOIN, actor=BOB, distribution=at)]
     ops += [op(Kind.GROUP_CRAFT, ahead=2), op(Kind.GROUP_DELIVER, actor=BOB, message=1)]
     ops += [op(Kind.GROUP_MEMBERS, actor=ALICE, mask=7), op(Kind.GROUP_MEMBERS, actor=ALICE, mask=2)]
+    ops += [op(Kind.GROUP_SHARE, actor=ALICE), op(Kind.GROUP_CAME, actor=ALICE)]
     ops += [op(Kind.GROUP_ROTATE, actor=ALICE), op(Kind.GROUP_FORGET, actor=BOB, peer=ALICE), Op(Kind.ATTACK)]
     assert {operation.kind for operation in ops} == set(Kind)
     return Trace(tuple(ops), seed=11)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from pawl_spec.history import Event, Grouped, GroupHeader, Outcome
+from pawl_spec.history import Event, Gave, Grouped, GroupHeader, Header, Outcome
 from pawl_spec.trace import GROUP_TAMPERS, SMUGGLES, Kind, Op, op
 from tests.spec.histories import ALICE, BOB, CAROL, Tale
 
@@ -18,6 +18,7 @@ class GroupTale(Tale):
         super().__init__(**settings)  # type: ignore[arg-type]
         self._given: list[tuple[int, int]] = []
         self._spoken: list[tuple[int, int]] = []
+        self._shares = 0
 
     def create(self, actor: int, group: int = TEAM, **how: object) -> int:
         """`actor` makes a distribution of its own chain; its handle."""
@@ -44,6 +45,26 @@ class GroupTale(Tale):
             self._edit(group=Grouped(group, message=handle, header=seen))
             self._spoken.append((actor, group))
         return handle
+
+    def share(self, actor: int, *gave: int, mask: int | None = None, **how: object) -> GroupTale:
+        """`actor` sends to all members, whom it first changes to `mask`, and gives the chain to these."""
+        if mask is not None:
+            changed = op(Kind.GROUP_MEMBERS, actor=actor, group=TEAM, mask=mask)
+            self._of_group(changed, actor, None, Grouped(TEAM))
+        handle = len(self._spoken)
+        self._of_group(op(Kind.GROUP_SHARE, actor=actor, group=TEAM), actor, None, Grouped(TEAM), **how)
+        if self.last.outcome is Outcome.DONE:
+            expect = self.expect
+            due = (0, 0) if expect is None else (expect.chain or 0, expect.iteration or 0)
+            made = tuple(self._gave(actor, peer) for peer in gave)
+            self._edit(group=Grouped(TEAM, message=handle, header=GroupHeader(0x33, f"{TEAM}", *due), gave=made))
+            self._spoken.append((actor, TEAM))
+        return self
+
+    def _gave(self, actor: int, peer: int) -> Gave:
+        """A message that gives the chain, on a chain of its own; its handle is nobody's."""
+        self._shares += 1
+        return Gave(peer, 1000 + self._shares, Header("prekey", 0x33, f"{actor}{peer}{self._shares}", 0, 0))
 
     def hear(self, actor: int, handle: int, **how: object) -> GroupTale:
         """`actor` is handed a message of a group."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pawl_spec.history import Header, Strike
+from tests.spec.group_histories import GroupTale
 from tests.spec.histories import ALICE, BOB, Tale, breaks, holds, met, wire
 
 # -- ATM-01 -----------------------------------------------------------------------------------------------------------
@@ -347,3 +348,62 @@ def test_plaintexts_change_places() -> Tale:
 def test_without_a_hook_nothing_is_looked_at() -> Tale:
     """An old history, or an application that stores nothing there."""
     return met()
+
+
+# -- ATM-09, of groups ------------------------------------------------------------------------------------------------
+
+
+def storing_in_a_group() -> tuple[GroupTale, int]:
+    """Bob has Alice's chain, his application stores what he reads, and has stored g0; g1 is on its way."""
+    tale = GroupTale()
+    tale.join(BOB, tale.create(ALICE))
+    tale.callback(BOB, "plaintext", "approve")
+    tale.hear(BOB, tale.speak(ALICE), group_stored=(0,), stored=())
+    return tale, tale.speak(ALICE)
+
+
+@holds("ATM-09")
+def test_plaintexts_of_groups_are_stored() -> Tale:
+    """Claim: "a message of a session or a group": those that are refused are not stored, and each is stored once."""
+    tale, message = storing_in_a_group()
+    tale.meddle(BOB, message, "signature", code="invalid-signature", group_stored=(0,), stored=(), seen={"work": 0})
+    tale.hear(BOB, message, group_stored=(0, 1), stored=())
+    return tale.hear(BOB, message, code="duplicate-message", group_stored=(0, 1), stored=())
+
+
+@holds("ATM-09")
+def test_a_crash_in_a_group_loses_nothing() -> Tale:
+    """Claim: "none is lost after a commit", in a group either; before the commit there is none."""
+    tale, message = storing_in_a_group()
+    tale.hear(BOB, message, crash="before", group_stored=(0,), stored=())
+    tale.hear(BOB, message, crash="after", group_stored=(0, 1), stored=())
+    return tale.hear(BOB, message, code="duplicate-message", group_stored=(0, 1), stored=())
+
+
+@breaks("ATM-09", says="the plaintext of g1 is lost")
+def test_a_plaintext_of_a_group_is_lost() -> Tale:
+    """Claim: "a message counts as read exactly if its plaintext is in the store": it was handed out, and is nowhere."""
+    tale, message = storing_in_a_group()
+    return tale.hear(BOB, message, group_stored=(0,), stored=())
+
+
+@breaks("ATM-09", says="the plaintext of g1 is lost")
+def test_a_plaintext_of_a_group_is_lost_in_a_crash() -> Tale:
+    """Claim: "none is lost after a commit": the key is spent."""
+    tale, message = storing_in_a_group()
+    return tale.hear(BOB, message, crash="after", group_stored=(0,), stored=())
+
+
+@breaks("ATM-09", says="a plaintext of g1 is stored that is not due")
+def test_a_plaintext_of_a_group_is_stored_too_early() -> Tale:
+    """Claim: "none of a message that can still be read"."""
+    tale, message = storing_in_a_group()
+    return tale.hear(BOB, message, crash="before", group_stored=(0, 1), stored=())
+
+
+@breaks("IDC-10", says="accepted")
+def test_a_hook_that_failed_in_a_group_changed_nothing() -> Tale:
+    """A hook that raises refuses the message: it was handed out all the same."""
+    tale, message = storing_in_a_group()
+    tale.callback(BOB, "plaintext", "raise")
+    return tale.hear(BOB, message, struck=(Strike("plaintext", "raise"),))

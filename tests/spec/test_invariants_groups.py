@@ -462,3 +462,50 @@ def test_noise_may_be_a_plaintext() -> None:
     assert tale.expect.accept is None
     assert tale.history.events[0].group is not None
     assert tale.history.events[0].group.group == TEAM
+
+
+# -- GRP-04, through sessions -----------------------------------------------------------------------------------------
+
+
+def sharing() -> GroupTale:
+    """Alice has a session with Bob and with Carol, and both are members."""
+    tale = GroupTale()
+    tale.establish(ALICE, BOB).establish(ALICE, CAROL)
+    return tale
+
+
+BOTH, CAROL_ALONE = 0b110, 0b100
+
+
+@holds("GRP-04")
+def test_members_are_given_the_chain() -> GroupTale:
+    """Claim: "gives the chain to each that may not have it": again as long as it is not known to have come."""
+    return sharing().share(ALICE, BOB, CAROL, mask=BOTH).share(ALICE, BOB, CAROL)
+
+
+@breaks("GRP-04", says="the chain was not given to carol")
+def test_a_member_is_left_out() -> GroupTale:
+    """Claim: "to each that may not have it"."""
+    return sharing().share(ALICE, BOB, mask=BOTH)
+
+
+@breaks("GRP-04", says="the chain was given to bob, who are not to get it")
+def test_a_removed_member_is_given_the_new_chain() -> GroupTale:
+    """Claim: "and to nobody else"."""
+    return sharing().share(ALICE, BOB, CAROL, mask=BOTH).share(ALICE, BOB, CAROL, mask=CAROL_ALONE)
+
+
+@breaks("GRP-04", says="accepted; expected a refusal: members-without-session")
+def test_a_member_without_a_session_is_passed_over() -> GroupTale:
+    """Claim: "to each that may not have it": whoever cannot be given it is not left out silently."""
+    tale = GroupTale()
+    tale.establish(ALICE, BOB)
+    return tale.share(ALICE, BOB, mask=BOTH)
+
+
+@breaks("CTR-01", says="counter 0 again")
+def test_the_chain_is_given_under_a_used_key() -> GroupTale:
+    """CTR-01, "none is used twice": a message that gives a chain is one of its session."""
+    tale = sharing().share(ALICE, BOB, CAROL, mask=BOTH)
+    tale._shares -= 2
+    return tale.share(ALICE, BOB, CAROL)

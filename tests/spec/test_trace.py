@@ -25,6 +25,7 @@ from pawl_spec.trace import (
     GROUPS,
     HEADER_BYTES,
     JUNK,
+    LAYOUTS,
     MAX_OPS,
     MEDIA,
     OPTIONS,
@@ -92,6 +93,9 @@ OPCODES_1 = {
     "group-smuggle": (37, {"sender": 1, "group": 1, "how": 1, "number": 1}),
     "group-craft": (38, {"chain": 1, "ahead": 2}),
     "group-members": (39, {"actor": 1, "group": 1, "mask": 1}),
+    "group-layout": (40, {"group": 1, "layout": 1}),
+    "group-share": (41, {"actor": 1, "group": 1, "size": 1}),
+    "group-came": (42, {"actor": 1, "group": 1}),
 }
 """Format 1: opcode, and the width in bytes of each operand, in order. Nothing here may ever change; new ones follow."""
 
@@ -99,6 +103,8 @@ GROUPS_1 = [
     "team",
     "club",
 ]
+
+LAYOUTS_1 = ["current", "earlier"]
 
 GROUP_TAMPERS_1 = [
     "signature",
@@ -277,7 +283,7 @@ BYTES_1 = (
     " 0a 02 00 09  0b 02  0c 00 02  0d 01  0e 01 0f  0f 00  10 02 01 01 2c  00"
     " 11 1f  12 01  13 01  14 00 01  15 00 01 03  16 01 02  17 00 03 01  18 02  19  1a 01 0e 02  1b 00 01  1c 01 03 04"
     " 1d 00 01  1e 01 02  1f 00 00 05  20 02 03  21 01 01  22 00 02 01  23 01 04 02 07  24 02 05 01 01  25 01 00 02 09"
-    " 26 03 61 a8  27 00 01 06"
+    " 26 03 61 a8  27 00 01 06  28 01 01  29 00 01 05  2a 02 00"
 )
 """A trace with every operation, by hand."""
 
@@ -322,7 +328,10 @@ JSON_1 = """
   {"op": "group-redirect", "actor": "carol", "message": 5, "sender": "bob", "group": "club"},
   {"op": "group-smuggle", "sender": "bob", "group": "team", "how": "collision-own", "number": 9},
   {"op": "group-craft", "chain": 3, "ahead": 25000},
-  {"op": "group-members", "actor": "alice", "group": "club", "mask": 6}
+  {"op": "group-members", "actor": "alice", "group": "club", "mask": 6},
+  {"op": "group-layout", "group": "club", "layout": "earlier"},
+  {"op": "group-share", "actor": "alice", "group": "club", "size": 5},
+  {"op": "group-came", "actor": "carol", "group": "team"}
 ]}
 """
 """The same trace in the archive form."""
@@ -356,6 +365,7 @@ def test_opcodes_are_append_only() -> None:
         (RIVALS, RIVALS_1),
         (MEDIA, MEDIA_1),
         (GROUPS, GROUPS_1),
+        (LAYOUTS, LAYOUTS_1),
         (GROUP_TAMPERS, GROUP_TAMPERS_1),
         (SMUGGLES, SMUGGLES_1),
         (COUNTER_DELTAS, DELTAS_1),
@@ -374,6 +384,7 @@ def test_opcodes_are_append_only() -> None:
         "rivals",
         "media",
         "groups",
+        "layouts",
         "group-tampers",
         "smuggles",
         "counter-deltas",
@@ -691,6 +702,9 @@ def test_operations_for_people() -> None:
         "group-smuggle(bob, team, collision-own, number=9)",
         "group-craft(chain=3, ahead=25000)",
         "group-members(alice, club, mask=6)",
+        "group-layout(club, earlier)",
+        "group-share(alice, club, size=5)",
+        "group-came(carol, team)",
     ]
 
 

@@ -20,13 +20,16 @@ from pawl_gate.vectors.flags import FLAGS
 from pawl_spec import vector_schema, vectors
 from pawl_spec.invariants import INVARIANTS
 from pawl_spec.trace import FORGERIES, JUNK, TAMPERS
-from pawl_spec.vectors import OPERATIONS, PROFILES, SCHEMA, File, VectorError, dumps, loads
+from pawl_spec.vector_operations import GROUP_OPERATIONS, GROUP_PROFILES, GROUPS, OPERATIONS, PROFILES, SESSIONS, SUITES
+from pawl_spec.vectors import File, VectorError, dumps, loads
 from tools import write_schema
 from tools.examples import ROOT
 
 FOLDER = ROOT / "vectors"
-FILES = sorted(path for path in FOLDER.glob("session_*.json") if path.name != SCHEMA)
-VALIDATOR = Draft202012Validator(vector_schema.vector_schema())
+SCHEMAS = {suite.schema for suite in SUITES}
+FILES = sorted(path for suite in SUITES for path in FOLDER.glob(f"{suite.prefix}*.json") if path.name not in SCHEMAS)
+VALIDATORS = {suite.schema: Draft202012Validator(vector_schema.vector_schema(suite)) for suite in SUITES}
+VALIDATOR = VALIDATORS[SESSIONS.schema]
 PAGE = (ROOT / "docs" / "reference" / "vectors.md").read_text("utf-8")
 ROW = re.compile(r"^\| `([^`]+)` \|(.*)\|$", re.MULTILINE)
 
@@ -54,16 +57,20 @@ def section(title: str) -> dict[str, list[str]]:
 def test_a_file_keeps_to_the_format(path: Path) -> None:
     """It validates, the reader takes it, and it is written as the writer writes it."""
     text = path.read_text("utf-8")
-    VALIDATOR.validate(json.loads(text))
+    document = json.loads(text)
+    VALIDATORS[document["schema"]].validate(document)
+    assert path.name.startswith(loads(text).suite.prefix)
     assert dumps(loads(text)) == text
 
 
 def test_there_are_enough_and_they_are_small() -> None:
-    """Issue, "Vectors": at least 300 session vectors; each has a name of its own."""
+    """Issues, "Vectors": at least 300 session vectors and 100 group vectors; each has a name of its own."""
     tests = all_tests()
-    assert len(tests) >= 300
+    of_groups = [test for file in published().values() if file.suite is GROUPS for _, test in file.tests()]
+    assert len(tests) - len(of_groups) >= 300
+    assert len(of_groups) >= 100
     assert len({test.id for test in tests}) == len(tests)
-    assert sum(path.stat().st_size for path in FILES) < 3_000_000
+    assert sum(path.stat().st_size for path in FILES) < 4_000_000
 
 
 def test_each_test_says_who_confirmed_it() -> None:
@@ -72,7 +79,7 @@ def test_each_test_says_who_confirmed_it() -> None:
     Whoever is named can run the test and does not deviate; whoever is not named cannot, or deviates for a reason.
     """
     known = producers.read_all(FOLDER / "producers")
-    assert [each.title for each in known] == ["node-libsignal 6.0.0"]
+    assert [each.title for each in known] == ["libsignal-c 2.3.3", "libsignal-client 0.103.0", "node-libsignal 6.0.0"]
     ids = set()
     for file in published().values():
         for group, test in file.tests():
@@ -120,16 +127,19 @@ def test_every_refusal_has_a_vector_or_a_reason() -> None:
 def test_the_page_lists_flags_profiles_and_operations() -> None:
     """What the page says is what the code says."""
     assert section("Flags") == {flag: list(note) for flag, note in FLAGS.items()}
-    assert {name: cells[0] for name, cells in section("Profiles").items()} == PROFILES
+    assert {name: cells[0] for name, cells in section("Profiles").items()} == {**PROFILES, **GROUP_PROFILES}
 
     def listed(names: Iterable[str]) -> str:
         return ", ".join(f"`{name}`" for name in names) or "\N{EN DASH}"
 
-    for name, cells in section("A step").items():
-        spec = OPERATIONS[name]
-        needs = [spec.needs] if spec.needs else []
-        assert cells == [spec.about, *map(listed, (spec.inputs, spec.draws, spec.outputs, needs))]
-    assert set(section("A step")) == set(OPERATIONS)
+    for title, operations in (("A step of a session", OPERATIONS), ("A step of a group", GROUP_OPERATIONS)):
+        rows = section(title)
+        assert set(rows) == set(operations)
+        for name, cells in rows.items():
+            spec = operations[name]
+            needs = [spec.needs] if spec.needs else []
+            draws = [spec.draws] if operations is OPERATIONS else []
+            assert cells == [spec.about, *map(listed, (spec.inputs, *draws, spec.outputs, needs))]
 
 
 # -- the schema and the reader ----------------------------------------------------------------------------------------
@@ -137,17 +147,19 @@ def test_the_page_lists_flags_profiles_and_operations() -> None:
 
 def test_the_schema_is_a_schema() -> None:
     """It keeps to its own dialect, and the file beside the vectors is what the table of operations gives."""
-    Draft202012Validator.check_schema(vector_schema.vector_schema())
-    assert json.loads((FOLDER / SCHEMA).read_text("utf-8")) == vector_schema.vector_schema()
+    for suite in SUITES:
+        Draft202012Validator.check_schema(vector_schema.vector_schema(suite))
+        assert json.loads((FOLDER / suite.schema).read_text("utf-8")) == vector_schema.vector_schema(suite)
 
 
 def test_a_stale_schema_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The linter notices a file that was edited, or forgotten."""
-    monkeypatch.setattr(write_schema, "VECTORS_PATH", tmp_path / SCHEMA)
+    monkeypatch.setattr(write_schema, "VECTORS", tmp_path)
     assert write_schema.main(["--check"]) == 1
-    assert SCHEMA in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert all(schema in said for schema in SCHEMAS)
 
 
 @given(st.lists(st.tuples(st.binary(min_size=1, max_size=3), st.integers(1, 3000)), max_size=6))
@@ -184,6 +196,7 @@ WRONG: dict[str, Change] = {
     "a key too many": lambda d: d.update(more=1),
     "no notes": lambda d: d.pop("notes"),
     "a profile that there is not": lambda d: d["testGroups"][0].update(profile="lax"),
+    "an operation of the other suite": lambda d: step_of(d, "decrypt").update(operation="group-decrypt"),
     "an operation that there is not": lambda d: step_of(d, "decrypt").update(operation="open"),
     "an input too many": lambda d: step_of(d, "decrypt").update(more=1),
     "an input too few": lambda d: step_of(d, "decrypt").pop("message"),
@@ -243,6 +256,49 @@ def test_what_contradicts_itself_is_refused(name: str) -> None:
     CONTRADICTING[name](whole)
     with pytest.raises(VectorError):
         loads(json.dumps(whole))
+
+
+def group_document() -> dict[str, Any]:
+    """A small valid file of groups."""
+    whole = json.loads((FOLDER / "group_replays.json").read_text("utf-8"))
+    group = whole["testGroups"][0]
+    group["tests"] = [test for test in group["tests"] if test["id"] == "group/current/replay/at-once"]
+    whole |= {"testGroups": [group], "numberOfTests": 1}
+    return dict(whole)
+
+
+WRONG_IN_GROUPS: dict[str, Change] = {
+    "the schema of sessions": lambda d: d.update(schema=SESSIONS.schema),
+    "a test of sessions": lambda d: d["testGroups"][0].update(type="SessionTest"),
+    "a profile of sessions": lambda d: d["testGroups"][0].update(profile="default"),
+    "an operation of sessions": lambda d: step_of(d, "process").update(operation="decrypt"),
+    "a short distribution id": lambda d: step_of(d, "process").update(group="00"),
+    "a short chain key": lambda d: step_of(d, "sender-key").update(chainKey="00"),
+    "a sender that is no name": lambda d: step_of(d, "process").update(sender=1),
+}
+"""What the reader and the schema of groups refuse."""
+
+
+@pytest.mark.parametrize("name", WRONG_IN_GROUPS)
+def test_what_is_wrong_in_groups_is_refused(name: str) -> None:
+    """By the reader and by the schema; unchanged, both take the file."""
+    validator = VALIDATORS[GROUPS.schema]
+    whole = group_document()
+    validator.validate(whole)
+    loads(json.dumps(whole))
+    WRONG_IN_GROUPS[name](whole)
+    assert not validator.is_valid(whole)
+    with pytest.raises(VectorError):
+        loads(json.dumps(whole))
+
+
+def test_a_sender_was_created_before() -> None:
+    """Whoever is spoken of, as sender or member, is there, and is another one."""
+    for sender in ("mallory", "bob"):
+        whole = group_document()
+        step_of(whole, "process")["sender"] = sender
+        with pytest.raises(VectorError, match="not created, or itself"):
+            loads(json.dumps(whole))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "[" * 100_000])

@@ -8,7 +8,7 @@ Not covered   Media that destroy sectors in a power loss, or lie about a sync.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pawl_spec.history import Event, Header, Observe, Outcome
 from pawl_spec.invariants.common import RECEIVES, as_expected, disagreement
@@ -141,20 +141,37 @@ FAULT_TO_CODES = {
     not_covered="what the application does with its rows afterwards",
 )
 def plaintexts_are_stored_with_their_messages(story: Story) -> Iterator[Finding]:
-    """Where the application stores plaintexts by the hook, a message counts as read exactly if its plaintext is in the
-    store: none is lost after a commit, none is stored twice, none of a message that can still be read.
+    """Where the application stores plaintexts by the hook, a message of a session or a group counts as read exactly if
+    its plaintext is in the store: none is lost after a commit, none is stored twice, none of a message that can still
+    be read.
     """
+    yield from _stored(story, "m", lambda event: event.stored, _read)
+    yield from _stored(story, "g", lambda event: event.group_stored, _read_in_groups)
+
+
+def _stored(
+    story: Story,
+    mark: str,
+    found: Callable[[Event], tuple[int, ...] | None],
+    read: Callable[[Event], Iterator[int]],
+) -> Iterator[Finding]:
+    """Compare what the application finds with what counts as read; `mark` names the messages."""
     held: dict[int | None, tuple[int, ...]] = {}
     for event in story.events:
-        if event.stored is None:
+        stored = found(event)
+        if stored is None:
             continue
         before = () if event.op.kind is Kind.REINSTALL else held.get(event.actor, ())
-        due = (*before, *dict.fromkeys(_read(event)))
-        held[event.actor] = event.stored
-        if event.stored != due:
-            yield Violation(event, _difference(event.stored, due))
-        elif event.op.kind.word in RECEIVES:
+        due = (*before, *dict.fromkeys(read(event)))
+        held[event.actor] = stored
+        if stored != due:
+            yield Violation(event, _difference(mark, stored, due))
+        elif event.op.kind.word in (RECEIVES if mark == "m" else RECEIVED_IN_GROUPS):
             yield None
+
+
+RECEIVED_IN_GROUPS = frozenset({"group-deliver", "group-tamper", "group-redirect"})
+"""Words of the operations that hand a message of a group to a member."""
 
 
 def _read(event: Event) -> Iterator[int]:
@@ -167,8 +184,21 @@ def _read(event: Event) -> Iterator[int]:
         yield event.plaintext
 
 
-def _difference(stored: tuple[int, ...], due: tuple[int, ...]) -> str:
+def _read_in_groups(event: Event) -> Iterator[int]:
+    """The same of a message of a group."""
+    grouped = event.group
+    if grouped is None or grouped.message is None or event.op.kind.word not in RECEIVED_IN_GROUPS:
+        return
+    if event.rival is not None and event.rival.how == "receive" and event.rival.changed:
+        yield grouped.message
+    if event.outcome is Outcome.CRASHED and event.changed:
+        yield grouped.message
+    if grouped.plaintext is not None:
+        yield grouped.plaintext
+
+
+def _difference(mark: str, stored: tuple[int, ...], due: tuple[int, ...]) -> str:
     lost, extra = Counter(due) - Counter(stored), Counter(stored) - Counter(due)
-    words = [f"the plaintext of m{handle} is lost" for handle in lost]
-    words += [f"a plaintext of m{handle} is stored that is not due" for handle in extra]
+    words = [f"the plaintext of {mark}{handle} is lost" for handle in lost]
+    words += [f"a plaintext of {mark}{handle} is stored that is not due" for handle in extra]
     return "; ".join(words) or "the plaintexts are stored in another order"

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pawl_spec.history import Event, Observe, Outcome, Strike
 from pawl_spec.invariants.common import RECEIVES, as_expected, who
 from pawl_spec.registry import Finding, Story, Violation, invariant
-from pawl_spec.trace import Kind
+from pawl_spec.trace import PARTIES, Kind
 
 REPLAY = 'threat model, "Message Replay / Counter Reuse"'
 
@@ -32,6 +32,8 @@ def _sent(event: Event) -> Iterator[tuple[Way, str, int]]:
     if event.header is not None:
         for counter in event.counters or (event.header.counter,):
             yield (actor, peer), event.header.ratchet_key, counter
+    for gave in event.group.gave if event.group is not None and event.op.kind is Kind.GROUP_SHARE else ():
+        yield (actor, gave.peer), gave.header.ratchet_key, gave.header.counter
     yield from _sent_inside(actor, late)
 
 
@@ -46,6 +48,9 @@ def _lost(event: Event) -> Iterator[Way]:
     if event.outcome is Outcome.CRASHED:
         if event.op.kind is Kind.SEND:
             yield who(event)
+        if event.op.kind is Kind.GROUP_SHARE:
+            # The chain may have been for anybody.
+            yield from ((who(event)[0], peer) for peer in range(len(PARTIES)))
         for strike in event.struck:
             if strike.how == "call-encrypt" and strike.sent is None and strike.peer is not None:
                 yield who(event)[0], strike.peer

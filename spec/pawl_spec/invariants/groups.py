@@ -16,7 +16,7 @@ from pawl_spec.history import Event, Grouped, GroupHeader, Limits, Observe, Outc
 from pawl_spec.invariants.common import as_expected, who
 from pawl_spec.model import Expect
 from pawl_spec.registry import Finding, Story, Violation, invariant
-from pawl_spec.trace import Kind
+from pawl_spec.trace import PARTIES, Kind
 
 FLOWS = 'threat model, "group sender key flows"'
 RECEIVED = frozenset({Kind.GROUP_DELIVER, Kind.GROUP_TAMPER, Kind.GROUP_REDIRECT})
@@ -28,8 +28,12 @@ CHANGING = RECEIVED | {
     Kind.GROUP_ROTATE,
     Kind.GROUP_FORGET,
     Kind.GROUP_MEMBERS,
+    Kind.GROUP_SHARE,
+    Kind.GROUP_CAME,
 }
 """Operations of a member."""
+SENDING = frozenset({Kind.GROUP_SEND, Kind.GROUP_SHARE})
+"""Operations that send a group message."""
 
 
 def _in_groups(story: Story) -> Iterator[tuple[Event, Grouped]]:
@@ -70,7 +74,7 @@ def _counted(story: Story) -> Iterator[Finding]:
     lost: dict[tuple[int, int | None], int] = defaultdict(int)
     for event, grouped in _in_groups(story):
         way = who(event)[0], grouped.group
-        if event.op.kind is Kind.GROUP_SEND and event.outcome is Outcome.CRASHED:
+        if event.op.kind in SENDING and event.outcome is Outcome.CRASHED:
             # Such a crash explains one missing iteration, no more.
             lost[way] += 1
         for sent in _sent(event, grouped):
@@ -170,17 +174,37 @@ def distributions_do_not_rewind(story: Story) -> Iterator[Finding]:
     id="GRP-04",
     threat="T-KEYS",
     source=FLOWS,
-    refusals=("no-sender-key",),
+    refusals=("no-sender-key", "members-without-session"),
     needs=("groups",),
     not_covered="what a removed member is told by others; messages before the rotation; for a target whose state "
     "cannot be taken, anything but its own refusals",
 )
 def removed_members_read_nothing_new(story: Story) -> Iterator[Finding]:
     """Whoever was not given a chain reads nothing on it: a removed member who kept everything reads no message that was
-    sent after the senders rotated, and whoever takes a state reads of what is sent later what the model says.
+    sent after the senders rotated, and whoever takes a state reads of what is sent later what the model says; whoever
+    sends to all members gives the chain to each that may not have it, and to nobody else.
     """
     yield from _compared(story, after=True)
+    yield from _given(story)
     yield from as_expected(story, "GRP-04")
+
+
+def _given(story: Story) -> Iterator[Finding]:
+    """Compare whom the chain was given to with what the model says."""
+    for event, expect in story.expected:
+        if expect.gives is None or event.outcome is not Outcome.DONE or event.group is None:
+            continue
+        given = frozenset(gave.peer for gave in event.group.gave)
+        if given - expect.gives:
+            yield Violation(event, f"the chain was given to {_parties(given - expect.gives)}, who are not to get it")
+        elif expect.gives - given:
+            yield Violation(event, f"the chain was not given to {_parties(expect.gives - given)}")
+        else:
+            yield None
+
+
+def _parties(numbers: frozenset[int]) -> str:
+    return " and ".join(PARTIES[number] for number in sorted(numbers))
 
 
 def _compared(story: Story, *, after: bool) -> Iterator[Finding]:
@@ -292,7 +316,7 @@ def _whole(event: Event) -> Iterator[Finding]:
         yield None if whole else Violation(event, "after the crash the store holds half of the step")
     elif event.outcome is Outcome.REFUSED:
         yield Violation(event, f"refused ({event.code}), yet the state changed") if event.changed else None
-    gives = event.op.kind is Kind.GROUP_SEND or (event.group is not None and event.group.plaintext is not None)
+    gives = event.op.kind in SENDING or (event.group is not None and event.group.plaintext is not None)
     if gives and event.outcome is Outcome.DONE and event.after.durable is not None:
         yield None if event.after.durable else Violation(event, "handed out before its state was durable")
 

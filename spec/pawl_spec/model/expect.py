@@ -64,6 +64,8 @@ class Expect:
     """Of the attacker's search: the group messages that it can read with all that it took."""
     group_since: int = 0
     """Of the attacker's search: group messages with this handle or a later one came after a state was last taken."""
+    gives: frozenset[int] | None = None
+    """Of a message for all members: to whom the chain is given with it, and to nobody else."""
     derives: int | None = None
     """Of a group message: how many chain steps and key derivations it may cost."""
 

@@ -176,6 +176,9 @@ OPERATIONS: dict[Kind, Follow] = {
     Kind.GROUP_SMUGGLE: groups.smuggle,
     Kind.GROUP_CRAFT: groups.craft,
     Kind.GROUP_MEMBERS: groups.members,
+    Kind.GROUP_LAYOUT: groups.layout,
+    Kind.GROUP_SHARE: groups.share,
+    Kind.GROUP_CAME: groups.came,
 }
 """The operations that the model has something to say about."""
 

@@ -14,6 +14,8 @@ from dataclasses import replace
 from pawl_spec.history import Event, Outcome
 from pawl_spec.model.expect import PARSE_REFUSALS, Expect, refuse
 from pawl_spec.model.knowledge import group_key
+from pawl_spec.model.receiving import BREAKS_THE_HOOK
+from pawl_spec.model.sending import is_stale, step
 from pawl_spec.model.state import Distribution, GroupMessage, Membership, Party, SenderChain
 from pawl_spec.model.terms import LOW, Refusal, Refusals, Term
 from pawl_spec.model.world import World, ends, took_effect
@@ -31,6 +33,12 @@ UNSIGNED = frozenset({"invalid-signature", "no-sender-key", "wrong-group", "too-
 """Refusals that may come first where a reader skips what it should refuse: the signature covers all bytes."""
 
 
+def layout(world: World, event: Event) -> None:
+    """All of a group write and read this layout, from its first use on."""
+    if event.outcome is Outcome.DONE:
+        (world.earlier.add if event.op["layout"] else world.earlier.discard)(event.op["group"])
+
+
 # -- one's own chain --------------------------------------------------------------------------------------------------
 
 
@@ -39,6 +47,7 @@ def create(world: World, event: Event) -> Expect:
     actor, group = event.op["actor"], event.op["group"]
     party = world.parties[actor]
     if took_effect(event):
+        _looked_at(world, party, group)
         if group not in party.own_chains:
             party.own_chains[group] = new_chain(world)
         if event.outcome is Outcome.DONE:
@@ -66,11 +75,82 @@ def rotate(world: World, event: Event) -> Expect:
 def members(world: World, event: Event) -> Expect:
     """Who is to be given the chain through the sessions. A group without a chain gets its first one.
 
-    Where chains are given by hand, nobody was given one that way, and no change of members rotates.
+    If somebody who was given the present one so is no member any more, a new one is begun (GRP-04). Where chains are
+    given by hand, nobody was given one that way, and no change of members rotates.
     """
+    actor, group = event.op["actor"], event.op["group"]
+    party = world.parties[actor]
+    if took_effect(event):
+        _looked_at(world, party, group)
+        if group not in party.own_chains:
+            party.own_chains[group] = new_chain(world)
+        wanted = frozenset(each for each in range(len(world.parties)) if event.op["mask"] >> each & 1) - {actor}
+        removed = party.members.get(group, frozenset()) - wanted
+        party.members[group] = wanted
+        present = party.own_chains[group].id
+        had_it = [party.gave.pop((group, each), None) for each in sorted(removed)]
+        if any(gave is not None and gave[0] == present for gave in had_it):
+            party.own_chains[group] = new_chain(world)
+    world.diverged |= event.outcome is Outcome.REFUSED
+    return Expect(True, unless="CNF-01")
+
+
+def _looked_at(world: World, party: Party, group: int) -> None:
+    """A new chain, if a member was given the present one under an identity that was replaced since (IDC-08)."""
+    own = party.own_chains.get(group)
+    if own is None:
+        return
+    for (place, member), (chain, identity, _) in party.gave.items():
+        if place == group and chain == own.id and identity != party.pins.get(member):
+            party.own_chains[group] = new_chain(world)
+            return
+
+
+def share(world: World, event: Event) -> Expect:
+    """A message for all members, and the chain, through the session with it, for each that is not known to have it."""
+    actor, group = event.op["actor"], event.op["group"]
+    party = world.parties[actor]
+    wanted = party.members.get(group, frozenset())
+    if not wanted:
+        world.diverged |= event.outcome is Outcome.DONE
+        return Expect(False, frozenset({"no-members"}), "CNF-01")
+    before = party.own_chains[group]
+    _looked_at(world, party, group)
+    own = party.own_chains[group]
+    waiting = [each for each in sorted(wanted) if party.gave.get((group, each), (0, 0, False))[::2] != (own.id, True)]
+    sessions = {each: next(iter(world.usable(party, each)), None) for each in waiting}
+    usable = {each: found for each, found in sessions.items() if found is not None and not is_stale(world, found)}
+    if len(usable) < len(waiting):
+        party.own_chains[group] = before
+        world.diverged |= event.outcome is Outcome.DONE
+        return Expect(False, frozenset({"members-without-session"}), "GRP-04")
+    if not took_effect(event):
+        party.own_chains[group] = before
+        world.diverged |= event.outcome is Outcome.REFUSED
+        return Expect(True, unless="CNF-01", gives=frozenset(waiting))
+    done = event.outcome is Outcome.DONE
+    for each, session in usable.items():
+        message = step(world, actor, each, session)
+        if done:
+            world.messages.append(message)
+        party.gave[group, each] = own.id, session.remote, False
+    if done and waiting:
+        world.distributions.append(Distribution(actor, group, group, own))
+    party.own_chains[group] = replace(own, next=own.next + 1)
+    if done:
+        world.group_messages.append(_message(world, actor, group, own))
+    return Expect(True, unless="CNF-01", iteration=own.next, chain=own.id, gives=frozenset(waiting))
+
+
+def came(world: World, event: Event) -> Expect:
+    """The application says that what was given last has come: it is not given again."""
     party, group = world.parties[event.op["actor"]], event.op["group"]
-    if took_effect(event) and group not in party.own_chains:
-        party.own_chains[group] = new_chain(world)
+    own = party.own_chains.get(group)
+    if took_effect(event) and own is not None and event.group is not None:
+        for gave in event.group.gave:
+            chain, identity, _ = party.gave.get((group, gave.peer), (None, None, False))
+            if chain == own.id and identity is not None:
+                party.gave[group, gave.peer] = own.id, identity, True
     world.diverged |= event.outcome is Outcome.REFUSED
     return Expect(True, unless="CNF-01")
 
@@ -84,6 +164,8 @@ def send(world: World, event: Event) -> Expect:
         world.diverged |= event.outcome is Outcome.DONE
         return Expect(False, frozenset({"no-sender-key"}), "CNF-01")
     if took_effect(event):
+        _looked_at(world, party, group)
+        own = party.own_chains[group]
         party.own_chains[group] = replace(own, next=own.next + 1)
         if event.outcome is Outcome.DONE:
             world.group_messages.append(_message(world, actor, group, own))
@@ -97,7 +179,7 @@ def _message(world: World, sender: int, group: int, chain: SenderChain, *, craft
         handle=len(world.group_messages),
         sender=sender,
         group=group,
-        named=group,
+        named=None if group in world.earlier else group,
         id=chain.id,
         iteration=chain.next,
         key=group_key(world.terms, chain.base, chain.next),
@@ -203,6 +285,10 @@ def deliver(world: World, event: Event) -> Expect | None:
         # A signature costs no derivation: where it does not hold, nothing was derived (GRP-02).
         unsigned = refusals.reasons[0].code == "invalid-signature"
         return replace(refuse(refusals.reasons), derives=0 if unsigned else None)
+    if reads and party.armed.get("plaintext") in BREAKS_THE_HOOK:
+        # The application could not store the plaintext: then nothing has happened.
+        world.diverged |= event.outcome is Outcome.DONE
+        return Expect(False, frozenset({"callback-failed"}), "IDC-10")
     if took_effect(event):
         party.memberships[place] = moved
     elif event.outcome is Outcome.REFUSED and reads:
@@ -233,7 +319,10 @@ def _received(
     sender, group = place
     moved_on = sender != message.sender or group != message.group
     reasons = []
-    if world.names_groups and message.named != group:
+    if (message.named is None) is not (group in world.earlier):
+        # A group that writes the other layout: the fields are not those that are due.
+        raise Refusals([Refusal("malformed-message", "GRP-05")])
+    if message.named is not None and message.named != group:
         reasons.append(Refusal("wrong-group", "GRP-05"))
     chain = next((each for each in held.chains if each.id == message.id), None)
     if chain is None or not _is_same(held, party.pins.get(sender)):
@@ -360,4 +449,4 @@ def craft(world: World, event: Event) -> None:
     given = mine[event.op["chain"] % len(mine)]
     chain = replace(given.chain, next=(given.chain.next + event.op["ahead"]) % ITERATIONS)
     made = _message(world, given.sender, given.group, chain, crafted=True)
-    world.group_messages.append(replace(made, named=given.named))
+    world.group_messages.append(made if made.named is None else replace(made, named=given.named))

@@ -24,19 +24,29 @@ def send(world: World, event: Event) -> Expect:
         # A session under a replaced identity may be named by either reason.
         codes = {"no-session", "untrusted-identity"} if had_one else {"no-session"}
         return Expect(False, frozenset(codes), "IDC-08" if had_one else "CNF-01")
-    age, most = world.now - current.created, world.limits.unacknowledged
-    if current.pending is not None and most is not None and age > most:
-        # The peer has not answered for so long that it will not.
+    if is_stale(world, current):
         world.diverged |= event.outcome is Outcome.DONE
         return Expect(False, frozenset({"stale-session"}), "CNF-01")
     header = _header(current)
     if took_effect(event):
         replace_session(party, peer, current, replace(current, counter=current.counter + 1))
         if event.outcome is Outcome.DONE:
-            world.messages.append(_message(world, event, current, header))
+            world.messages.append(_message(world, actor, peer, current, header))
     elif event.outcome is Outcome.REFUSED:
         world.diverged = True
     return Expect(True, unless="CNF-01", header=header)
+
+
+def is_stale(world: World, session: Session) -> bool:
+    """Whether the peer has not answered for so long that it will not."""
+    age, most = world.now - session.created, world.limits.unacknowledged
+    return session.pending is not None and most is not None and age > most
+
+
+def step(world: World, actor: int, peer: int, session: Session) -> Message:
+    """The message that is due on a session, which moves on."""
+    replace_session(world.parties[actor], peer, session, replace(session, counter=session.counter + 1))
+    return _message(world, actor, peer, session, _header(session))
 
 
 def burst(world: World, event: Event) -> Expect | None:
@@ -57,8 +67,7 @@ def _header(session: Session) -> SentHeader:
     return SentHeader(kind, session.base, session.ratchet, session.counter, session.previous, prekey_id)
 
 
-def _message(world: World, event: Event, session: Session, header: SentHeader) -> Message:
-    actor, peer = ends(event)
+def _message(world: World, actor: int, peer: int, session: Session, header: SentHeader) -> Message:
     sender = world.parties[actor].identity
     key = world.terms("message-key", session.sending, header.counter)
     body = world.terms("body", key, len(world.messages))

@@ -190,6 +190,10 @@ class Party:
     """The chains on which it sends, by group."""
     memberships: dict[tuple[int, int], Membership] = field(default_factory=dict)
     """By sender and group."""
+    members: dict[int, frozenset[int]] = field(default_factory=dict)
+    """Who is to be given its chain through sessions, by group."""
+    gave: dict[tuple[int, int], tuple[Term, Term, bool]] = field(default_factory=dict)
+    """By group and member: the id of the chain that it was last given, under which identity, and whether that came."""
 
     @property
     def signed_prekey(self) -> Term:

@@ -10,6 +10,7 @@ from pawl_spec.model.knowledge import Knowledge
 from pawl_spec.model.ratchet import Ratchet
 from pawl_spec.model.state import Distribution, GroupMessage, Message, Party, Session, SignedPreKey
 from pawl_spec.model.terms import Refusal, Term, Terms
+from pawl_spec.trace import GROUPS
 
 
 class World:
@@ -19,11 +20,11 @@ class World:
         self.terms = Terms()
         self.limits: Limits = hello.limits
         self.profile: Profile = hello.profile
-        self.names_groups = hello.group_layout == "current"
-        """Whether a group message says to which group it belongs."""
         self.ratchet = Ratchet(self.terms, self.limits, self.profile)
         self.parties = [self.new_party(is_strict) for is_strict in strict]
         self.messages: list[Message] = []
+        self.earlier: set[int] = set(range(len(GROUPS))) if hello.group_layout == "earlier" else set()
+        """The groups whose messages have the earlier layout, which names no group."""
         self.distributions: list[Distribution] = []
         self.group_messages: list[GroupMessage] = []
         self.given_again: set[tuple[int, int, int, tuple[Term, Term]]] = set()

@@ -1,4 +1,4 @@
-"""The verb `vectors`: write the session vectors, or run them on a target."""
+"""The verb `vectors`: write the vectors of sessions and groups, or run them on a target."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ MAX_FILE_BYTES: Final = 16 << 20
 
 def add(verbs: Verbs) -> None:
     """Its options."""
-    one = verbs.add_parser("vectors", help="write session vectors, or run them on a target", allow_abbrev=False)
+    one = verbs.add_parser(
+        "vectors", help="write vectors of sessions and groups, or run them on a target", allow_abbrev=False
+    )
     one.set_defaults(verb=lambda args: one.error("say what to do: generate or check"))
     which = one.add_subparsers(metavar="ACTION", title="actions", parser_class=type(one))
 
@@ -76,17 +78,19 @@ def generate(args: argparse.Namespace) -> int:
             raise Usage(f"cannot write to {args.out}: {error.strerror}") from None
         print_text(f"{len(files)} files in {args.out}, {len(wrong)} of them changed\n")
         return OK
-    stray = {path.name for path in args.out.glob("session_*.json") if path.name != _schema_name()} - set(files)
+    stray = {path.name for path in _files(args.out)} - set(files)
     for name in sorted({*wrong, *stray}):
         what = "is not what the vectors are made from" if name in files else "is made by nothing"
         print(f"pawl vectors: {args.out / name} {what}: run `make vectors`", file=sys.stderr)
     return VIOLATED if wrong or stray else OK
 
 
-def _schema_name() -> str:
-    from pawl_spec.vectors import SCHEMA
+def _files(folder: Path) -> list[Path]:
+    """The files of vectors in a folder."""
+    from pawl_spec.vector_operations import SUITES
 
-    return SCHEMA
+    schemas = {suite.schema for suite in SUITES}
+    return sorted(path for suite in SUITES for path in folder.glob(f"{suite.prefix}*.json") if path.name not in schemas)
 
 
 def _content(path: Path) -> bytes | None:
@@ -99,7 +103,7 @@ def check(args: argparse.Namespace) -> int:
     from pawl_gate.vectors import producers
     from pawl_gate.vectors.report import Results, document, text
 
-    paths = args.files or sorted(path for path in FOLDER.glob("session_*.json") if path.name != _schema_name())
+    paths = args.files or _files(FOLDER)
     if not paths:
         raise Usage(f"there are no vectors in {FOLDER}; name files, or run in a checkout")
     files = [(path, _read(path)) for path in paths]

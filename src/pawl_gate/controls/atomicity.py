@@ -6,9 +6,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from inspect import unwrap
+from typing import cast
+from uuid import UUID
 
-from pawl import Device, EncryptedMessage, ProtocolAddress
+from pawl import Device, EncryptedMessage, Group, GroupLayout, ProtocolAddress
+from pawl.application import StorePlaintext
 from pawl.errors import Conflict, StorageError
+from pawl.group_device import Wrap
 from pawl.storage.contract import Row, Store, Table, Transaction
 from pawl_gate.controls.catalogue import control, slip
 from pawl_gate.controls.edits import Edit
@@ -201,6 +205,52 @@ class PlaintextStoredAfterwards(WrappedVariant):
     """The application stores a plaintext in a transaction of its own, after the one that spent the message's key."""
 
     wrapper = _StoresAfterwards
+
+
+class _GroupStoresAfterwards:
+    """A group whose application stores what it read once it is read."""
+
+    def __init__(self, group: Group, device: Device, hook: StorePlaintext | None) -> None:
+        self._group, self._device, self._hook = group, device, hook
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._group, name)
+
+    def decrypt(self, sender: ProtocolAddress, message: bytes) -> bytes:
+        """See `Group`."""
+        plaintext = self._group.decrypt(sender, message)
+        if self._hook is not None:
+            with self._device.application_rows() as rows:
+                self._hook(sender, plaintext, rows)
+        return plaintext
+
+
+class _StoresAfterwardsInGroups(Wrapped):
+    def group(
+        self,
+        distribution_id: UUID,
+        *,
+        layout: GroupLayout = GroupLayout.CURRENT,
+        wrap: Wrap | None = None,
+        store_plaintext: StorePlaintext | None = None,
+    ) -> Group:
+        group = self.inner.group(distribution_id, layout=layout, wrap=wrap)
+        return cast("Group", _GroupStoresAfterwards(group, self.inner, store_plaintext))
+
+
+@control("group-plaintext-stored-afterwards", "ATM-09")
+class GroupPlaintextStoredAfterwards(WrappedVariant):
+    """The application stores a plaintext of a group in a transaction of its own, after the one that spent its key."""
+
+    wrapper = _StoresAfterwardsInGroups
+
+
+slip(
+    "group-hook-forgotten",
+    "ATM-09",
+    "The hook that stores plaintexts is not called for messages of groups.",
+    Edit(unwrap(Group._decrypt), "if self._hook is not None:", "if False:"),
+)
 
 
 class TwoTransactionsStore(StoreOver):

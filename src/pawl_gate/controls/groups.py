@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pawl import Group
-from pawl.group import cipher, sender_key
+from pawl.group import cipher, own, sender_key
 from pawl.group.own import OwnRows
 from pawl.group.received import SenderRows
 from pawl.storage.contract import Store, Table
+from pawl.wire import group_messages
 from pawl_gate.controls.atomicity import LateStore, OverwritingStore, PiecemealStore
 from pawl_gate.controls.catalogue import control, slip
 from pawl_gate.controls.edits import Edit
@@ -56,6 +57,16 @@ slip(
     "A chain is taken for one that is held if it has the same id, with another signing key too.",
     Edit(
         sender_key.is_held, "each.chain_id == chain_id and each.signing_key == signing_key", "each.chain_id == chain_id"
+    ),
+)
+slip(
+    "group-earlier-iteration-unread",
+    "GRP-01",
+    "In the earlier layout every message of a group is taken for the first of its chain.",
+    Edit(
+        group_messages.decode_sender_key_message,
+        "SenderKeyMessage(None, values[1], values[2], values[3]",
+        "SenderKeyMessage(None, values[1], 0, values[3]",
     ),
 )
 
@@ -251,3 +262,35 @@ class GroupStepHalfWritten(Variant):
     def store(self, durable: Store) -> Store:
         """A store without transactions."""
         return PiecemealStore(durable)
+
+
+# -- GRP-04, through sessions -----------------------------------------------------------------------------------------
+
+slip(
+    "group-chain-given-to-the-removed",
+    "GRP-04",
+    "A member who was removed is given the new chain like the others.",
+    Edit(
+        OwnRows.set_members,
+        "self._tx.delete(Table.GROUP_MEMBER, self._key(address), version=there[address][1])",
+        "pass",
+    ),
+)
+slip(
+    "group-removal-does-not-rotate",
+    "GRP-04",
+    "When a member is removed, the chain that it has is used on.",
+    Edit(OwnRows.set_members, "if had_it:", "if False:"),
+)
+slip(
+    "group-chain-given-once",
+    "GRP-04",
+    "A chain that was once given to a member is taken to have come.",
+    Edit(own._has, "member.delivered and ", ""),
+)
+slip(
+    "group-identity-of-a-member-not-looked-at",
+    "GRP-04",
+    "A member who has the chain under an identity that was replaced is no reason for a new one.",
+    Edit(OwnRows._looked_at, "group.replaced == replaced", "True"),
+)

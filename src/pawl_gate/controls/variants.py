@@ -8,8 +8,10 @@ from unittest import mock
 from uuid import UUID
 
 from pawl import EncryptedMessage, Group, GroupLayout, Maintenance, PreKeyBundle, ProtocolAddress, PublicSignedPreKey
+from pawl.application import StorePlaintext
 from pawl.crypto import keys
 from pawl.crypto.keys import PublicKey
+from pawl.group_device import Wrap
 from pawl.storage.contract import Store
 from pawl_gate.controls.edits import Edit, edited
 from pawl_gate.targets.variant import DeviceLike, Setup, Variant, open_device
@@ -63,9 +65,16 @@ class Wrapped:
         """See `Device`."""
         self.inner.forget_session(peer)
 
-    def group(self, distribution_id: UUID, *, layout: GroupLayout = GroupLayout.CURRENT) -> Group:
+    def group(
+        self,
+        distribution_id: UUID,
+        *,
+        layout: GroupLayout = GroupLayout.CURRENT,
+        wrap: Wrap | None = None,
+        store_plaintext: StorePlaintext | None = None,
+    ) -> Group:
         """See `Device`."""
-        return self.inner.group(distribution_id, layout=layout)
+        return self.inner.group(distribution_id, layout=layout, wrap=wrap, store_plaintext=store_plaintext)
 
 
 class WrappedVariant(Variant):

@@ -10,9 +10,12 @@ from dataclasses import dataclass, field
 from random import Random
 
 from pawl_spec.trace import (
+    ANSWERS,
+    CALLBACKS,
     DAMAGES,
     GROUP_TAMPERS,
     GROUPS,
+    LAYOUTS,
     MEDIA,
     PARTIES,
     RIVALS,
@@ -248,6 +251,34 @@ class GroupWalk:
             self.add(Kind.GROUP_ROTATE, actor, group)
         self.send(actor, group)
 
+    def share(self) -> None:
+        """The chain goes to members through sessions; whoever was removed before gets nothing of what is sent."""
+        actor, group = self.party(), self.group()
+        for peer in range(len(PARTIES)):
+            if peer != actor and self.chance(0.9):
+                self.add(Kind.ESTABLISH, actor, peer, 1)
+        for _ in range(self.rng.randint(1, 3)):
+            self.add(Kind.GROUP_MEMBERS, actor, group, self.rng.randrange(8))
+            self.chains.add((actor, group))
+            self.add(Kind.GROUP_SHARE, actor, group, self.rng.randrange(6))
+            for _ in range(2):
+                self.add(Kind.DELIVER, 0)
+            if self.chance(0.5):
+                self.add(Kind.GROUP_CAME, actor, group)
+        self.again_if_sent()
+
+    def store(self) -> None:
+        """A member's application stores plaintexts from now on; it dies while it does, or its hook misbehaves."""
+        message = self.send(self.party(), self.group())
+        receiver = self.other(self.sent[message][0])
+        self.add(Kind.CALLBACK, receiver, CALLBACKS.index("plaintext"), self.rng.randrange(len(ANSWERS)))
+        self.deliver(message, receiver)
+        self.deliver(message, receiver)
+        later = self.send(*self.sent[message])
+        self.add(Kind.CRASH, receiver, self.rng.choice(CRASH_POINTS))
+        self.deliver(later, receiver)
+        self.deliver(later, receiver)
+
 
 SCENES: dict[Callable[[GroupWalk], None], int] = {
     GroupWalk.talk: 8,
@@ -262,16 +293,22 @@ SCENES: dict[Callable[[GroupWalk], None], int] = {
     GroupWalk.inspect: 2,
     GroupWalk.restart: 1,
     GroupWalk.trouble: 4,
+    GroupWalk.store: 1,
+    GroupWalk.share: 2,
 }
 """With their weights."""
 
 
-def in_groups(rng: Random) -> list[Op]:
-    """Some operations in groups, which need nothing that was before."""
+def in_groups(rng: Random, *, sessions: bool = True) -> list[Op]:
+    """Some operations in groups, which need nothing that was before; without `sessions` nothing goes through any."""
+    scenes = {scene: weight for scene, weight in SCENES.items() if sessions or scene is not GroupWalk.share}
     state = GroupWalk(rng)
+    # Before the groups are used: later it is too late.
+    if state.chance(0.3):
+        state.add(Kind.GROUP_LAYOUT, state.group(), LAYOUTS.index("earlier"))
     state.give(rng.randrange(len(PARTIES)), 0)
     length = rng.randint(SHORTEST, LONGEST)
     while len(state.ops) < length:
-        (scene,) = rng.choices(list(SCENES), list(SCENES.values()))
+        (scene,) = rng.choices(list(scenes), list(scenes.values()))
         scene(state)
     return state.ops

@@ -17,6 +17,7 @@ from pawl_spec.trace import (
     GROUP_TAMPERS,
     GROUPS,
     JUNK,
+    LAYOUTS,
     MEDIA,
     OPTIONS,
     PARTIES,
@@ -149,6 +150,9 @@ OPERATIONS: dict[Kind, SearchStrategy[Op]] = {
         how=st.integers(0, len(SMUGGLES) - 1),
         number=octets(),
     ),
+    Kind.GROUP_SHARE: _other(Kind.GROUP_SHARE, actor=parties(), group=groups(), size=sizes()),
+    Kind.GROUP_CAME: _other(Kind.GROUP_CAME, actor=parties(), group=groups()),
+    Kind.GROUP_LAYOUT: _other(Kind.GROUP_LAYOUT, group=groups(), layout=st.integers(0, len(LAYOUTS) - 1)),
     Kind.GROUP_MEMBERS: _other(Kind.GROUP_MEMBERS, actor=parties(), group=groups(), mask=st.integers(0, 7)),
     Kind.GROUP_CRAFT: _other(Kind.GROUP_CRAFT, chain=handles(), ahead=st.sampled_from((0, 0, 1, 2, 40))),
 }

@@ -488,7 +488,7 @@ def traces(seed: int, *, sessions: bool = True) -> Iterator[Trace]:
     """
     for number in count():
         if not sessions:
-            yield Trace(tuple(in_groups(Random(f"{seed}:{number}:groups"))))  # noqa: S311 - as below
+            yield Trace(tuple(in_groups(Random(f"{seed}:{number}:groups"), sessions=False)))  # noqa: S311 - as below
             continue
         made = walk(Random(f"{seed}:{number}"))  # noqa: S311 - a seeded walk is not a secret
         if number % WITH_GROUPS == WITH_GROUPS - 1:

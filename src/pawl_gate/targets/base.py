@@ -115,6 +115,16 @@ class HarnessBroken(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Shared:
+    """A group message, and the messages of sessions that give its chain to members, by the member's number."""
+
+    distributions: tuple[tuple[int, WireMessage], ...]
+    message: bytes
+    distribution: bytes = b""
+    """What those messages hold; empty where there is none."""
+
+
+@dataclass(frozen=True, slots=True)
 class Told:
     """What the application heard and did while the last operation of a party ran."""
 
@@ -240,6 +250,9 @@ class World(Protocol):
 
     # -- groups, each named by a distribution id of 16 bytes. Needs "groups" -------------------------------------------
 
+    def group_layout(self, group: bytes, layout: str) -> None:
+        """The messages of the group have this layout (of `LAYOUTS`), for all parties. Needs both in the profile."""
+
     def group_create(self, party: int, group: bytes) -> bytes:
         """The party's own chain as it is now, as a distribution; the first time it is made."""
 
@@ -251,6 +264,15 @@ class World(Protocol):
 
     def group_decrypt(self, party: int, sender: int, group: bytes, message: bytes) -> bytes:
         """Decrypt a group message that claims to come from `sender`."""
+
+    def group_share(self, party: int, group: bytes, plaintext: bytes) -> Shared:
+        """Encrypt for all members, and the chain, on the session with it, for each that is not known to have it.
+
+        Needs "group-share".
+        """
+
+    def group_came(self, party: int, group: bytes) -> None:
+        """What the last `group_share` of the party in the group gave has come for certain. Needs "group-share"."""
 
     def group_rotate(self, party: int, group: bytes) -> None:
         """Begin a new chain of the party's own, with a new signing key."""
@@ -322,6 +344,11 @@ class Importing(Protocol):
 
     def inject_keys(self, party: int, keys: Sequence[bytes]) -> None:
         """The private keys that the party's next operation draws, in order. Needs "inject-keys"."""
+
+    def import_sender_key(
+        self, party: int, group: bytes, *, chain_id: int, iteration: int, chain_key: bytes, signing: bytes
+    ) -> bytes:
+        """The party's own chain in a group from now on; returns the public signing key. Needs "import-sender-keys"."""
 
 
 class Unable:
@@ -406,6 +433,10 @@ class Unable:
         """See `World`."""
         self._unable("compromise")
 
+    def group_layout(self, group: bytes, layout: str) -> None:
+        """See `World`."""
+        self._unable("groups")
+
     def group_create(self, party: int, group: bytes) -> bytes:
         """See `World`."""
         self._unable("groups")
@@ -421,6 +452,14 @@ class Unable:
     def group_decrypt(self, party: int, sender: int, group: bytes, message: bytes) -> bytes:
         """See `World`."""
         self._unable("groups")
+
+    def group_share(self, party: int, group: bytes, plaintext: bytes) -> Shared:
+        """See `World`."""
+        self._unable("group-share")
+
+    def group_came(self, party: int, group: bytes) -> None:
+        """See `World`."""
+        self._unable("group-share")
 
     def group_rotate(self, party: int, group: bytes) -> None:
         """See `World`."""

@@ -11,6 +11,7 @@ from dataclasses import replace
 from importlib.metadata import version
 from typing import TypeVar
 from uuid import UUID
+from weakref import WeakKeyDictionary
 
 from pawl import (
     Compatibility,
@@ -18,17 +19,21 @@ from pawl import (
     EncryptedMessage,
     Group,
     GroupLayout,
+    MemberMessage,
     MessageType,
     ProtocolAddress,
     ProtocolError,
 )
-from pawl.application import ApplicationRows
+from pawl.application import ApplicationRows, StorePlaintext
+from pawl.crypto.keys import ChainKey as Secret
 from pawl.crypto.keys import KeyPair, PrivateKey, PublicKey
 from pawl.errors import CorruptStore
+from pawl.group.state import OwnGroup, SendingKey
 from pawl.limits import (
     MAX_ARCHIVED_SESSIONS,
     MAX_DERIVATIONS_PER_MESSAGE,
     MAX_FORWARD_JUMP,
+    MAX_GROUP_MEMBERS,
     MAX_RECEIVING_CHAINS,
     MAX_RETIRED_SENDER_KEYS,
     MAX_SENDER_KEY_CHAINS,
@@ -54,6 +59,7 @@ from pawl_gate.targets.base import (
     HarnessBroken,
     Misbehaved,
     Refused,
+    Shared,
     SimulatedCrash,
     Stolen,
     Told,
@@ -89,6 +95,7 @@ LIMITS = Limits(
     signed_prekey_grace=SIGNED_PREKEY_GRACE_SECONDS,
     sender_chains=MAX_SENDER_KEY_CHAINS,
     retired_chains=MAX_RETIRED_SENDER_KEYS,
+    senders=MAX_GROUP_MEMBERS,
 )
 HELLO = Hello(
     name="pawl",
@@ -99,7 +106,8 @@ HELLO = Hello(
             *("reinstall", "approve", "strict-identity", "restart", "crash", "work", "deterministic", "counts"),
             *("rows", "memory", "clock", "damage", "texts", "events", "callbacks", "rotate", "forget", "compromise"),
             *("compatibility", "store-faults", "rival", "medium", "plaintext-hook", "import-keys", "inject-keys"),
-            *("groups", "group-rotate", "group-forget", "group-members"),
+            *("groups", "group-rotate", "group-forget", "group-members", "group-layout", "group-share"),
+            "import-sender-keys",
         }
     ),
     limits=LIMITS,
@@ -234,11 +242,18 @@ class InProcessWorld(Unable):
         self._parties: dict[int, _Party] = {}
         self._made = 0
         self._now = NOW
+        self._layouts: dict[bytes, GroupLayout] = {}
+        """Of the groups to which another one was given."""
+        self._shared: dict[tuple[int, bytes], tuple[MemberMessage, ...]] = {}
+        """What was given last, by party and group."""
+        self._wrapping: list[bytes] | None = None
+        self._hooks: WeakKeyDictionary[DeviceLike, StorePlaintext | None] = WeakKeyDictionary()
 
     def fork(self) -> InProcessWorld:
         """The same world once more. Its devices are opened anew, over a copy of their stores, as after a restart."""
         twin = InProcessWorld(self._variant, self._seed, self._keep, self._layout)
-        twin._made, twin._now = self._made, self._now
+        twin._made, twin._now, twin._layouts = self._made, self._now, dict(self._layouts)
+        twin._shared = dict(self._shared)
         for party, one in self._parties.items():
             other = twin._parties[party] = copy(one)
             other.store, other.rng, other.counting = one.store.fork(), one.rng.copy(), Work()
@@ -302,6 +317,19 @@ class InProcessWorld(Unable):
     def inject_keys(self, party: int, keys: Sequence[bytes]) -> None:
         self._parties[party].rng.keys[:] = keys
 
+    def import_sender_key(
+        self, party: int, group: bytes, *, chain_id: int, iteration: int, chain_key: bytes, signing: bytes
+    ) -> bytes:
+        key = SendingKey(chain_id, iteration, Secret(chain_key), _pair(signing))
+        with self._parties[party].store.transaction() as tx:
+            row = tx.get(Table.SENDER_KEY, group)
+            held = OwnGroup(key, 0, 0, 0) if row is None else group_records.decode_own_group(row.value)
+            # Nobody was given this one.
+            made = held._replace(sending=key, waiting=held.members)
+            version = 0 if row is None else row.version
+            tx.put(Table.SENDER_KEY, group, group_records.encode_own_group(made), version=version)
+        return key.signing.public.serialize()
+
     def _new(self, address: ProtocolAddress, application: Application) -> _Party:
         return _Party(address, application, self._rng(), self._keep())
 
@@ -317,7 +345,13 @@ class InProcessWorld(Unable):
 
     def _open(self, durable: Store, setup: Setup) -> DeviceLike:
         with self._variant.patched():
-            return self._variant.device(self._variant.store(durable), setup)
+            return self._made_device(self._variant.store(durable), setup)
+
+    def _made_device(self, store: Store, setup: Setup) -> DeviceLike:
+        """A device; its application's hook serves its groups as well."""
+        device = self._variant.device(store, setup)
+        self._hooks[device] = setup.hook
+        return device
 
     def _setup(self, one: _Party, *, trial: tuple[SeededRng, Application] | None = None) -> Setup:
         rng, application = (one.rng, one.application) if trial is None else trial
@@ -381,7 +415,7 @@ class InProcessWorld(Unable):
         setup = self._setup(one, trial=(rng, application))
         try:
             with application.listening(), self._variant.patched():
-                call(self._variant.device(self._variant.store(store), setup))
+                call(self._made_device(self._variant.store(store), setup))
         except ProtocolError:
             pass
         return store.digest()
@@ -407,7 +441,7 @@ class InProcessWorld(Unable):
 
         def step(store: Store) -> None:
             with application.listening(), self._variant.patched():
-                call(self._variant.device(self._variant.store(store), setup))
+                call(self._made_device(self._variant.store(store), setup))
 
         return attempt(copy, table, broken, step)
 
@@ -426,7 +460,7 @@ class InProcessWorld(Unable):
         setup = self._setup(one, trial=(one.rng.copy(), application))
 
         def step(store: Store) -> None:
-            call(self._variant.device(store, setup))
+            call(self._made_device(store, setup))
 
         def reopen(opened: Callable[[], Store]) -> Store:
             return self._variant.reopen(opened)
@@ -568,6 +602,17 @@ class InProcessWorld(Unable):
 
     # -- groups -------------------------------------------------------------------------------------------------------
 
+    def group_layout(self, group: bytes, layout: str) -> None:
+        self._layouts[group] = GroupLayout(layout)
+
+    def _group(self, device: DeviceLike, group: bytes) -> Group:
+        """The group that a distribution id names, as a device has it."""
+        hook = self._hooks.get(device)
+        return device.group(UUID(bytes=group), layout=self._layout_of(group), wrap=self._wrap, store_plaintext=hook)
+
+    def _layout_of(self, group: bytes) -> GroupLayout:
+        return self._layouts.get(group, self._layout)
+
     def group_create(self, party: int, group: bytes) -> bytes:
         return self._in_group(party, party, group, lambda joined: joined.create_distribution())
 
@@ -582,6 +627,29 @@ class InProcessWorld(Unable):
         address = self._address(sender)
         return self._in_group(party, sender, group, lambda joined: joined.decrypt(address, message), reading=True)
 
+    def group_share(self, party: int, group: bytes, plaintext: bytes) -> Shared:
+        wrapped: list[bytes] = []
+        self._wrapping = wrapped
+        try:
+            sent = self._in_group(party, party, group, lambda joined: joined.send(plaintext))
+        finally:
+            self._wrapping = None
+        self._shared[party, group] = sent.distributions
+        numbers = {one.address: number for number, one in self._parties.items()}
+        given = [(numbers[each.peer], each.message) for each in sent.distributions]
+        wires = [(peer, WireMessage(TYPE_TO_NAME[each.type], each.serialized)) for peer, each in given]
+        return Shared(tuple(wires), sent.message, wrapped[-1] if wires else b"")
+
+    def group_came(self, party: int, group: bytes) -> None:
+        given = self._shared.get((party, group), ())
+        self._in_group(party, party, group, lambda joined: joined.delivered(given))
+
+    def _wrap(self, distribution: bytes) -> bytes:
+        """What an application's envelope is for; ours notes what it holds, and is none."""
+        if self._wrapping is not None:
+            self._wrapping.append(distribution)
+        return distribution
+
     def group_rotate(self, party: int, group: bytes) -> None:
         self._in_group(party, party, group, lambda joined: joined.rotate())
 
@@ -594,12 +662,12 @@ class InProcessWorld(Unable):
         self._in_group(party, peer, group, lambda joined: joined.forget_sender(address))
 
     def _in_group(self, party: int, peer: int, group: bytes, call: Callable[[Group], T], *, reading: bool = False) -> T:
-        one, named = self._parties[party], UUID(bytes=group)
+        one = self._parties[party]
         # Whoever is called back from inside has somebody else to talk to than itself.
         self._talking(party, peer if peer != party else (party + 1) % len(PARTIES))
         one.in_group = group, call if reading else None
         try:
-            return self._do(party, lambda device: call(device.group(named, layout=self._layout)))
+            return self._do(party, lambda device: call(self._group(device, group)))
         finally:
             one.in_group = None
 
@@ -670,12 +738,12 @@ class InProcessWorld(Unable):
         self, device: DeviceLike, group: bytes, read: Callable[[Group], object] | None, how: str
     ) -> GroupHeader | None:
         """What it does in the group in which its rival is; the message that it sent. Raises: ProtocolError."""
-        joined = device.group(UUID(bytes=group), layout=self._layout)
+        joined = self._group(device, group)
         if how == "receive":
             if read is not None:
                 read(joined)
             return None
-        return group_header(joined.encrypt(b"from another process"), LAYOUTS[self._layout.value])
+        return group_header(joined.encrypt(b"from another process"), LAYOUTS[self._layout_of(group).value])
 
     # -- observation --------------------------------------------------------------------------------------------------
 
@@ -775,8 +843,7 @@ class InProcessWorld(Unable):
         def read(sender: int, group: int, message: bytes) -> bytes | None:
             try:
                 with application.listening(), self._variant.patched():
-                    joined = device.group(UUID(bytes=GROUP_IDS[group]), layout=self._layout)
-                    return joined.decrypt(self._address(sender), message)
+                    return self._group(device, GROUP_IDS[group]).decrypt(self._address(sender), message)
             except ProtocolError:
                 return None
 

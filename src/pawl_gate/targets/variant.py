@@ -24,6 +24,7 @@ from pawl.application import StorePlaintext
 from pawl.compatibility import STRICT
 from pawl.crypto.keys import PublicKey
 from pawl.events import OnEvent
+from pawl.group_device import Wrap
 from pawl.sources import Clock, Rng
 from pawl.storage.contract import Store
 
@@ -42,7 +43,14 @@ class DeviceLike(Protocol):
     def rotate_signed_prekey(self) -> PublicSignedPreKey: ...
     def maintain(self) -> Maintenance: ...
     def forget_session(self, peer: ProtocolAddress) -> None: ...
-    def group(self, distribution_id: UUID, *, layout: GroupLayout = GroupLayout.CURRENT) -> Group: ...
+    def group(
+        self,
+        distribution_id: UUID,
+        *,
+        layout: GroupLayout = ...,
+        wrap: Wrap | None = None,
+        store_plaintext: StorePlaintext | None = None,
+    ) -> Group: ...
 
 
 @dataclass(frozen=True, slots=True)

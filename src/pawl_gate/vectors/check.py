@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol, cast
 
+from pawl.crypto import xeddsa
+from pawl.crypto.keys import PublicKey
+from pawl.errors import ProtocolError
+from pawl_gate.group_wire import SIGNATURE_BYTES
 from pawl_gate.targets.base import (
     Bundle,
     Importing,
@@ -23,10 +27,14 @@ from pawl_gate.targets.base import (
 )
 from pawl_gate.vectors.record import JUDGED
 from pawl_spec.history import Hello
-from pawl_spec.vectors import INJECT_KEYS, Digest, Group, Step, Value, Vector
+from pawl_spec.vector_operations import GROUP_PROFILES, INJECT_KEYS
+from pawl_spec.vectors import Digest, Group, Step, Value, Vector
 
 COMPATIBILITY = frozenset({"prekey-id-zero", "untyped-keys"})
 """Profiles that are a compatibility option of the driver contract."""
+
+LAYOUT = "group-layout"
+"""The capability to give a group another layout than the target's groups have."""
 
 UNNAMED = "unknown"
 """What a target says that refuses without telling the cause: a refusal like any other."""
@@ -65,7 +73,7 @@ def check(target: Target, group: Group, test: Vector) -> Checked:
         # A test that says this target confirmed it must at least be one that it can run.
         return Checked(test.id, Verdict.FAILED if claimed else Verdict.UNSUPPORTED, why)
     world = cast("_Playable", target.world(0))
-    player = _Player(world, group, played, INJECT_KEYS in target.hello.capabilities)
+    player = _Player(world, target.hello, group, played)
     try:
         for number, step in enumerate(test.steps):
             wrong = player.play(step)
@@ -100,6 +108,9 @@ def _played(hello: Hello, group: Group, test: Vector) -> tuple[set[str], str]:
     for name, value in test.assumes.items():
         if declared.get(name) != value:
             return set(), f"declares {name} {declared.get(name)}"
+    other = group.profile in GROUP_PROFILES and group.profile != hello.group_layout
+    if other and LAYOUT not in hello.capabilities:
+        return set(), f"declares group_layout {hello.group_layout}"
     extra = {"compatibility"} if group.profile in COMPATIBILITY else set()
     lacking: set[str] = set()
     played: set[str] = set()
@@ -115,19 +126,25 @@ def _played(hello: Hello, group: Group, test: Vector) -> tuple[set[str], str]:
 class _Player:
     """One test in one world."""
 
-    def __init__(self, world: _Playable, group: Group, actors: set[str], injects: bool) -> None:
+    def __init__(self, world: _Playable, hello: Hello, group: Group, actors: set[str]) -> None:
+        injects = INJECT_KEYS in hello.capabilities
+        self._layout = hello.group_layout
         self._world = world
         self._profile = group.profile
         self._actors = actors
         self._injects = injects
         self._numbers: dict[str, int] = {}
+        self._signing: dict[tuple[str | None, bytes], PublicKey] = {}
+        """What each actor's chain in a group signs with."""
+        self._laid_out: set[bytes] = set()
 
     def play(self, step: Step) -> str | None:
         """Carry out one step; what went wrong."""
         # Those who are not played are created all the same: the others have to know their addresses.
-        if step.operation != "create" and step.actor is not None and step.actor not in self._actors:
+        if step.operation not in ("create", "member") and step.actor is not None and step.actor not in self._actors:
             return None
         try:
+            self._lay_out(step)
             if step.draws and self._injects:
                 self._world.inject_keys(self._numbers[str(step.actor)], [draw.private for draw in step.draws])
             output = HANDLERS[step.operation](self, step)
@@ -142,6 +159,13 @@ class _Player:
     def ends(self, step: Step) -> tuple[int, int]:
         """Who acts, and on whom."""
         return self._numbers[str(step.actor)], self._numbers[step.inputs["peer"]]
+
+    def _lay_out(self, step: Step) -> None:
+        """A group has its layout before it is used; the target's own needs no saying."""
+        group = step.inputs.get("group")
+        if group is not None and self._profile != self._layout and group not in self._laid_out:
+            self._laid_out.add(group)
+            self._world.group_layout(group, self._profile)
 
     # -- operations ---------------------------------------------------------------------------------------------------
 
@@ -205,6 +229,81 @@ class _Player:
         self._world.advance(step.inputs["seconds"])
         return {}
 
+    # -- groups -------------------------------------------------------------------------------------------------------
+
+    def _member(self, step: Step) -> dict[str, Value]:
+        number = self._numbers.setdefault(str(step.actor), len(self._numbers))
+        given = step.inputs
+        self._world.create(number, name=given["name"], device_id=given["deviceId"], trust_on_first_use=True)
+        return {}
+
+    def _sender_key(self, step: Step) -> dict[str, Value]:
+        given = step.inputs
+        key = self._world.import_sender_key(
+            self._numbers[str(step.actor)],
+            given["group"],
+            chain_id=given["chainId"],
+            iteration=given["iteration"],
+            chain_key=given["chainKey"],
+            signing=given["signingPrivate"],
+        )
+        self._signing[step.actor, given["group"]] = PublicKey.deserialize(key)
+        return {"signingKey": key}
+
+    def _distribution(self, step: Step) -> dict[str, Value]:
+        return {"distribution": self._world.group_create(self._numbers[str(step.actor)], step.inputs["group"])}
+
+    def _from(self, step: Step) -> tuple[int, int, bytes]:
+        """Who is handed something, from whom, in which group."""
+        return self._numbers[str(step.actor)], self._numbers[step.inputs["sender"]], step.inputs["group"]
+
+    def _process(self, step: Step) -> dict[str, Value]:
+        self._world.group_join(*self._from(step), step.inputs["distribution"])
+        return {}
+
+    def _crowd(self, step: Step) -> dict[str, Value]:
+        given = step.inputs
+        for number in range(given["count"]):
+            name = f"crowd-{number}"
+            sender = self._numbers.setdefault(name, len(self._numbers))
+            self._world.create(sender, name=name, device_id=1, trust_on_first_use=True)
+            self._world.group_join(self._numbers[str(step.actor)], sender, given["group"], given["distribution"])
+        return {}
+
+    def _signed(self, step: Step, message: bytes) -> dict[str, Value]:
+        """What of a message is compared; its signature has to hold."""
+        signed, signature = message[:-SIGNATURE_BYTES], message[-SIGNATURE_BYTES:]
+        try:
+            xeddsa.verify(self._signing[step.actor, step.inputs["group"]], signed, signature)
+        except ProtocolError:
+            raise Misbehaved("the message is not signed with the chain's key") from None
+        return {"signed": signed}
+
+    def _group_encrypt(self, step: Step) -> dict[str, Value]:
+        actor, given = self._numbers[str(step.actor)], step.inputs
+        return self._signed(step, self._world.group_encrypt(actor, given["group"], given["plaintext"]))
+
+    def _group_skip(self, step: Step) -> dict[str, Value]:
+        for _ in range(step.inputs["count"]):
+            self._group_encrypt(step)
+        return {}
+
+    def _group_decrypt(self, step: Step) -> dict[str, Value]:
+        return {"plaintext": self._world.group_decrypt(*self._from(step), step.inputs["message"])}
+
+    def _forget_sender(self, step: Step) -> dict[str, Value]:
+        self._world.group_forget(*self._from(step))
+        return {}
+
+    def _set_members(self, step: Step) -> dict[str, Value]:
+        members = [self._numbers[name] for name in step.inputs["members"]]
+        self._world.group_members(self._numbers[str(step.actor)], step.inputs["group"], members)
+        return {}
+
+    def _share(self, step: Step) -> dict[str, Value]:
+        actor, given = self._numbers[str(step.actor)], step.inputs
+        return self._signed(step, self._world.group_share(actor, given["group"], given["plaintext"]).message)
+
 
 HANDLERS: dict[str, Callable[[_Player, Step], dict[str, Value]]] = {
     "create": _Player._create,
@@ -218,6 +317,17 @@ HANDLERS: dict[str, Callable[[_Player, Step], dict[str, Value]]] = {
     "forget": _Player._forget,
     "restart": _Player._restart,
     "advance": _Player._advance,
+    "member": _Player._member,
+    "sender-key": _Player._sender_key,
+    "distribution": _Player._distribution,
+    "process": _Player._process,
+    "crowd": _Player._crowd,
+    "group-encrypt": _Player._group_encrypt,
+    "group-skip": _Player._group_skip,
+    "group-decrypt": _Player._group_decrypt,
+    "forget-sender": _Player._forget_sender,
+    "set-members": _Player._set_members,
+    "share": _Player._share,
 }
 
 

@@ -16,11 +16,19 @@ from pawl_gate.vectors.flags import notes
 from pawl_gate.vectors.producers import Producer
 from pawl_gate.vectors.record import Disagreement, Recorded, record
 from pawl_spec.trace import PARTIES
-from pawl_spec.vectors import PROFILES, File, Group, Step, Vector, dumps
+from pawl_spec.vector_operations import GROUPS, SESSIONS, SUITES, Suite
+from pawl_spec.vectors import File, Group, Step, Vector, dumps
 
 PAWL: Final = "pawl"
 
 HEADERS: Final[Mapping[str, str]] = {
+    "group_changed": "Changed messages of groups; each time the message itself comes after.",
+    "group_crafted": "Group messages with a valid signature over unusual bytes, and what no trace does.",
+    "group_distributions": "Chains that malicious members give, and those that are no chains.",
+    "group_limits": "Iterations, kept keys, chains and senders at their limits.",
+    "group_messages": "Honest groups: in order, out of order, late members, rotation.",
+    "group_replays": "Messages and distributions of groups that come again, elsewhere, or too late.",
+    "group_transcripts": "Group traffic as other implementations wrote it.",
     "session_bundles": "Prekey bundles: honest and forged.",
     "session_changed_first": "Changes of the message that builds a session.",
     "session_changed_later": "Changes of a message without outer layer.",
@@ -41,11 +49,17 @@ HEADERS: Final[Mapping[str, str]] = {
 }
 """By file: its first line."""
 
+SUBJECTS: Final[Mapping[Suite, str]] = {
+    SESSIONS: "Sessions of the Signal protocol at message version 3: X3DH and the double ratchet.",
+    GROUPS: "Groups of the Signal protocol: sender keys, in the current and in the earlier layout.",
+}
+"""By suite: the second line of its files."""
+
 HEADER: Final = (
-    "Sessions of the Signal protocol at message version 3: X3DH and the double ratchet.",
     "The format, the flags and the profiles are described in docs/reference/vectors.md of Pawl.",
     "Written by `pawl vectors generate`. Do not edit.",
 )
+"""The rest."""
 
 
 def generate(
@@ -68,13 +82,14 @@ def generate(
 
 
 def _file(name: str, groups: Mapping[str, list[Vector]]) -> File:
+    suite = next(each for each in SUITES if name.startswith(each.prefix))
     ordered = tuple(
         Group(profile, tuple(sorted(groups[profile], key=lambda test: test.id)))
-        for profile in PROFILES
+        for profile in suite.profiles
         if profile in groups
     )
     flags = {flag for group in ordered for test in group.tests for flag in test.flags}
-    return File((HEADERS[name], *HEADER), notes(flags), ordered)
+    return File((HEADERS[name], SUBJECTS[suite], *HEADER), notes(flags), ordered, suite)
 
 
 def _tests(chosen: Callable[[str], bool], progress: Callable[[str], None]) -> Iterable[tuple[str, str, Vector]]:
@@ -88,7 +103,7 @@ def _tests(chosen: Callable[[str], bool], progress: Callable[[str], None]) -> It
     pawl = InProcessTarget()
     for each in crafted():
         if chosen(each.file):
-            yield each.file, "default", _confirmed(pawl, each)
+            yield each.file, each.profile, _confirmed(pawl, each)
 
 
 def test_of(case: Case) -> Vector:
@@ -123,7 +138,7 @@ def _of(actor: str, steps: Sequence[Step]) -> Iterable[Step]:
 
 def _confirmed(pawl: InProcessTarget, each: Crafted) -> Vector:
     """A test that was written by hand, if Pawl does as it says. Raises: Disagreement."""
-    went = check(pawl, Group("default", (each.test,)), each.test)
+    went = check(pawl, Group(each.profile, (each.test,)), each.test)
     if went.verdict is not Verdict.PASSED:
         raise Disagreement(f"{each.test.id}: {went.why}")
     return each.test

@@ -44,14 +44,16 @@ class Producer:
 
 
 KEYS = ("name", "version", "capabilities", "limits", "profile", "deviations")
+MORE_KEYS = ("sessions", "group_layout")
+"""Left out by whoever does sessions, and no groups."""
 
 
 def read(path: Path) -> Producer:
     """Raises: ProducerError, OSError."""
     try:
         said: Any = json.loads(path.read_text("utf-8"))
-        if sorted(said) != sorted(KEYS):
-            raise ProducerError(f"the keys must be {', '.join(KEYS)}")
+        if not set(KEYS) <= set(said) <= {*KEYS, *MORE_KEYS}:
+            raise ProducerError(f"the keys must be {', '.join(KEYS)}, and may be {', '.join(MORE_KEYS)}")
         hello = Hello(
             name=said["name"],
             version=said["version"],
@@ -59,6 +61,8 @@ def read(path: Path) -> Producer:
             capabilities=frozenset(said["capabilities"]),
             limits=Limits(**said["limits"]),
             profile=Profile(**said["profile"]),
+            sessions=said.get("sessions", True),
+            group_layout=said.get("group_layout", "current"),
         )
         deviations: dict[str, str] = {}
         for entry in said["deviations"]:
@@ -89,7 +93,7 @@ def read_all(folder: Path) -> list[Producer]:
 def differences(producer: Producer, hello: Hello, checked: list[Checked]) -> list[str]:
     """What a run on the producer shows that its file does not say, or says otherwise."""
     found = []
-    for name in ("name", "version", "capabilities", "limits", "profile"):
+    for name in ("name", "version", "capabilities", "limits", "profile", "sessions", "group_layout"):
         written, declared = getattr(producer.hello, name), getattr(hello, name)
         if written != declared:
             found.append(f"it declares another {name} than its file says: {_shown(declared)}")

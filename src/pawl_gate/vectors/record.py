@@ -6,12 +6,13 @@ there is no vector.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from pawl.crypto.keys import clamp
+from pawl.crypto.keys import KeyPair, PrivateKey, clamp
 from pawl.sources import Rng
 from pawl.storage.contract import Store
+from pawl_gate.group_wire import SIGNATURE_BYTES
 from pawl_gate.runner import Run
 from pawl_gate.targets.base import Bundle, Refused, WireMessage
 from pawl_gate.targets.inprocess import HELLO, InProcessWorld
@@ -20,6 +21,7 @@ from pawl_spec.history import Event, History, Outcome, Profile
 from pawl_spec.judge import judge
 from pawl_spec.model import Expect, expectations
 from pawl_spec.trace import PARTIES, Kind, Op, op
+from pawl_spec.vector_operations import GROUP_OPERATIONS
 from pawl_spec.vectors import LONG_BYTES, Digest, Draw, Step
 
 KEY_BYTES = 32
@@ -180,6 +182,75 @@ class RecordedWorld(InProcessWorld):
         super().advance(seconds)
         self.steps.append(Step("advance", None, {"seconds": seconds}, output={}))
 
+    # -- groups -------------------------------------------------------------------------------------------------------
+
+    def group_create(self, party: int, group: bytes) -> bytes:
+        """See `World`."""
+        self._tap.drawn.clear()
+        data = super().group_create(party, group)
+        self._chain_made(party, group)
+        self._note("distribution", party, {"group": group}, {"distribution": data})
+        return data
+
+    def group_join(self, party: int, sender: int, group: bytes, distribution: bytes) -> None:
+        """See `World`."""
+        inputs = {"group": group, "sender": PARTIES[sender], "distribution": distribution}
+        try:
+            super().group_join(party, sender, group, distribution)
+        except Refused as refused:
+            self._refused("process", party, inputs, refused)
+            raise
+        self._note("process", party, inputs, {})
+
+    def group_encrypt(self, party: int, group: bytes, plaintext: bytes) -> bytes:
+        """See `World`."""
+        inputs = {"group": group, "plaintext": plaintext}
+        try:
+            message = super().group_encrypt(party, group, plaintext)
+        except Refused as refused:
+            self._refused("group-encrypt", party, inputs, refused)
+            raise
+        self._note("group-encrypt", party, inputs, {"signed": shortened(message[:-SIGNATURE_BYTES])})
+        return message
+
+    def group_decrypt(self, party: int, sender: int, group: bytes, message: bytes) -> bytes:
+        """See `World`."""
+        inputs = {"group": group, "sender": PARTIES[sender], "message": message}
+        try:
+            plaintext = super().group_decrypt(party, sender, group, message)
+        except Refused as refused:
+            self._refused("group-decrypt", party, inputs, refused)
+            raise
+        self._note("group-decrypt", party, inputs, {"plaintext": shortened(plaintext)})
+        return plaintext
+
+    def group_rotate(self, party: int, group: bytes) -> None:
+        """See `World`."""
+        self._tap.drawn.clear()
+        super().group_rotate(party, group)
+        # The new chain itself is the step: a target is given it.
+        self._chain_made(party, group)
+
+    def group_forget(self, party: int, peer: int, group: bytes) -> None:
+        """See `World`."""
+        super().group_forget(party, peer, group)
+        self._note("forget-sender", party, {"group": group, "sender": PARTIES[peer]}, {})
+
+    def _chain_made(self, party: int, group: bytes) -> None:
+        """The chain that was begun, if one was: its id, its key and the key that signs were drawn."""
+        if not self._tap.drawn:
+            return
+        chain_id, chain_key, signing = self._tap.drawn[-3:]
+        pair = KeyPair.from_private(PrivateKey(clamp(signing)))
+        inputs = {
+            "group": group,
+            "chainId": int.from_bytes(chain_id, "big") >> 1,
+            "iteration": 0,
+            "chainKey": chain_key,
+            "signingPrivate": pair.private.data,
+        }
+        self._note("sender-key", party, inputs, {"signingKey": pair.public.serialize()})
+
     # -- notes --------------------------------------------------------------------------------------------------------
 
     def _keys(self) -> list[bytes]:
@@ -244,7 +315,12 @@ class Recorded:
     """Behaviour that targets may rightly choose, where another choice would make another answer right."""
 
 
-JUDGED = frozenset({"establish", "encrypt", "decrypt"})
+JUDGED = frozenset(
+    {
+        *("establish", "encrypt", "decrypt"),
+        *("distribution", "process", "group-encrypt", "group-decrypt", "share"),
+    }
+)
 """Operations of which the model says what must come of them."""
 
 RECORDED = frozenset(
@@ -252,6 +328,9 @@ RECORDED = frozenset(
         *(Kind.ESTABLISH, Kind.FORGE_BUNDLE, Kind.SEND, Kind.BURST, Kind.DELIVER, Kind.DUPLICATE, Kind.DROP),
         *(Kind.REPLAY, Kind.TAMPER, Kind.REDIRECT, Kind.INJECT, Kind.REINSTALL, Kind.APPROVE, Kind.RESTART),
         *(Kind.CLOCK, Kind.ROTATE, Kind.FORGET, Kind.COMPATIBILITY, Kind.NOP, Kind.INSPECT),
+        *(Kind.GROUP_CREATE, Kind.GROUP_JOIN, Kind.GROUP_SEND, Kind.GROUP_DELIVER, Kind.GROUP_ROTATE),
+        *(Kind.GROUP_FORGET, Kind.GROUP_TAMPER, Kind.GROUP_REDIRECT, Kind.GROUP_SMUGGLE, Kind.GROUP_CRAFT),
+        Kind.GROUP_LAYOUT,
     }
 )
 """Operations of a trace that a vector can hold. The others happen inside one party, or are seen by the gate alone."""
@@ -316,7 +395,7 @@ def _step(run: Run, recorder: _Recorder, operation: Op, spans: list[slice]) -> N
     event = run.step(operation)
     if event.outcome in (Outcome.DIED, Outcome.HUNG):
         raise Disagreement(f"{operation}: {event.text}")
-    if event.outcome is Outcome.SKIPPED and operation.kind is Kind.TAMPER:
+    if event.outcome is Outcome.SKIPPED and operation.kind in (Kind.TAMPER, Kind.GROUP_TAMPER, Kind.GROUP_SMUGGLE):
         raise Disagreement(f"{operation}: it does not concern the message")
     spans.append(slice(start, len(recorder.made.steps)))
 
@@ -365,5 +444,17 @@ SETTING_UP = frozenset({"create", "signed-prekey", "prekey"})
 def _only_needed(steps: Sequence[Step]) -> tuple[Step, ...]:
     """Without the parties that nobody speaks to and that do nothing."""
     busy = {step.actor for step in steps if step.operation not in SETTING_UP}
-    busy |= {step.inputs.get("peer") for step in steps}
-    return tuple(step for step in steps if step.actor is None or step.actor in busy)
+    busy |= {other for step in steps for other in step.others}
+    needed = tuple(step for step in steps if step.actor is None or step.actor in busy)
+    in_sessions = any(step.operation not in {*SETTING_UP, *GROUP_OPERATIONS} for step in needed)
+    return needed if in_sessions else tuple(_as_members(needed))
+
+
+def _as_members(steps: Sequence[Step]) -> Iterator[Step]:
+    """Nothing happens in sessions: what a party has for them is left out."""
+    for step in steps:
+        if step.operation == "create":
+            named = {name: step.inputs[name] for name in ("name", "deviceId")}
+            yield Step("member", step.actor, named, output={})
+        elif step.operation != "signed-prekey":
+            yield step

@@ -12,6 +12,7 @@ from pawl_gate.vectors.cases.boundaries import compatibility, identities, limits
 from pawl_gate.vectors.cases.common import Case
 from pawl_gate.vectors.cases.conversations import conversations, replays, sessions
 from pawl_gate.vectors.cases.found import EXPLORED, explored, findings
+from pawl_gate.vectors.cases.groups import groups
 
 __all__ = ["Case", "cases"]
 
@@ -31,6 +32,7 @@ def cases(chosen: Callable[[str], bool]) -> Iterator[Case]:
         prekeys,
         compatibility,
         findings,
+        groups,
     )
     for family in families:
         yield from (case for case in family() if chosen(case.file))

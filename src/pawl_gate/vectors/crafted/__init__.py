@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pawl_gate.vectors.crafted.accepted import accepted
+from pawl_gate.vectors.crafted.groups import groups
 from pawl_gate.vectors.crafted.refused import keys_and_bodies, malformed
 from pawl_gate.vectors.crafted.senders import senders
 from pawl_gate.vectors.crafted.transcripts import transcripts
@@ -18,5 +19,5 @@ __all__ = ["Crafted", "crafted"]
 
 def crafted() -> Iterator[Crafted]:
     """All of them."""
-    for family in (transcripts, accepted, malformed, keys_and_bodies, senders):
+    for family in (transcripts, accepted, malformed, keys_and_bodies, senders, groups):
         yield from family()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from pawl.crypto import cbc, kdf, xeddsa
@@ -18,10 +18,11 @@ BY_HAND = "written by hand, with what must come of it"
 
 @dataclass(frozen=True, slots=True)
 class Crafted:
-    """A test and the file that it goes to; its groups have the default profile."""
+    """A test, and the file and the profile in which it goes."""
 
     file: str
     test: Vector
+    profile: str = "default"
 
 
 def secret(label: str) -> KeyPair:
@@ -183,6 +184,8 @@ def made(
     invariants: Sequence[str],
     steps: Sequence[Step],
     source: str = BY_HAND,
+    assumes: Mapping[str, int | str] | None = None,
 ) -> Vector:
     """A test from its parts."""
-    return Vector(id_, comment, tuple(sorted(flags)), tuple(sorted(invariants)), source, tuple(steps))
+    flags, invariants = tuple(sorted(flags)), tuple(sorted(invariants))
+    return Vector(id_, comment, flags, invariants, source, tuple(steps), assumes or {})
