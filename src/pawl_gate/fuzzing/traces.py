@@ -16,6 +16,7 @@ from pawl_gate.engines.group_walk import in_groups
 from pawl_gate.engines.mutator import Source
 from pawl_gate.engines.walk import Walk
 from pawl_gate.fuzzing.entries import Form, Prepared, Ran
+from pawl_gate.fuzzing.transcript import transcript
 from pawl_gate.runner import Run
 from pawl_gate.targets.base import Target
 from pawl_gate.targets.inprocess import InProcessTarget
@@ -165,7 +166,7 @@ class Traces:
         if history is None:
             return None
         _, checked = judge(history)
-        said = "\n".join(map(repr, history.events))
+        said = "\n".join(map(transcript, history.events))
         return Ran(said.encode(), reached(history), frozenset(checked))
 
     def mutate(self, data: bytes, max_size: int, seed: int) -> bytes:
