@@ -80,14 +80,14 @@ Corpus = Mapping[str, Input]
 
 
 def union(corpora: Iterable[Corpus]) -> dict[str, Input]:
-    """All inputs of all. Where two know an input, the earlier origin counts, and it is pinned if one pins it."""
+    """All inputs of all. Where two know an input, it is pinned if one pins it, and has the origin of one that does."""
     found: dict[str, Input] = {}
     for corpus in corpora:
         for name, new in corpus.items():
             old = found.get(name, new)
             found[name] = replace(
                 old,
-                origin=min(old.origin, new.origin),
+                origin=min((not each.pinned, each.origin) for each in (old, new))[1],
                 pinned=old.pinned or new.pinned,
                 features=max(old.features, new.features),
                 invariants=max(old.invariants, new.invariants),

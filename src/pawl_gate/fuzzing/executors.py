@@ -54,7 +54,7 @@ def _dask(name: str) -> Iterator[Engine]:
     try:
         from distributed import Client
     except ImportError as error:
-        raise NoEngine(f"--engine {name}: {error}; install pawl-signal[dask]") from None
+        raise NoEngine(f"--engine {name}: {error}; install pawl-signal[dask,fuzz]") from None
     address = f"tcp://{name.removeprefix(DASK)}"
     try:
         client = Client(address, timeout=PATIENCE_SECONDS, set_as_default=False)

@@ -300,6 +300,8 @@ class _Fuzzing:
             # Whatever it started too, and wherever we were interrupted.
             _kill(process.pid)
             process.wait()
+            if process.stderr is not None:
+                process.stderr.close()
             with _LOCK:
                 _GROUPS.discard(process.pid)
 
