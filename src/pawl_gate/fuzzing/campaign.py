@@ -24,7 +24,7 @@ from pawl_gate.fuzzing import unit as units
 from pawl_gate.fuzzing.corpus import Corpus, Input, Origin, champions, load, write
 from pawl_gate.fuzzing.entries import Entry
 from pawl_gate.fuzzing.executors import Engine
-from pawl_gate.fuzzing.facts import COSTLY, Facts, line_of
+from pawl_gate.fuzzing.facts import COSTLY, Facts, line_of, seeds
 from pawl_gate.fuzzing.revision import pawl_version, revision, tools
 from pawl_gate.fuzzing.unit import DONE, LIVE, Outcome, Point, Unit
 
@@ -147,8 +147,8 @@ class Campaign:
         for name, standing in made.standing.items():
             inputs = dict(corpora.get(name, {}))
             if not inputs:
-                # Every entry point can be fuzzed from nothing; libFuzzer's own first input is one of no bytes.
-                inputs = {name_of(b""): Input(b"", Origin("nothing", pawl_version()))}
+                origin = Origin("seed", pawl_version())
+                inputs = {name_of(data): Input(data, origin) for data in seeds(standing.entry.maker)}
             for each in inputs.values():
                 _keep(made._inputs(name), each.data)
             standing.corpus = sorted(inputs)

@@ -208,17 +208,34 @@ def _facts(told: Mapping[str, Any]) -> Facts:
     )
 
 
+def seeds(maker: str) -> list[bytes]:
+    """The inputs that an entry point begins with where there is no corpus. Raises: HarnessBroken."""
+    command = [sys.executable, "-m", __name__, maker, "seeds"]
+    try:
+        ended = subprocess.run(  # noqa: S603 - our own program
+            command, cwd=ROOT, capture_output=True, text=True, timeout=START_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise HarnessBroken(f"the entry point had no inputs ready in {START_SECONDS:g} s") from None
+    if ended.returncode != 0:
+        raise HarnessBroken(f"the entry point could not be made ready: {' '.join(ended.stderr.splitlines()[-1:])}")
+    return [base64.b64decode(line) for line in ended.stdout.splitlines()]
+
+
 # -- the child's side -------------------------------------------------------------------------------------------------
 
 
 def main(arguments: list[str]) -> int:
     """Answer for each input on stdin."""
     maker, how = arguments
+    if how == "seeds":
+        for seed in _made(maker).seeds():
+            print(base64.b64encode(seed).decode())
+        return 0
     # What the library or a peer prints is no answer.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    module, name = maker.split(":")
-    prepared: Prepared = getattr(import_module(module), name)()
+    prepared = _made(maker)
     # What happens once in a process is no merit of the first input.
     for seed in islice(prepared.seeds(), 3):
         with contextlib.suppress(Exception):
@@ -228,6 +245,12 @@ def main(arguments: list[str]) -> int:
         data = base64.b64decode(line)
         print(json.dumps(told(prepared, data, lines=how == "lines")), file=answers, flush=True)
     return 0
+
+
+def _made(maker: str) -> Prepared:
+    module, name = maker.split(":")
+    made: Prepared = getattr(import_module(module), name)()
+    return made
 
 
 def told(prepared: Prepared, data: bytes, *, lines: bool) -> dict[str, Any]:
