@@ -173,7 +173,7 @@ def test_a_finding_is_no_input(tmp_path: Path, data: bytes) -> None:
     with pytest.raises(Breaks, match=name_of(data)):
         corpus.merge(entry, tmp_path / "in", [made(data, b"x")], origin=HERE)
     with pytest.raises(Breaks):
-        corpus.keep(entry, tmp_path / "in", data, origin=HERE, pinned=True)
+        corpus.keep(entry, tmp_path / "in", [data], origin=HERE, pinned=True)
     assert not (tmp_path / "in").exists()
 
 
@@ -182,7 +182,7 @@ def test_what_is_costly_is_left_out(tmp_path: Path) -> None:
     change = corpus.merge(entry, tmp_path / "in", [made(b"c", b"x")], origin=HERE)
     assert (bytes_of(tmp_path / "in"), change.costly) == ({b"x"}, (name_of(b"c"),))
     with pytest.raises(Refused, match="too costly"):
-        corpus.keep(entry, tmp_path / "in", b"c", origin=HERE, pinned=False)
+        corpus.keep(entry, tmp_path / "in", [b"c"], origin=HERE, pinned=False)
 
 
 def test_verify_finds_what_is_wrong(letters: Elsewhere, tmp_path: Path) -> None:

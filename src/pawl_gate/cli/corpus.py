@@ -181,14 +181,18 @@ def _add(args: argparse.Namespace) -> int:
     from pawl_gate.fuzzing.corpus import keep
 
     entry = find_entry(args.entry)
+    data = []
     for path in args.file:
         try:
-            data = path.read_bytes()
+            data.append(path.read_bytes())
         except OSError as error:
             raise Usage(f"cannot read {path}: {error.strerror}") from None
-        new = keep(entry, args.into or entry.corpus, data, origin=_origin(args.origin), pinned=args.pin)
+    added = keep(entry, args.into or entry.corpus, data, origin=_origin(args.origin), pinned=args.pin)
+    lines = []
+    for name, new in added.items():
         checks = f"checks {len(new.invariants)} invariants" if new.invariants else "checks no invariant"
-        print_text(f"{entry.name}/{new.name}: {new.features} features, {checks}\n")
+        lines.append(f"{entry.name}/{name}: {new.features} features, {checks}\n")
+    print_text("".join(lines))
     return OK
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -119,12 +120,17 @@ def missing(entry: Entry) -> str:
     """What an entry point needs that is not here, in words; empty where there is nothing."""
     from importlib.util import find_spec
 
+    from pawl_gate.fuzzing.entries import ROOT
+
     if find_spec("atheris") is None:
         return "Atheris is not installed: pawl-signal[fuzz], on Linux on x86-64"
     if not entry.program.is_file():
         return f"there is no {entry.program.name}: the fuzzers are in a checkout, not in the installed package"
-    why: str = getattr(entry, "missing", lambda: "")()
-    return why
+    if entry.needs == "node-libsignal":
+        peer = ROOT / "drivers" / "node-libsignal" / "node_modules" / "libsignal"
+        if shutil.which("node") is None or not peer.is_dir():
+            return "it needs Node and the packages of node-libsignal: make setup, with npm"
+    return ""
 
 
 # -- run --------------------------------------------------------------------------------------------------------------

@@ -313,16 +313,16 @@ def verify(entry: Entry, folder: Path) -> Verified:
     return Verified(entry.name, len(inputs), sum(map(len, inputs.values())), digests, tuple(wrong))
 
 
-def keep(entry: Entry, folder: Path, data: bytes, *, origin: Origin, pinned: bool) -> Input:
-    """Add one input. Raises: Breaks, Refused."""
-    each = Input(data, origin, pinned)
-    facts = measure(entry, {each.name: each})[each.name]
-    if facts.state == COSTLY:
-        raise Refused(f"{entry.name}: too costly to be run at each replay")
-    there = load(folder, origin)
-    new = union([there, {each.name: _with(each, facts)}])
+def keep(entry: Entry, folder: Path, data: Iterable[bytes], *, origin: Origin, pinned: bool) -> dict[str, Input]:
+    """Add inputs, whatever they reach. Raises: Breaks, Refused, HarnessBroken. Then nothing was written."""
+    given = {name_of(each): Input(each, origin, pinned) for each in data}
+    facts = measure(entry, given)
+    for name, each in facts.items():
+        if each.state == COSTLY:
+            raise Refused(f"{entry.name}/{name} is too costly to be run at each replay")
+    new = union([load(folder, origin), {name: _with(each, facts[name]) for name, each in given.items()}])
     write(folder, entry.name, new)
-    return new[each.name]
+    return {name: new[name] for name in given}
 
 
 def fuzzer_merge(program: Path, folders: Iterable[Path], into: Path, *, most_bytes: int) -> int:

@@ -111,7 +111,10 @@ def text(told: dict[str, Any], page: Path | None) -> str:
     if told["given_up"]:
         head = f"incomplete: {len(told['given_up'])} units were given up; {head}"
     lines = [f"{head} in {told['executions']:,} executions on {count} entry points, {told['seconds']:,.0f} s", ""]
-    lines += [f"  {why}" for why in told["given_up"]]
+    if told["given_up"]:
+        # One reason mostly ends them all.
+        whys = Counter(why.partition(": ")[2] for why in told["given_up"])
+        lines += [*(f"  {times} times: {why}" for why, times in whys.most_common(5)), ""]
     lines.append(f"  {'entry':<24}{'executions':>12}{'/s':>8}{'inputs':>8}{'features':>10}{'edges':>8}{'findings':>10}")
     for one in told["entries"]:
         numbers = f"{one['executions']:>12,}{one['rate']:>8,.0f}{one['inputs']:>8,}{one['features']:>10,}"

@@ -153,7 +153,7 @@ def run(work: Unit) -> Outcome:
     if (work.revision, work.tools) != (revision(), tools()):
         here = f"revision {revision()} with {_words(tools())}"
         return Outcome(
-            work.id, REFUSED, f"it is for revision {work.revision} with {_words(work.tools)}; here is {here}"
+            work.id, REFUSED, f"it is for revision {work.revision} with {_words(work.tools)}; the worker has {here}"
         )
     try:
         if not work.seconds and not work.runs:
