@@ -91,7 +91,7 @@ fuzz-faults: setup ## plant each of the fuzzers' faults and measure how long it 
 fuzz-speed: setup ## executions a second of each entry point, and what bounds them (ARGS=NAME)
 	@$(BIN)/python -m tools.fuzz_speed $(ARGS)
 
-bench: setup ## time the public API beside its floor of bare primitives (ARGS='--rounds 15 --json'; ARGS=stores: the stores)
+bench: setup ## time the public API beside its floor of bare primitives (ARGS='--rounds 15 --json'; ARGS=stores: the stores, ARGS=fleet: campaigns)
 	@$(BIN)/python -m bench.run $(ARGS)
 
 docs: setup ## build the documentation into build/site (its generator is set up at the first run)

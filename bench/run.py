@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench import floor, gate, stores
+from bench import fleet, floor, gate, stores
 from pawl import Device, MemoryStore, ProtocolAddress
 from pawl.limits import LOW_PREKEYS
 
@@ -198,6 +198,8 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["fleet"]:
+        sys.exit(fleet.main(sys.argv[2:]))
     if sys.argv[1:2] == ["stores"]:
         sys.exit(stores.main(sys.argv[2:]))
     sys.exit(main(sys.argv[1:]))
