@@ -58,7 +58,16 @@ def elsewhere(folder: Path, maker: str, *, most_bytes: int = 64) -> Elsewhere:
     program = folder / f"{maker}.py"
     program.write_text(PROGRAM.format(maker=maker, root=str(ROOT)), encoding="utf-8")
     program.chmod(0o755)
-    return Elsewhere(maker, "bytes", (), (), f"tests.fuzz.machines:{maker}", "", most_bytes, "", folder)
+    return Elsewhere(
+        name=maker,
+        reads="bytes",
+        boundaries=(),
+        invariants=(),
+        maker=f"tests.fuzz.machines:{maker}",
+        bound="",
+        most_bytes=most_bytes,
+        folder=folder,
+    )
 
 
 # -- what they run ----------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ from pawl_gate.engines.walk import Walk
 from pawl_gate.fuzzing.broken import Broken
 from pawl_gate.fuzzing.entries import Prepared, Ran
 from pawl_gate.fuzzing.traces import MET, TALK, Traces, Worlds, reached, scenes
+from pawl_gate.fuzzing.transcript import transcript
 from pawl_gate.targets.inprocess import InProcessTarget
 from pawl_gate.targets.mixed import MixedTarget
 from pawl_gate.targets.registry import find_target
@@ -54,7 +55,7 @@ class Predicted(Traces):
         for expect in expectations(history):
             if expect is not None and expect.accept is not None:
                 checked.add(expect.unless if expect.accept else expect.rule)
-        said = "\n".join(map(repr, history.events))
+        said = "\n".join(map(transcript, history.events))
         return Ran(said.encode(), reached(history), frozenset(checked) - {""})
 
 
