@@ -3,13 +3,14 @@
 PYTHON ?= python3
 BUDGET ?= smoke
 JOBS ?= 2
+TIME ?= 20s
 ARGS ?=
 BIN := .venv/bin
 LIBRARY_TESTS := $(wildcard tests/test_*.py) tests/crypto tests/group tests/session tests/storage tests/wire tests/workers
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup verify trials storm explore figures reach mutants matrix mutation vectors trace test lint format coverage bench docs serve catalogue faults proto wheel lock clean
+.PHONY: help setup fuzz campaign fuzz-faults fuzz-speed verify trials storm explore figures reach mutants matrix mutation vectors trace test lint format coverage bench docs serve catalogue faults proto wheel lock clean
 
 help: ## this list
 	@echo 'Pawl: the commands of this checkout'
@@ -47,6 +48,13 @@ figures: setup ## write the counts of the exhaustive search again (some minutes;
 reach: setup ## write the list of what each engine must reach again (read the difference)
 	@$(BIN)/python -m tools.write_reach $(ARGS)
 
+fuzz: setup ## run the whole corpus twice, then fuzz each entry point (TIME=20s, ENTRY=session_trace, ARGS=--json)
+	@$(BIN)/pawl corpus verify
+	@$(BIN)/pawl fuzz run $(or $(ENTRY),all) --time $(TIME) --jobs $(JOBS) $(ARGS)
+
+campaign: setup ## fuzz in rounds, from the corpus (TIME=8h, ARGS='--engine dask://HOST:PORT', ARGS=--resume)
+	@$(BIN)/pawl campaign --jobs $(JOBS) --time $(if $(filter 20s,$(TIME)),10m,$(TIME)) $(ARGS)
+
 test: setup ## run the tests (ARGS='-k storage')
 	@echo 'test: running the tests on $(JOBS) processes' >&2
 	@$(BIN)/pytest -q -n $(JOBS) $(ARGS)
@@ -80,7 +88,13 @@ mutation: setup ## plain mutants of src/pawl, do the tests notice? (SAMPLE=300 S
 	@$(BIN)/python -m tools.mutation $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) \
 	  $(SINCE:%=--since %) $(ARGS)
 
-bench: setup ## time the public API beside its floor of bare primitives (ARGS='--rounds 15 --json'; ARGS=stores, groups, workers)
+fuzz-faults: setup ## plant each of the fuzzers' faults and measure how long it takes to be found (ARGS=NAME)
+	@$(BIN)/python -m tools.fuzz_faults $(ARGS)
+
+fuzz-speed: setup ## executions a second of each entry point, and what bounds them (ARGS=NAME)
+	@$(BIN)/python -m tools.fuzz_speed $(ARGS)
+
+bench: setup ## time the public API beside its floor of bare primitives (ARGS='--rounds 15 --json'; ARGS=stores, groups, workers, fleet)
 	@$(BIN)/python -m bench.run $(ARGS)
 
 docs: setup ## build the documentation into build/site (its generator is set up at the first run)

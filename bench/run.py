@@ -17,8 +17,9 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
-from bench import floor, gate, groups, stores, workers
+from bench import fleet, floor, gate, groups, stores, workers
 from pawl import Device, MemoryStore, ProtocolAddress
 from pawl.limits import LOW_PREKEYS
 
@@ -198,11 +199,10 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
+OTHERS: Final = {"fleet": fleet.main, "groups": groups.main, "stores": stores.main, "workers": workers.main}
+"""Benchmarks with options of their own."""
+
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["stores"]:
-        sys.exit(stores.main(sys.argv[2:]))
-    if sys.argv[1:2] == ["groups"]:
-        sys.exit(groups.main(sys.argv[2:]))
-    if sys.argv[1:2] == ["workers"]:
-        sys.exit(workers.main(sys.argv[2:]))
+    if sys.argv[1:] and sys.argv[1] in OTHERS:
+        sys.exit(OTHERS[sys.argv[1]](sys.argv[2:]))
     sys.exit(main(sys.argv[1:]))

@@ -40,6 +40,7 @@ def main(arguments: list[str]) -> int:
         "dev.txt",
         [
             "--extra=gate",
+            "--extra=dask",
             "--extra=postgres",
             "--extra=trials",
             "--extra=workers",

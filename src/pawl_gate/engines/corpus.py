@@ -35,6 +35,7 @@ class SpecBroken(AssertionError):
         lines = [f"{one.invariant.id} does not hold: {one.violation.what}" for one in broken]
         super().__init__("\n".join([*lines, dumps(trace)]))
         self.ids = tuple(one.invariant.id for one in broken)
+        self.broken = tuple(broken)
 
 
 def name_of(data: bytes) -> str:
