@@ -457,6 +457,11 @@ class DriverTarget:
         """Who the program says it is."""
         return self._hello
 
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The words that start the program."""
+        return tuple(self._argv)
+
     def world(self, seed: int) -> DriverWorld:
         """A fresh world; an earlier one of this target ends. Raises: HarnessBroken."""
         if not self._process.alive:
