@@ -73,7 +73,9 @@ DIGEST_CHARACTERS: Final = 128
 MAX_UINT32: Final = 2**32 - 1
 
 # JSON-RPC 2.0, section 5.1, and two codes of ours.
+NOT_JSON: Final = -32700
 METHOD_NOT_FOUND: Final = -32601
+WRONG_PARAMS: Final = -32602
 REFUSED: Final = -32000
 CRASHED: Final = -32001
 
@@ -338,7 +340,7 @@ def _list(value: Any, where: str) -> list[Any]:
 def _hello(value: Any) -> Hello:
     keys = ("name", "version", "protocol", "message_versions", "level", "capabilities", "limits", "profile")
     said = _object(value, "hello", keys, (*keys, "group_layout"))
-    if said["protocol"] != PROTOCOL:
+    if _number(said["protocol"], "hello: protocol") != PROTOCOL:
         raise _Wrong(f"hello: protocol {PROTOCOL} was expected")
     versions = [_number(version, "hello: message_versions") for version in _list(said["message_versions"], "hello")]
     capabilities = frozenset(_text(name, "hello: capabilities") for name in _list(said["capabilities"], "hello"))
@@ -356,7 +358,7 @@ def _hello(value: Any) -> Hello:
     # What crashed is opened again from what is durable.
     if "crash" in capabilities and "restart" not in capabilities:
         raise _Wrong("hello: the capability 'crash' needs 'restart'")
-    given = _object(said["limits"], "limits", _LIMITS, [field.name for field in fields(Limits)])
+    given = _object(said["limits"], "limits", LIMITS_ALWAYS, [field.name for field in fields(Limits)])
     limits = {key: _number_or_none(limit, key) for key, limit in given.items()}
     forward_jump = _number(limits.pop("forward_jump"), "limits: forward_jump")
     profile = _object(said["profile"], "profile", ("promotes", "closes_chains"))
@@ -374,7 +376,15 @@ def _hello(value: Any) -> Hello:
     )
 
 
-_LIMITS: Final = (
+def read_hello(value: Any) -> Hello:
+    """What a driver says of itself. Raises: ValueError; its text says what is wrong."""
+    try:
+        return _hello(value)
+    except _Wrong as wrong:
+        raise ValueError(str(wrong)) from None
+
+
+LIMITS_ALWAYS: Final = (
     *("forward_jump", "kept_per_chain", "kept_per_session"),
     *("receiving_chains", "archived_sessions", "derivations_per_message"),
 )
@@ -787,6 +797,10 @@ class DriverWorld(Unable):
             except _Wrong as wrong:
                 self._target.broken(str(wrong))
         return seen
+
+    def forget_observations(self) -> None:
+        """Ask for the next observation, whatever came with the last answer."""
+        self._seen.clear()
 
     def secrets(self, party: int) -> Sequence[bytes]:
         """See `World.secrets`. Raises: HarnessBroken below L2."""
