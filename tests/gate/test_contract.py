@@ -237,6 +237,8 @@ def answers_of(verb: str) -> Iterator[dict[str, Any]]:
 
 
 ODD: tuple[Any, ...] = (
+    100_000,
+    100_001,
     None,
     True,
     -1,

@@ -8,15 +8,19 @@ import json
 import shutil
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from pawl_gate import cli
+from pawl_gate import cli, verify
 from pawl_gate.driver_check import Check, Outcome, Program
+from pawl_gate.scenarios import scenarios
 from pawl_gate.targets import contract
 from pawl_gate.targets.contract import VERBS, asked_of
 from pawl_gate.targets.driver import CAPABILITIES, read_hello
+from pawl_gate.verify import BUDGETS
 from tests.gate.test_driver import alive
 from tools.examples import ROOT
 
@@ -289,3 +293,50 @@ def test_templates_and_schema_are_printed(capsys: Output) -> None:
     assert json.loads(printed) == contract.schema()
     # What is in the package is what the table says.
     assert Path(contract.__file__).with_name(contract.FILE).read_text(encoding="utf-8") == printed
+
+
+# -- a short verify over each template --------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Three scenarios and a few walks."""
+    few = [one for one in scenarios() if one.name in ("conversation", "forged-bundle-first", "copies")]
+    monkeypatch.setattr(verify, "scenarios", lambda: few)
+    monkeypatch.setattr(verify.corpus, "load", lambda folder: [])
+    small = replace(BUDGETS["smoke"], walks=10, examples=1, shrink_steps=300, scopes=(), seconds=600)
+    monkeypatch.setitem(BUDGETS, "smoke", small)
+    monkeypatch.chdir(tmp_path)
+
+
+def judged(capsys: Output, command: str) -> tuple[int, dict[str, Any]]:
+    code = cli.main(["verify", "--driver", command, "--no-report", "--json"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.usefixtures("short")
+def test_the_python_template_can_be_judged(capsys: Output) -> None:
+    """Pawl behind a pipe: nothing is violated, in so short a run not all is reached, and the harness holds."""
+    code, document = judged(capsys, f"{sys.executable} {TEMPLATES / 'driver.py'}")
+    assert (code, document["findings"]) == (4, [])
+    held = [entry["id"] for entry in document["invariants"] if entry["verdict"] == "holds"]
+    assert {"CTR-03", "IDC-03", "AUT-01"} <= set(held)
+
+
+@pytest.mark.node_peer
+@pytest.mark.usefixtures("short")
+def test_the_javascript_template_is_seen_to_be_a_toy(capsys: Output) -> None:
+    """It says that it is not the Signal protocol, and that is what the gate finds, with a trace for each."""
+    code, document = judged(capsys, f"{shutil.which('node')} {TEMPLATES / 'driver.js'}")
+    found = {finding["id"] for finding in document["findings"]}
+    assert code == 1
+    # The signature that nobody checks, and the ratchet that there is not.
+    assert {"IDC-03", "CNF-01"} <= found
+
+
+def test_a_jump_that_no_memory_can_hold_is_refused(tmp_path: Path) -> None:
+    """A limit is taken by the model: 2^32 of them made it take all memory there was. What is declared is bounded."""
+    command = changed(tmp_path, {"limits.MAX_FORWARD_JUMP": str(2**32 - 1)})
+    checked = outcomes(command, only="hello")
+    assert checked["hello"].state == "failed"
+    assert "a number from 0 to 100000" in checked["hello"].why

@@ -194,7 +194,8 @@ _TOGETHER: Final[Schema] = {
 def _types() -> dict[str, Schema]:
     """What the verbs are made of."""
     limit = _or_null(NUMBER)
-    limits = {one.name: NUMBER if one.name == "forward_jump" else limit for one in fields(Limits)}
+    limits = {one.name: limit for one in fields(Limits)}
+    limits["forward_jump"] = {"type": "integer", "minimum": 0, "maximum": driver.MAX_DECLARED_JUMP}
     return {
         "number": {"type": "integer", "minimum": 0, "maximum": driver.MAX_UINT32},
         "party": {"type": "integer", "minimum": 0, "maximum": 999},

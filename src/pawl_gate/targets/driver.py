@@ -65,6 +65,10 @@ CAPABILITIES: Final = frozenset(
 OF_GROUPS: Final = frozenset({"group-rotate", "group-forget", "group-members"})
 """What a driver may declare of groups beside `groups` itself."""
 
+MAX_DECLARED_JUMP: Final = 100_000
+"""Largest forward jump that a driver may declare, in messages: four times the largest known. The model holds a key for
+each message that is skipped; at 2^32 it would take all memory there is."""
+
 PUBLIC_KEY_BYTES: Final = 33
 SIGNATURE_BYTES: Final = 64
 SECRET_BYTES: Final = 32
@@ -360,7 +364,7 @@ def _hello(value: Any) -> Hello:
         raise _Wrong("hello: the capability 'crash' needs 'restart'")
     given = _object(said["limits"], "limits", LIMITS_ALWAYS, [field.name for field in fields(Limits)])
     limits = {key: _number_or_none(limit, key) for key, limit in given.items()}
-    forward_jump = _number(limits.pop("forward_jump"), "limits: forward_jump")
+    forward_jump = _number(limits.pop("forward_jump"), "limits: forward_jump", MAX_DECLARED_JUMP)
     profile = _object(said["profile"], "profile", ("promotes", "closes_chains"))
     if profile["promotes"] not in ("on-new-chain", "always", "never"):
         raise _Wrong("profile: promotes must be on-new-chain, always or never")

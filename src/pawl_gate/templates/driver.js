@@ -29,7 +29,7 @@ const HELLO = {
   capabilities: ['reinstall', 'approve', 'strict-identity', 'restart'],
   // What your documentation promises; null where it promises nothing.
   limits: {
-    forward_jump: 4294967295,
+    forward_jump: 2000,
     kept_per_chain: null,
     kept_per_session: null,
     receiving_chains: null,
@@ -72,6 +72,51 @@ function agree(mine, theirs) {
   }
 }
 
+/** The form of messages: version 3, as far as the gate needs it to tell counters and keys. */
+const VERSION = Buffer.from([0x33]);
+const mac = (key, body) => crypto.createHmac('sha256', key).update(body).digest().subarray(0, 8);
+const nonce = (identity, counter) => crypto.createHash('sha256').update(identity).update(String(counter)).digest().subarray(0, 12);
+
+function varint(value) {
+  const out = [];
+  for (; value > 127; value = Math.floor(value / 128)) out.push((value % 128) + 128);
+  return Buffer.from([...out, value]);
+}
+
+/** Protobuf, with whole numbers and bytes alone. */
+const write = (fields) =>
+  Buffer.concat(
+    fields.flatMap(([field, value]) =>
+      Buffer.isBuffer(value) ? [varint(field * 8 + 2), varint(value.length), value] : [varint(field * 8), varint(value)],
+    ),
+  );
+
+function read(data) {
+  if (data[0] !== VERSION[0]) throw new Refusal('unknown-version', 'it is not of version 3');
+  const fields = new Map();
+  let at = 1;
+  const number = () => {
+    let value = 0;
+    for (let power = 1; ; power *= 128) {
+      if (at >= data.length || power > 2 ** 28) throw new Refusal('malformed-message', 'a number has no end');
+      const byte = data[at++];
+      value += (byte % 128) * power;
+      if (byte < 128) return value;
+    }
+  };
+  while (at < data.length) {
+    const tag = number();
+    if (tag % 8 === 0) fields.set(Math.floor(tag / 8), number());
+    else if (tag % 8 === 2) {
+      const length = number();
+      if (at + length > data.length) throw new Refusal('malformed-message', 'a field goes on after the end');
+      fields.set(Math.floor(tag / 8), data.subarray(at, at + length));
+      at += length;
+    } else throw new Refusal('malformed-message', 'a field is of another type');
+  }
+  return fields;
+}
+
 /** A device. `data` is all that it has, and becomes text. */
 class Device {
   constructor(data) {
@@ -107,43 +152,53 @@ class Device {
     this.data.pins[name] = key;
   }
 
-  start(name, identity) {
+  start(name, identity, prekeyId = null) {
     const key = agree(this.data.identity.private, identity).toString('hex');
     this.trust(name, identity.toString('hex'));
-    this.data.sessions[name] = { key, sent: 0, read: [], answered: false };
+    this.data.sessions[name] = { key, sent: 0, read: [], answered: false, prekeyId };
     return this.data.sessions[name];
   }
 
   seal(name, plaintext) {
     const session = this.data.sessions[name];
     if (session === undefined) throw new Refusal('no-session', `there is no session with ${name}`);
-    const iv = Buffer.alloc(12);
-    iv.writeUInt32BE(session.sent++, 0);
+    const own = Buffer.from(this.data.identity.public, 'hex');
+    const key = Buffer.from(session.key, 'hex');
+    const counter = session.sent++;
     // Both sides use one key: the sender's own identity keeps their counters apart.
-    const head = Buffer.concat([iv.subarray(0, 4), Buffer.from(this.data.identity.public, 'hex')]);
-    crypto.createHash('sha256').update(head).digest().copy(iv, 4, 0, 8);
-    const cipher = crypto.createCipheriv('aes-256-gcm', Buffer.from(session.key, 'hex'), iv).setAAD(head);
-    const body = Buffer.concat([head, cipher.update(plaintext), cipher.final()]);
-    return { kind: session.answered ? 'signal' : 'prekey', data: Buffer.concat([body, cipher.getAuthTag()]) };
+    const cipher = crypto.createCipheriv('aes-256-gcm', key, nonce(own, counter)).setAAD(own);
+    const sealed = Buffer.concat([cipher.update(plaintext), cipher.final(), cipher.getAuthTag()]);
+    const body = Buffer.concat([VERSION, write([[1, own], [2, counter], [3, 0], [4, sealed]])]);
+    const message = Buffer.concat([body, mac(key, body)]);
+    if (session.answered) return { kind: 'signal', data: message };
+    const id = session.prekeyId === null ? [] : [[1, session.prekeyId]];
+    const fields = [...id, [2, own], [3, own], [4, message], [5, this.data.registrationId], [6, 1]];
+    return { kind: 'prekey', data: Buffer.concat([VERSION, write(fields)]) };
   }
 
   open(name, kind, data) {
-    if (data.length < 4 + 33 + 16) throw new Refusal('malformed-message', 'it is too short');
-    const head = data.subarray(0, 37);
+    const outer = kind === 'prekey' ? read(data) : null;
+    const message = outer ? outer.get(4) : data;
+    if (!Buffer.isBuffer(message) || message.length < 9) throw new Refusal('malformed-message', 'there is no message in it');
+    const body = message.subarray(0, -8);
+    const inner = read(body);
+    const [identity, counter, sealed] = [inner.get(1), inner.get(2), inner.get(4)];
+    if (!Buffer.isBuffer(identity) || typeof counter !== 'number' || !Buffer.isBuffer(sealed) || sealed.length < 16) {
+      throw new Refusal('malformed-message', 'a field is missing');
+    }
     const known = this.data.sessions[name];
     if (known === undefined && kind === 'signal') throw new Refusal('no-session', `there is no session with ${name}`);
-    const identity = head.subarray(4);
     const key = known ? Buffer.from(known.key, 'hex') : agree(this.data.identity.private, identity);
-    const iv = Buffer.concat([head.subarray(0, 4), crypto.createHash('sha256').update(head).digest().subarray(0, 8)]);
+    if (!crypto.timingSafeEqual(mac(key, body), message.subarray(-8))) throw new Refusal('bad-mac', 'it is not authentic');
     let plaintext;
     try {
-      const cipher = crypto.createDecipheriv('aes-256-gcm', key, iv).setAAD(head).setAuthTag(data.subarray(-16));
-      plaintext = Buffer.concat([cipher.update(data.subarray(37, -16)), cipher.final()]);
+      const cipher = crypto.createDecipheriv('aes-256-gcm', key, nonce(identity, counter)).setAAD(identity);
+      cipher.setAuthTag(sealed.subarray(-16));
+      plaintext = Buffer.concat([cipher.update(sealed.subarray(0, -16)), cipher.final()]);
     } catch {
       throw new Refusal('bad-mac', 'it is not authentic');
     }
     // Only now, when it is known to be authentic, anything changes.
-    const counter = head.readUInt32BE(0);
     if (known && known.read.includes(counter)) throw new Refusal('duplicate-message', 'it was read before');
     const session = known ?? this.start(name, identity);
     session.read.push(counter);
@@ -188,7 +243,7 @@ const VERBS = {
   establish(params) {
     const given = params.bundle;
     if (given === null || typeof given !== 'object') throw new BadParams('bundle: an object was expected');
-    party(params).start(party(params, 'peer').data.name, bytes(given, 'identity_key'));
+    party(params).start(party(params, 'peer').data.name, bytes(given, 'identity_key'), given.prekey_id);
     return {};
   },
   encrypt(params) {
