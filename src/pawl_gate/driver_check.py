@@ -27,6 +27,7 @@ from pawl_gate.targets.driver import (
     WRONG_PARAMS,
     DriverTarget,
     DriverWorld,
+    NoSessions,
     read_hello,
 )
 from pawl_gate.visible import one_line
@@ -61,6 +62,10 @@ NOT_REQUESTS: Final[tuple[tuple[str, bytes], ...]] = (
 
 TALK: Final = (b"one", b"", b"\x00\xff" * 40, "vier \u00e4\u00f6\u00fc".encode())
 """What is said in the conversation of the check."""
+
+
+GROUP: Final = bytes(range(16))
+"""The id of the group of the check."""
 
 
 class Failed(Exception):
@@ -284,6 +289,9 @@ class Check:
     def _tells_wrong_params(self) -> None:
         with closing(self._program()) as program:
             program.ask("reset", seed=1)
+            sessions = self._known().sessions
+            stranger = {"peer": 8} if sessions else {"group": GROUP.hex()}
+            say = "encrypt" if sessions else "group_encrypt"
             wrong: tuple[tuple[str, str, dict[str, Any]], ...] = (
                 ("create without its parameters", "create", {}),
                 (
@@ -291,7 +299,7 @@ class Check:
                     "create",
                     {**_who(0, "alice"), "name": 7},
                 ),
-                ("a party that nobody created", "encrypt", {"party": 9, "peer": 8, "plaintext": "00"}),
+                ("a party that nobody created", say, {**stranger, "party": 9, "plaintext": "00"}),
             )
             for what, verb, params in wrong:
                 error = program.ask(verb, **params).get("error")
@@ -307,41 +315,53 @@ class Check:
                     raise Failed(f"create: {answer.get('error')!r:.150}")
             if program.ask("reset", seed=1).get("result") != {}:
                 raise Failed("reset: an empty object was expected")
-            if "result" in program.ask("bundle", party=1, one_time=False):
-                raise Failed("a party that was there before reset still hands out a bundle")
+            if self._known().sessions:
+                answer = program.ask("bundle", party=1, one_time=False)
+            else:
+                answer = program.ask("group_create", party=1, group=GROUP.hex())
+            if "result" in answer:
+                raise Failed("a party that was there before reset still answers")
 
     def _talks(self) -> None:
         with closing(self._target()) as target:
-            _converse(target.world(1))
+            _converse(target.world(1), self._known())
 
     def _refuses(self) -> None:
         with closing(self._target()) as target:
             world = target.world(1)
-            _converse(world)
+            _converse(world, self._known())
             for data in (b"", b"\x33", b"\x33" * 400):
-                for kind in ("signal", "prekey"):
+                for what, read in self._readers(world):
                     try:
-                        world.decrypt(1, 0, WireMessage(kind, data))
+                        read(data)
                     except Refused:
                         continue
-                    raise Failed(f"{len(data)} bytes of nonsense were taken for a {kind} message")
-            # A party that never met the other has no session.
+                    raise Failed(f"{len(data)} bytes of nonsense were taken for a {what} message")
+            # A party that never met the other has no session, and one that made no chain has none.
             world.create(2, name="carol", device_id=1, trust_on_first_use=True)
             try:
-                world.encrypt(2, 0, b"x")
+                _speak(world, self._known(), 2, 0, b"x")
             except Refused:
                 return
-            raise Failed("it encrypted without a session")
+            raise Failed("it encrypted with nothing to encrypt with")
+
+    def _readers(self, world: DriverWorld) -> Iterator[tuple[str, Callable[[bytes], bytes]]]:
+        """The ways to hand the second party a message of the first."""
+        if self._known().sessions:
+            yield "signal", lambda data: world.decrypt(1, 0, WireMessage("signal", data))
+            yield "prekey", lambda data: world.decrypt(1, 0, WireMessage("prekey", data))
+        if "groups" in self._known().capabilities:
+            yield "group", lambda data: world.group_decrypt(1, 0, GROUP, data)
 
     def _keeps_its_word(self) -> str | None:
         hello = self._known()
-        optional = [name for name in asked_of(hello) if VERBS[name].needs is not None or VERBS[name].level]
+        optional = [name for name in asked_of(hello) if name in _OPTIONAL]
         if not optional:
             return "it declares none that has a verb"
         with closing(self._target()) as target:
             for name in optional:
                 world = target.world(1)
-                _converse(world)
+                _converse(world, hello)
                 try:
                     _OPTIONAL[name](world)
                 except Refused as refused:
@@ -355,11 +375,11 @@ class Check:
             return "it observes nothing (level 0)"
         with closing(self._target()) as target:
             world = target.world(1)
-            _converse(world)
+            _converse(world, self._known())
             first = _asked_again(world)
             if _asked_again(world) != first:
                 raise Failed("two observations in a row differ")
-            world.encrypt(0, 1, b"more")
+            _speak(world, self._known(), 0, 1, b"more")
             told = world.observe(0)
             if told is None or first is None or told.digest == first.digest:
                 raise Failed("a message was sent, which spends a key, and the digest is the same")
@@ -374,8 +394,8 @@ class Check:
         for seed in (1, 1, 2):
             with closing(self._target()) as target:
                 # A first world in the same process must not show in the second one.
-                spoken.append(_converse(target.world(seed)))
-                if _converse(target.world(seed)) != spoken[-1]:
+                spoken.append(_converse(target.world(seed), self._known()))
+                if _converse(target.world(seed), self._known()) != spoken[-1]:
                     raise Failed("the same seed gave another transcript in the same process")
         if spoken[0] != spoken[1]:
             raise Failed("the same seed gave another transcript in another process")
@@ -399,11 +419,40 @@ def _who(party: int, name: str) -> dict[str, Any]:
     return {"party": party, "name": name, "device_id": 1, "trust_on_first_use": True}
 
 
-def _converse(world: DriverWorld) -> list[object]:
+def _converse(world: DriverWorld, hello: Hello) -> list[object]:
     """An honest conversation, in whatever comes back. Raises: Failed, and what a target raises."""
     said: list[object] = []
     for party, name in enumerate(("alice", "bob")):
         said.append(world.create(party, name=name, device_id=1, trust_on_first_use=True))
+    if hello.sessions:
+        _in_a_session(world, said)
+    if "groups" in hello.capabilities:
+        _in_a_group(world, said)
+    return said
+
+
+def _in_a_group(world: DriverWorld, said: list[object]) -> None:
+    """Each hands the other its chain, then both write."""
+    for sender in (0, 1):
+        distribution = world.group_create(sender, GROUP)
+        world.group_join(1 - sender, sender, GROUP, distribution)
+        said.append(distribution)
+    for number, plaintext in enumerate(TALK):
+        sender = number % 2
+        message = world.group_encrypt(sender, GROUP, plaintext)
+        if world.group_decrypt(1 - sender, sender, GROUP, message) != plaintext:
+            raise Failed(f"group message {number} was read as something else")
+        said.append(message)
+
+
+def _speak(world: DriverWorld, hello: Hello, sender: int, receiver: int, plaintext: bytes) -> object:
+    """A message of whatever kind the driver has."""
+    if hello.sessions:
+        return world.encrypt(sender, receiver, plaintext)
+    return world.group_encrypt(sender, GROUP, plaintext)
+
+
+def _in_a_session(world: DriverWorld, said: list[object]) -> None:
     if said[0] == said[1]:
         raise Failed("two parties have one identity key")
     bundle = world.bundle(1, one_time=True)
@@ -418,7 +467,6 @@ def _converse(world: DriverWorld) -> list[object]:
         if read != plaintext:
             raise Failed(f"message {number} was read as something else: {read[:40].hex()}, not {plaintext[:40].hex()}")
         said.append(message)
-    return said
 
 
 def _asked_again(world: DriverWorld) -> Observation | None:
@@ -452,12 +500,16 @@ def _arm(world: DriverWorld) -> None:
 def _disarm(world: DriverWorld) -> None:
     world.arm_crash(0, 0)
     world.disarm_crash(0)
-    world.encrypt(0, 1, b"not struck")
+    world.restart(0)
 
 
 def _restarted(world: DriverWorld) -> None:
     world.restart(0)
-    if world.decrypt(1, 0, world.encrypt(0, 1, b"after")) != b"after":
+    try:
+        read = world.decrypt(1, 0, world.encrypt(0, 1, b"after"))
+    except NoSessions:
+        read = world.group_decrypt(1, 0, GROUP, world.group_encrypt(0, GROUP, b"after"))
+    if read != b"after":
         raise Failed("after a restart a message was read as something else")
 
 
@@ -477,6 +529,10 @@ _OPTIONAL: Final[dict[str, Callable[[DriverWorld], object]]] = {
     "import_party": _import,
     "import_signed_prekey": _import_signed,
     "import_prekey": _import_one,
+    "group_rotate": lambda world: world.group_rotate(0, GROUP),
+    "group_forget": lambda world: world.group_forget(0, 1, GROUP),
+    "group_members": lambda world: world.group_members(0, GROUP, [0, 1]),
+    "group_secrets": lambda world: world.group_secrets(0),
     "inject_keys": lambda world: world.inject_keys(0, [b"\x14" * 31 + b"\x42"]),
 }
 """How each optional verb is tried."""

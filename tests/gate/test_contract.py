@@ -35,6 +35,7 @@ HELLO = {
     "capabilities": sorted(driver.CAPABILITIES),
     "limits": {**dict.fromkeys(driver.LIMITS_ALWAYS), "forward_jump": 10, "rows_per_message": 5},
     "profile": {"promotes": "never", "closes_chains": True},
+    "group_layout": "current",
 }
 BUNDLE = Bundle(7, 1, bytes.fromhex(KEY), 1, bytes.fromhex(KEY), bytes(64), 3, bytes.fromhex(KEY))
 
@@ -72,6 +73,14 @@ RESULTS: dict[str, dict[str, Any]] = {
     "import_signed_prekey": {"public_key": KEY},
     "import_prekey": {"public_key": KEY},
     "inject_keys": {},
+    "group_create": {"distribution": "33", **BESIDE},
+    "group_join": {**BESIDE},
+    "group_encrypt": {"data": "00ff", **BESIDE},
+    "group_decrypt": {"plaintext": "6869", **BESIDE},
+    "group_rotate": {},
+    "group_forget": {},
+    "group_members": {**BESIDE},
+    "group_secrets": {"secrets": [SECRET]},
 }
 """An honest answer of each verb."""
 
@@ -105,6 +114,14 @@ CALLS: dict[str, Callable[[DriverWorld], object]] = {
     "import_signed_prekey": lambda world: world.import_signed_prekey(0, 1, private=bytes(32), signature=bytes(64)),
     "import_prekey": lambda world: world.import_prekey(0, 1, private=bytes(32)),
     "inject_keys": lambda world: world.inject_keys(0, [bytes(32)]),
+    "group_create": lambda world: world.group_create(0, bytes(16)),
+    "group_join": lambda world: world.group_join(0, 1, bytes(16), b"\x33"),
+    "group_encrypt": lambda world: world.group_encrypt(0, bytes(16), b"hi"),
+    "group_decrypt": lambda world: world.group_decrypt(0, 1, bytes(16), b"\x33"),
+    "group_rotate": lambda world: world.group_rotate(0, bytes(16)),
+    "group_forget": lambda world: world.group_forget(0, 1, bytes(16)),
+    "group_members": lambda world: world.group_members(0, bytes(16), [0, 1]),
+    "group_secrets": lambda world: world.group_secrets(0),
 }
 """How the gate asks each verb, but for those with which a world begins."""
 
@@ -234,6 +251,12 @@ def answers_of(verb: str) -> Iterator[dict[str, Any]]:
         few = [name for name in HELLO["capabilities"] if name not in ("crash", "restart")]  # type: ignore[attr-defined]
         for more in ([], ["crash"], ["restart"]):
             yield {"result": {**HELLO, "capabilities": [*few, *more]}}
+        ungrouped = [name for name in few if "group" not in name]
+        plain = {key: value for key, value in HELLO.items() if key != "group_layout"}
+        for shape in (plain, HELLO):
+            for versions in ([3], [], [4]):
+                for also in ([], ["groups"], ["group-rotate"], ["groups", "group-members"]):
+                    yield {"result": {**shape, "message_versions": versions, "capabilities": [*ungrouped, *also]}}
 
 
 ODD: tuple[Any, ...] = (
@@ -279,10 +302,9 @@ def altered(value: Any) -> Iterator[Any]:
 
 
 def is_known_difference(verb: str, answer: dict[str, Any]) -> bool:
-    """What the gate does not look at, as it does not use it: the schema is the stricter one."""
+    """What the schema cannot know: it lets pass a null that only a driver without sessions may say."""
     del verb
-    seen = json.dumps(answer)
-    return any(f'"{name}"' in seen for name in ("group_chains", "group_kept"))
+    return '"identity_key": null' in json.dumps(answer)
 
 
 @pytest.mark.parametrize("verb", VERBS)

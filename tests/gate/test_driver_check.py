@@ -229,7 +229,9 @@ def test_every_optional_verb_can_be_tried() -> None:
     from pawl_gate import driver_check
 
     optional = {name for name, verb in VERBS.items() if verb.needs is not None or verb.level}
-    assert set(driver_check._OPTIONAL) == optional
+    # Every conversation tries these.
+    talk = {"group_create", "group_join", "group_encrypt", "group_decrypt"}
+    assert set(driver_check._OPTIONAL) == optional - talk
 
 
 def test_what_is_asked_follows_from_what_is_declared() -> None:
@@ -241,8 +243,11 @@ def test_what_is_asked_follows_from_what_is_declared() -> None:
         "profile": {"promotes": "never", "closes_chains": True},
     }  # fmt: skip
     assert asked_of(read_hello(base)) == ["hello", "reset", "create", "bundle", "establish", "encrypt", "decrypt"]
-    everything = {**base, "level": 3, "capabilities": sorted(CAPABILITIES)}
+    everything = {**base, "level": 3, "capabilities": sorted(CAPABILITIES), "group_layout": "current"}
     assert asked_of(read_hello(everything)) == list(VERBS)
+    groups = {**base, "message_versions": [], "capabilities": ["groups"], "group_layout": "current"}
+    talk = ["group_create", "group_join", "group_encrypt", "group_decrypt"]
+    assert asked_of(read_hello(groups)) == ["hello", "reset", "create", *talk]
 
 
 # -- the command ------------------------------------------------------------------------------------------------------

@@ -5,7 +5,8 @@ each other, verb by verb. `python -m tools.write_schema` writes the schema besid
 protocol's: what a driver of that version may be asked is only added to, and only behind a capability.
 
 Not in the schema: that a whole number is written without a fraction (for JSON Schema 1.0 is one), that a line has at
-most 4 MiB, and what of an answer depends on what was asked.
+most 4 MiB, and what of an answer depends on what was asked or declared
+(an identity key is null from a driver without sessions alone).
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ class Verb:
     """The observation level from which on it is asked."""
     acts: bool = True
     """Whether it may change a party's state: then it can be refused, and its answer may carry that state and events."""
+    sessions: bool = False
+    """Whether it is asked only of a driver that does sessions."""
     whole: Schema | None = None
     """The result, where it is no object of such keys."""
 
@@ -94,15 +97,18 @@ WHO: Final[Mapping[str, Schema]] = {
     "trust_on_first_use": FLAG,
 }
 
+SECRETS: Final[Mapping[str, Schema]] = {"secrets": {"type": "array", "items": _ref("secret")}}
+GROUP: Final = _hex(16)
+
 VERBS: Final[Mapping[str, Verb]] = {
     "hello": Verb(acts=False, whole=_ref("hello")),
     "reset": Verb({"seed": NUMBER}, acts=False),
-    "create": Verb(WHO, {"identity_key": PUBLIC_KEY}),
-    "reinstall": Verb({"party": PARTY}, {"identity_key": PUBLIC_KEY}, "reinstall"),
-    "bundle": Verb({"party": PARTY, "one_time": FLAG}, BUNDLE_KEYS),
-    "establish": Verb({"party": PARTY, "peer": PARTY, "bundle": _ref("forgedBundle")}),
-    "encrypt": Verb({"party": PARTY, "peer": PARTY, "plaintext": BYTES}, {"kind": KIND, "data": BYTES}),
-    "decrypt": Verb({"party": PARTY, "peer": PARTY, "kind": KIND, "data": BYTES}, {"plaintext": BYTES}),
+    "create": Verb(WHO, {"identity_key": _or_null(PUBLIC_KEY)}),
+    "reinstall": Verb({"party": PARTY}, {"identity_key": _or_null(PUBLIC_KEY)}, "reinstall"),
+    "bundle": Verb({"party": PARTY, "one_time": FLAG}, BUNDLE_KEYS, sessions=True),
+    "establish": Verb({"party": PARTY, "peer": PARTY, "bundle": _ref("forgedBundle")}, sessions=True),
+    "encrypt": Verb({"party": PARTY, "peer": PARTY, "plaintext": BYTES}, {"kind": KIND, "data": BYTES}, sessions=True),
+    "decrypt": Verb({"party": PARTY, "peer": PARTY, "kind": KIND, "data": BYTES}, {"plaintext": BYTES}, sessions=True),
     "approve": Verb({"party": PARTY, "peer": PARTY, "identity_key": BYTES}, needs="approve"),
     "restart": Verb({"party": PARTY}, needs="restart"),
     "arm_crash": Verb({"party": PARTY, "at": NUMBER}, needs="crash", acts=False),
@@ -110,9 +116,10 @@ VERBS: Final[Mapping[str, Verb]] = {
     "observe": Verb({"party": PARTY}, level=Observe.COUNTS, acts=False, whole=_ref("observation")),
     "secrets": Verb(
         {"party": PARTY},
-        {"secrets": {"type": "array", "items": _ref("secret")}},
+        SECRETS,
         level=Observe.STATE,
         acts=False,
+        sessions=True,
     ),
     "advance": Verb({"seconds": NUMBER}, needs="clock", acts=False),
     "rotate": Verb({"party": PARTY}, needs="rotate"),
@@ -120,7 +127,9 @@ VERBS: Final[Mapping[str, Verb]] = {
     "forget": Verb({"party": PARTY, "peer": PARTY}, needs="forget"),
     "compatibility": Verb({"party": PARTY, "option": OPTION}, needs="compatibility"),
     "import_party": Verb(
-        {**WHO, "identity": PRIVATE_KEY, "registration_id": NUMBER}, {"identity_key": PUBLIC_KEY}, "import-keys"
+        {**WHO, "identity": PRIVATE_KEY, "registration_id": NUMBER},
+        {"identity_key": _or_null(PUBLIC_KEY)},
+        "import-keys",
     ),
     "import_signed_prekey": Verb(
         {"party": PARTY, "id": NUMBER, "private": PRIVATE_KEY, "signature": BYTES},
@@ -133,6 +142,18 @@ VERBS: Final[Mapping[str, Verb]] = {
     "inject_keys": Verb(
         {"party": PARTY, "private": {"type": "array", "items": PRIVATE_KEY}}, needs="inject-keys", acts=False
     ),
+    "group_create": Verb({"party": PARTY, "group": GROUP}, {"distribution": BYTES}, "groups"),
+    "group_join": Verb({"party": PARTY, "sender": PARTY, "group": GROUP, "distribution": BYTES}, needs="groups"),
+    "group_encrypt": Verb({"party": PARTY, "group": GROUP, "plaintext": BYTES}, {"data": BYTES}, "groups"),
+    "group_decrypt": Verb(
+        {"party": PARTY, "sender": PARTY, "group": GROUP, "data": BYTES}, {"plaintext": BYTES}, "groups"
+    ),
+    "group_rotate": Verb({"party": PARTY, "group": GROUP}, needs="group-rotate"),
+    "group_forget": Verb({"party": PARTY, "peer": PARTY, "group": GROUP}, needs="group-forget"),
+    "group_members": Verb(
+        {"party": PARTY, "group": GROUP, "members": {"type": "array", "items": PARTY}}, needs="group-members"
+    ),
+    "group_secrets": Verb({"party": PARTY}, SECRETS, "groups", Observe.STATE, acts=False),
 }
 """Every verb."""
 
@@ -219,16 +240,25 @@ def _types() -> dict[str, Schema]:
                     "name": TEXT,
                     "version": TEXT,
                     "protocol": {"const": driver.PROTOCOL},
-                    "message_versions": {"type": "array", "items": NUMBER, "contains": {"const": 3}},
+                    "message_versions": {"type": "array", "items": NUMBER},
                     "level": {"type": "integer", "minimum": 0, "maximum": max(Observe).value},
                     "capabilities": {"type": "array", "items": {"enum": sorted(driver.CAPABILITIES)}},
                     "limits": _object(limits, driver.LIMITS_ALWAYS),
                     "profile": _object({"promotes": PROMOTES, "closes_chains": FLAG}),
-                }
+                    "group_layout": {"enum": list(driver.GROUP_LAYOUTS)},
+                },
+                _HELLO,
             ),
-            # What crashed is opened again from what is durable.
-            "if": {"properties": {"capabilities": {"contains": {"const": "crash"}}}},
-            "then": {"properties": {"capabilities": {"contains": {"const": "restart"}}}},
+            "allOf": [
+                # What crashed is opened again from what is durable.
+                {"if": _declares("crash"), "then": _declares("restart")},
+                *({"if": _declares(name), "then": _declares("groups")} for name in sorted(driver.OF_GROUPS)),
+                {
+                    "if": _declares("groups"),
+                    "then": {"required": ["group_layout"]},
+                    "else": {"properties": {"group_layout": False, "message_versions": {"contains": {"const": 3}}}},
+                },
+            ],
         },
         "observation": _object(_observed(), [one for one in _observed() if one == "digest"]),
         "state": {
@@ -261,6 +291,14 @@ def _types() -> dict[str, Schema]:
     }
 
 
+_HELLO: Final = ("name", "version", "protocol", "message_versions", "level", "capabilities", "limits", "profile")
+"""What every driver says of itself."""
+
+
+def _declares(capability: str) -> Schema:
+    return {"properties": {"capabilities": {"contains": {"const": capability}}}}
+
+
 def _error(code: int, id_: Schema) -> Schema:
     error = _object({"code": {"const": code}, "message": {"type": "string"}, "data": {}}, ["code", "message"])
     return _object({"jsonrpc": {"const": "2.0"}, "id": id_, "error": error})
@@ -283,5 +321,7 @@ def asked_of(hello: Hello) -> list[str]:
     return [
         name
         for name, verb in VERBS.items()
-        if (verb.needs is None or verb.needs in hello.capabilities) and hello.level >= verb.level
+        if (verb.needs is None or verb.needs in hello.capabilities)
+        and hello.level >= verb.level
+        and (hello.sessions or not verb.sessions)
     ]

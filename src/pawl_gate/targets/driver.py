@@ -573,6 +573,10 @@ class DriverTarget:
         self._process.broken(what)
 
 
+class NoSessions(HarnessBroken):
+    """A verb of sessions was asked of a driver that does none: a mistake on our side of the pipe."""
+
+
 class _RefusedWithState(Refused):
     """A refusal on its way through `DriverWorld`, with the state that it left."""
 
@@ -834,7 +838,7 @@ class DriverWorld(Unable):
 
     def _need_sessions(self) -> None:
         if not self._hello.sessions:
-            raise HarnessBroken(f"{self._hello.name} does not declare sessions")
+            raise NoSessions(f"{self._hello.name} does not declare sessions")
 
     def _ask(self, verb: str, **params: Any) -> Any:
         try:
