@@ -10,7 +10,7 @@ LIBRARY_TESTS := $(wildcard tests/test_*.py) tests/crypto tests/group tests/sess
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup fuzz campaign fuzz-faults fuzz-speed verify trials storm explore figures reach mutants matrix mutation vectors trace test lint format coverage bench docs serve catalogue faults proto wheel lock clean
+.PHONY: help setup fuzz campaign fuzz-faults fuzz-speed verify trials storm explore figures reach mutants matrix mutation vectors trace test lint format coverage bench docs serve catalogue faults proto wheel gates audit lock clean
 
 help: ## this list
 	@echo 'Pawl: the commands of this checkout'
@@ -118,11 +118,17 @@ proto: setup ## generate the protobuf code again
 wheel: setup ## build the wheel, install it alone in an empty environment and run the README's example there
 	@$(BIN)/python -m tools.check_wheel
 
+gates: setup ## check workflows, build twice and compare, write and check the bill of materials, into build/release
+	@$(BIN)/python -m tools.gates
+
+audit: setup ## look the locked packages up among known vulnerabilities; needs the network, and says so without
+	@$(BIN)/python -m tools.audit
+
 lock: ## pin all dependencies with hashes again (ARGS=--upgrade for the newest releases)
 	@test -x .venv-lock/bin/pip-compile || { $(PYTHON) -m venv .venv-lock && \
 	  .venv-lock/bin/pip install --quiet --no-deps --require-hashes -r requirements/lock-tool.txt; }
 	@.venv-lock/bin/python tools/lock.py $(ARGS)
 
 clean: ## remove whatever make made: environments, packages of the Node peers, builds, caches
-	@rm -rf .venv .venv-lock .venv-docs build dist mutants drivers/*/node_modules drivers/*/build .coverage .coverage.* .hypothesis .*_cache
+	@rm -rf .venv .venv-lock .venv-docs .venv-gates build dist mutants drivers/*/node_modules drivers/*/build .coverage .coverage.* .hypothesis .*_cache
 	@find src spec tests tools bench -name __pycache__ -prune -exec rm -rf {} +

@@ -63,6 +63,9 @@ def main(arguments: list[str]) -> int:
         ],
         upgrade,
     )
+    compile_lock("release.txt", ["requirements/release.in"], upgrade)
+    gate = ["--extra=gate", "--constraint=requirements/dev.txt", "pyproject.toml", "requirements/gate.in"]
+    compile_lock("gate.txt", gate, upgrade)
     compile_lock("lock-tool.txt", ["requirements/lock-tool.in"], upgrade)
     write("fuzz.txt", "".join(pin_atheris(*release) for release in ATHERIS))
     return 0

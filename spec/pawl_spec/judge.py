@@ -23,6 +23,8 @@ class Verdict(Enum):
     """No trace came to a place where it could be checked: nothing is known."""
     PENDING = "not yet judged"
     """Nothing judges it yet."""
+    LEFT_OUT = "left out"
+    """The run was asked not to judge it: nothing is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,8 @@ class Tally:
     hello: Hello
     checked: Counter[str] = field(default_factory=Counter)
     violated: Counter[str] = field(default_factory=Counter)
+    left_out: frozenset[str] = frozenset()
+    """Ids of the invariants that the run was asked not to judge."""
 
     def add(self, broken: list[Broken], checked: Counter[str]) -> None:
         """Count one judged history."""
@@ -77,6 +81,8 @@ class Tally:
             return Verdict.UNSUPPORTED
         if self.violated[entry.id]:
             return Verdict.VIOLATED
+        if entry.id in self.left_out:
+            return Verdict.LEFT_OUT
         return Verdict.HOLDS if self.checked[entry.id] else Verdict.NOT_REACHED
 
     def verdicts(self) -> dict[str, Verdict]:

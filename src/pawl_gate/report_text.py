@@ -5,6 +5,7 @@ The first line says what holds or what broke, the next what to do about it.
 
 from __future__ import annotations
 
+import itertools
 import shlex
 import textwrap
 from collections import Counter
@@ -16,7 +17,7 @@ from typing import Any, Final
 from pawl_gate.chart import chart, sentence
 from pawl_gate.expect import Expected
 from pawl_gate.trials import TrialReport
-from pawl_gate.verify import Exit, Found, Reached, Report, unsupported
+from pawl_gate.verify import Exit, Found, Reached, Report, Selection, unsupported
 from pawl_gate.visible import visible
 from pawl_spec.history import Hello, History
 from pawl_spec.invariants import INVARIANTS, secrecy
@@ -49,6 +50,7 @@ WORDS: Final = {
     Verdict.NOT_REACHED: "not reached",
     Verdict.UNSUPPORTED: "unsupported (declared)",
     Verdict.PENDING: "not yet judged",
+    Verdict.LEFT_OUT: "left out",
 }
 
 
@@ -95,6 +97,8 @@ def _head(report: Report, saved: Mapping[str, Path], expected: Expected | None, 
     lines += [f"incomplete: {gap}" for gap in report.gaps]
     if report.cut:
         lines.append(HANGS if report.hung else QUIETER)
+    if report.selection:
+        lines += selected(report.selection)
     rate = report.steps / report.seconds if report.seconds else 0.0
     lines.append(
         f"judged {report.traces:,} traces with {report.steps:,} steps in {report.seconds:.1f} s "
@@ -102,6 +106,21 @@ def _head(report: Report, saved: Mapping[str, Path], expected: Expected | None, 
         f"budget {report.budget.name}, seed {report.seed}"
     )
     return "\n".join(lines) + "\n"
+
+
+def selected(selection: Selection) -> list[str]:
+    """What a run was narrowed to, and what it leaves out."""
+    changed = f"{len(selection.files)} {'file' if len(selection.files) == 1 else 'files'} changed"
+    lines = [
+        f"{changed} since {selection.since} ({selection.commit[:12]}): {selection.why}",
+        f"  judged: {', '.join(sorted(selection.judged)) or 'none'}",
+    ]
+    for why, ids in itertools.groupby(
+        sorted(selection.left_out, key=lambda id_: (selection.left_out[id_], id_)),
+        key=lambda id_: selection.left_out[id_],
+    ):
+        lines.append(f"  left out, {why}: {', '.join(ids)}")
+    return [textwrap.fill(visible(line), WIDTH, subsequent_indent="    ") for line in lines]
 
 
 def who(hello: Hello) -> str:
@@ -112,14 +131,15 @@ def who(hello: Hello) -> str:
 def verdict_line(report: Report, expected: Expected | None, code: Exit) -> str:
     """What holds or what broke, in one line."""
     held = report.with_verdict(Verdict.HOLDS)
-    if expected is not None and expected.compare(report.found).same:
+    if expected is not None and expected.compare(report.violated).same:
         return f"{who(report.hello)} is as expected: exactly the {len(expected.findings)} expected findings"
     if expected is not None:
         return f"{who(report.hello)} is not as expected"
     if report.violated:
         return f"{who(report.hello)} does not hold: {', '.join(report.violated)}"
     if code is Exit.HOLDS:
-        return f"{who(report.hello)} holds: all {len(held)} invariants that can be judged on it"
+        which = "that the changes touch and that can" if report.selection else "that can"
+        return f"{who(report.hello)} holds: all {len(held)} invariants {which} be judged on it"
     return f"{who(report.hello)}: nothing is violated, but the run is incomplete; {len(held)} invariants hold"
 
 
@@ -127,7 +147,7 @@ def differences(report: Report, expected: Expected | None) -> list[str]:
     """How the findings differ from the expected ones, and what to do about each."""
     if expected is None:
         return []
-    comparison = expected.compare(report.found)
+    comparison = expected.compare(report.violated)
     return [
         *(
             f"  new: {id_} does not hold; mend it, or add it with its reason to the expected findings"
@@ -327,14 +347,28 @@ def verify_document(
         "trials": [{**asdict(trial), "seconds": round(trial.seconds, 3)} for trial in report.on_trial],
         "report": str(page) if page else None,
     }
+    if report.selection is not None:
+        document["changed"] = changed_document(report.selection)
     if expected is not None:
-        comparison = expected.compare(report.found)
+        comparison = expected.compare(report.violated)
         document["expected"] = {
             "findings": expected.findings,
             "new": comparison.new,
             "vanished": comparison.vanished,
         }
     return document
+
+
+def changed_document(selection: Selection) -> dict[str, Any]:
+    """What a run was narrowed to."""
+    return {
+        "since": selection.since,
+        "commit": selection.commit,
+        "files": list(selection.files),
+        "why": selection.why,
+        "judged": sorted(selection.judged),
+        "left_out": dict(sorted(selection.left_out.items())),
+    }
 
 
 def _reached_document(reached: Reached) -> dict[str, dict[str, int]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from itertools import islice
@@ -264,6 +264,8 @@ class Report:
     scopes: list[ScopeRun] = field(default_factory=list)
     listed: Mapping[str, reach.Items] | None = None
     """What each engine must reach, where there is a committed list for such a run."""
+    selection: Selection | None = None
+    """What the run was narrowed to; None: to nothing less than all."""
 
     @property
     def hung(self) -> bool:
@@ -318,6 +320,24 @@ class Report:
         return gaps
 
 
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What a run judges of all that it could judge, because of what was changed."""
+
+    since: str
+    """The revision, as it was asked for."""
+    commit: str
+    """That revision's commit."""
+    files: tuple[str, ...]
+    """What was changed since then, from the repository's folder."""
+    judged: frozenset[str]
+    """Ids of the invariants that are judged."""
+    left_out: Mapping[str, str]
+    """Ids of the others, each with why."""
+    why: str
+    """In a sentence: why these."""
+
+
 class Cut(Exception):
     """The time is up, or the target hung too often."""
 
@@ -326,9 +346,22 @@ class Verification:
     """One run of all engines on one target."""
 
     def __init__(
-        self, target: Target, *, name: str, budget: Budget, seed: int, progress: TextIO, is_driver: bool = False
+        self,
+        target: Target,
+        *,
+        name: str,
+        budget: Budget,
+        seed: int,
+        progress: TextIO,
+        is_driver: bool = False,
+        known: Sequence[Trace] = (),
+        selection: Selection | None = None,
     ) -> None:
+        """`known` are traces that are run before all others, such as those of expected findings."""
         self._target = target
+        self._known = known
+        self._left_out = frozenset(selection.left_out if selection else ())
+        self._invariants = [entry for entry in INVARIANTS if entry.id not in self._left_out]
         self._progress = progress
         self._started = self._told = time.monotonic()
         self._engine = ""
@@ -340,9 +373,10 @@ class Verification:
         if name == "pawl":
             hello = replace(hello, capabilities=hello.capabilities | {"workers"})
         self.report = Report(hello, name, is_driver, budget, seed, Tally(hello))
+        self.report.selection, self.report.tally.left_out = selection, self._left_out
         # A budget of a test, or of a machine of its own, may carry the name of a known one.
-        known = BUDGETS.get(budget.name)
-        if known is not None and replace(budget, seconds=known.seconds) == known:
+        usual = BUDGETS.get(budget.name)
+        if selection is None and usual is not None and replace(budget, seconds=usual.seconds) == usual:
             self.report.listed = reach.listed(name, budget.name, seed)
 
     def run(self) -> Report:
@@ -355,6 +389,7 @@ class Verification:
     def _run_engines(self) -> None:
         report = self.report
         engines: tuple[tuple[str, Callable[[], str]], ...] = (
+            *((("expected", self._expected),) if self._known else ()),
             ("scenarios", self._scenarios),
             ("corpus", self._corpus),
             ("explore", self._explore),
@@ -391,9 +426,18 @@ class Verification:
 
     # -- engines ------------------------------------------------------------------------------------------------------
 
+    def _expected(self) -> str:
+        for trace in self._known:
+            self._run(trace, "the list of expected findings")
+        return ""
+
     def _scenarios(self) -> str:
         hello, left_out, lacking, unfit = self._target.hello, 0, set[str](), list[str]()
+        apart = 0
         for scenario in scenarios():
+            if scenario.about and self._left_out.issuperset(scenario.about):
+                apart += 1
+                continue
             if lacks := scenario.lacks(hello):
                 left_out += 1
                 lacking.update(lacks)
@@ -408,6 +452,7 @@ class Verification:
                 self._run(trace, f"scenario {label}")
         notes = [f"{left_out} scenarios left out, as the target lacks {', '.join(sorted(lacking))}"] if left_out else []
         notes += [f"left out, as they do not fit the target's limits: {', '.join(unfit)}"] if unfit else []
+        notes += [f"{apart} scenarios left out, as they are about no invariant that is judged"] if apart else []
         return "; ".join(notes)
 
     def _corpus(self) -> str:
@@ -446,7 +491,7 @@ class Verification:
     def _name(self, replayed: explore.Replayed, scope: str) -> None:
         """A disagreement that no invariant names is one all the same: what the protocol says was not done."""
         found = replayed.disagreement
-        if found is None or judge(found.history)[0]:
+        if found is None or "CNF-01" in self._left_out or judge(found.history, self._invariants)[0]:
             return
         one = Broken(REGISTRY["CNF-01"], found.violation)
         self.report.tally.add([one], Counter())
@@ -464,7 +509,7 @@ class Verification:
             self._target,
             examples=max(int(self.report.budget.examples * self._share), 1),
             seed=self.report.seed,
-            ignore=frozenset(self.report.found),
+            ignore=self._left_out.union(self.report.found),
             deadline=self._started + self.report.budget.seconds,
             enough=lambda: self.report.hung,
             on_history=lambda history: self._judge(history, "hypothesis"),
@@ -527,7 +572,7 @@ class Verification:
 
     def _judge(self, history: History, engine: str) -> None:
         report = self.report
-        broken, checked = judge(history)
+        broken, checked = judge(history, self._invariants)
         report.tally.add(broken, checked)
         self._checked_on.update(checked.keys())
         shapes = reach.shapes(history)

@@ -234,6 +234,99 @@ def test_a_wrong_time_is_2(capsys: Output, monkeypatch: pytest.MonkeyPatch, wron
     assert "SOURCE_DATE_EPOCH" in only_line(capsys)
 
 
+# -- reports for services ---------------------------------------------------------------------------------------------
+
+REPORTS = ("--junit", "ci/j.xml", "--sarif", "ci/s.sarif", "--markdown", "ci/m.md")
+
+
+def test_reports_for_services_are_written(capsys: Output) -> None:
+    """Each is written beside what is printed, which stays as it was."""
+    target = "control:signature-unchecked"
+    assert run("verify", "--target", target, *REPORTS) == 1
+    assert "IDC-03" in capsys.readouterr().out.splitlines()[0]
+    assert 'name="IDC-03 ' in Path("ci/j.xml").read_text("utf-8")
+    (result,) = [
+        one for one in json.loads(Path("ci/s.sarif").read_text())["runs"][0]["results"] if one["ruleId"] == "IDC-03"
+    ]
+    assert result["locations"][0]["physicalLocation"]["artifactLocation"]["uri"].startswith("src/pawl/")
+    assert "### IDC-03 does not hold" in Path("ci/m.md").read_text("utf-8")
+
+
+def test_reports_are_the_same_for_one_seed(capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Same input, same bytes, apart from how long it took."""
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1700000000")
+    texts = []
+    for _ in range(2):
+        run("verify", "--target", "control:signature-unchecked", *REPORTS)
+        texts.append(Path("ci/s.sarif").read_text("utf-8"))
+    assert texts[0] == texts[1]
+    assert '"2023-11-14T22:13:20Z"' in texts[0]
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("body", ["raise SystemExit(9)", "print('hello')"])
+def test_a_run_that_breaks_leaves_red_reports(capsys: Output, body: str) -> None:
+    """A service that finds last week's report, or none, may show green: what is there says that nothing was judged."""
+    Path("ci").mkdir()
+    Path("ci/j.xml").write_text("last week's")
+    assert run("verify", "--driver", driver(body), *REPORTS) == 3
+    only_line(capsys)
+    assert 'errors="1"' in Path("ci/j.xml").read_text("utf-8")
+    assert json.loads(Path("ci/s.sarif").read_text())["runs"][0]["invocations"][0]["executionSuccessful"] is False
+    assert "nothing was judged" in Path("ci/m.md").read_text("utf-8")
+
+
+def test_wrong_usage_leaves_no_old_report(capsys: Output) -> None:
+    """Exit code 2, and what an earlier run left is gone."""
+    Path("j.xml").write_text("last week's")
+    assert run("verify", "--target", "acme", "--junit", "j.xml") == 2
+    only_line(capsys)
+    assert not Path("j.xml").exists()
+
+
+def test_a_report_that_cannot_be_written_is_no_success(capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The verdict is told, and where it would have been 0 the exit code is 3."""
+    monkeypatch.setattr(verify.Report, "gaps", [])
+    Path("file").touch()
+    assert run("verify", "--junit", "file/j.xml") == 3
+    out, err = capsys.readouterr()
+    assert out.startswith("pawl ")
+    assert "cannot write file/j.xml" in err
+    assert run("verify", "--target", "control:signature-unchecked", "--junit", "file/j.xml") == 1
+    capsys.readouterr()
+
+
+def test_the_list_is_written_and_held(capsys: Output, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--write-expect`: what is there now becomes the list, each entry with its trace; a reason that was written stays."""
+    target = "control:duplicate-accepted"
+    monkeypatch.setattr(verify.Report, "gaps", [])
+    assert run("verify", "--target", target, "--write-expect", "known.json") == 0
+    written = json.loads(Path("known.json").read_text())
+    ids = [entry["id"] for entry in written["findings"]]
+    assert "CTR-03" in ids
+    assert all(
+        entry["reason"].startswith("there when this list was written, not yet examined: ")
+        for entry in written["findings"]
+    )
+    written["findings"][ids.index("CTR-03")]["reason"] = "issue 17"
+    Path("known.json").write_text(json.dumps(written))
+    assert run("verify", "--target", target, "--write-expect", "known.json", "--seed", "3") == 0
+    assert {entry["id"]: entry["reason"] for entry in json.loads(Path("known.json").read_text())["findings"]}[
+        "CTR-03"
+    ] == "issue 17"
+    # Whatever the search comes across, the traces of the list are run: nothing vanishes by chance.
+    monkeypatch.setattr(verify, "scenarios", list)
+    few = replace(BUDGETS["smoke"], walks=0, examples=1, shrink_steps=0)
+    monkeypatch.setitem(BUDGETS, "smoke", few)
+    assert run("verify", "--target", target, "--expect", "known.json", "--seed", "4") == 0
+    # On what does not have them, all have vanished.
+    other = Path("known.json").read_text().replace(target, "pawl")
+    Path("other.json").write_text(other)
+    assert run("verify", "--expect", "other.json") == 1
+    out = capsys.readouterr().out
+    assert "vanished: CTR-03 was expected (issue 17)" in out
+
+
 # -- replay -----------------------------------------------------------------------------------------------------------
 
 
@@ -366,6 +459,11 @@ def test_the_cap_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
         (["explain"], "required: ID"),
         (["explain", "CTR-99"], "there is no invariant 'CTR-99'; near it are CTR-01, "),
         (["verify", "--report", "x", "--no-report"], "not allowed with"),
+        (["verify", "--expect", "x", "--write-expect", "y"], "not allowed with"),
+        (["verify", "--write-expect", "y", "--changed-since", "main"], "leaves invariants out"),
+        (["verify", "--code", "nowhere"], "nowhere is no folder"),
+        (["verify", "--code", ".."], "is not below"),
+        (["verify", "--changed-since", "main"], "--changed-since: "),
     ],
 )
 def test_wrong_usage_is_2(capsys: Output, argv: list[str], words: str) -> None:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pawl_gate.expect import Expected, ExpectError, read
+from pawl_gate.expect import Expected, ExpectError, dumps, read, renewed
+from pawl_spec.trace import Kind, Trace, op
 
 
 def write(folder: Path, document: object) -> Path:
@@ -56,9 +57,47 @@ def test_new_and_vanished_findings_are_named(violated: list[str], new: list[str]
         ({"target": "acme", "findings": [{"id": 4, "reason": "x"}]}, "no invariant 4"),
         ({"target": "acme", "findings": [{"id": "PAR-04", "reason": " "}]}, "has no reason"),
         ({"target": "acme", "findings": [{"id": "PAR-04", "reason": "x"}] * 2}, "listed twice"),
+        (
+            {"target": "acme", "findings": [{"id": "PAR-04", "reason": "x", "trace": 7}]},
+            "the trace of PAR-04 is no trace",
+        ),
+        ({"target": "acme", "findings": [{"id": "PAR-04", "reason": "x", "trase": {}}]}, "finding 0"),
     ],
 )
 def test_broken_lists_are_refused_by_name(tmp_path: Path, document: object, words: str) -> None:
     """A list with a slip in it must not silence a finding: every slip is refused, with its place."""
     with pytest.raises(ExpectError, match=words):
         read(write(tmp_path, document), target="acme")
+
+
+TRACE = Trace((op(Kind.ESTABLISH, actor=0, peer=1, one_time=1), op(Kind.SEND, actor=0, peer=1)), seed=5)
+
+
+def test_a_list_with_traces_is_read_back(tmp_path: Path) -> None:
+    """What is written is what is read."""
+    made = Expected("acme", {"PAR-04": "reads only the high nibble", "IDC-03": "\u202e"}, {"PAR-04": TRACE})
+    assert read(write(tmp_path, dumps(made)), target="acme") == made
+
+
+def test_reasons_that_somebody_wrote_stay() -> None:
+    """A new entry says that nobody has looked at it; what is not there any more goes, with its trace."""
+    old = Expected("acme", {"PAR-04": "issue 4", "IDC-03": "issue 3"}, {"IDC-03": TRACE})
+    new = renewed(old, target="acme", seen={"PAR-04": "a", "CTR-01": "b\x1b"}, shown={"PAR-04": TRACE}, whole=True)
+    assert new.findings == {
+        "CTR-01": "there when this list was written, not yet examined: b\\x1b",
+        "PAR-04": "issue 4",
+    }
+    assert new.traces == {"PAR-04": TRACE}
+
+
+def test_an_incomplete_run_takes_nothing_off_the_list() -> None:
+    """That a run which was cut did not find it says nothing."""
+    old = Expected("acme", {"PAR-04": "issue 4", "IDC-03": "issue 3"}, {"IDC-03": TRACE})
+    new = renewed(old, target="acme", seen={"PAR-04": "a"}, shown={}, whole=False)
+    assert (new.findings, new.traces) == (old.findings, old.traces)
+
+
+def test_what_is_left_out_is_not_expected() -> None:
+    """A run that leaves an invariant out cannot say that its finding has vanished."""
+    old = Expected("acme", {"PAR-04": "a", "IDC-03": "b"}, {"IDC-03": TRACE, "PAR-04": TRACE})
+    assert old.without({"IDC-03"}) == Expected("acme", {"PAR-04": "a"}, {"PAR-04": TRACE})

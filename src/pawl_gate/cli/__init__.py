@@ -14,11 +14,11 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pawl_gate.cli import campaign, corpus, explore, fuzz, invariants, mutants, replay, store, trace, vectors, verify
+from pawl_gate.cli import campaign, corpus, driver, explore, fuzz, invariants, mutants, replay, store, trace, vectors, verify
 from pawl_gate.cli.common import BROKEN, INCOMPLETE, OK, USAGE, Parser, Unwritten, Usage
 from pawl_gate.visible import visible
 
-VERBS = (verify, explore, replay, invariants, mutants, vectors, trace, store, corpus, fuzz, campaign)
+VERBS = (verify, explore, replay, invariants, driver, mutants, vectors, trace, store, corpus, fuzz, campaign)
 """In the order of the help."""
 
 

@@ -45,6 +45,7 @@ WORDS: Final = {
     Verdict.NOT_REACHED: "not reached",
     Verdict.UNSUPPORTED: "unsupported",
     Verdict.PENDING: "not yet judged",
+    Verdict.LEFT_OUT: "left out",
 }
 KINDS: Final = {
     Verdict.VIOLATED: "bad",
@@ -52,6 +53,7 @@ KINDS: Final = {
     Verdict.NOT_REACHED: "warn",
     Verdict.UNSUPPORTED: "none",
     Verdict.PENDING: "none",
+    Verdict.LEFT_OUT: "none",
 }
 """The colours of a verdict. Its word is always there too: nothing is said by colour alone."""
 
@@ -135,7 +137,7 @@ def render(
         todo=list(_todo(report, saved, expected, code, expect)),
         findings=list(_findings(report, saved, expected)),
         expected=expected,
-        comparison=None if expected is None else expected.compare(report.found),
+        comparison=None if expected is None else expected.compare(report.violated),
         families=list(_families(report, expected)),
         totals=_counts(Counter(report.tally.verdicts().values())),
         never_done=[kind.word for kind in Kind if kind is not Kind.NOP and not report.reached.operations[kind.word]],
@@ -223,7 +225,8 @@ def _findings(report: Report, saved: Mapping[str, Path], expected: Expected | No
 
 
 def _families(report: Report, expected: Expected | None) -> Iterator[Family]:
-    why = {entry.id: f"the target {_declared(words)}" for entry, words in unsupported(report.hello)}
+    left_out = report.selection.left_out if report.selection else {}
+    why = {**left_out, **{entry.id: f"the target {_declared(words)}" for entry, words in unsupported(report.hello)}}
     verdicts = report.tally.verdicts()
     for name, words in FAMILIES.items():
         members = [entry for entry in INVARIANTS if family(entry.id) == name]

@@ -65,6 +65,10 @@ CAPABILITIES: Final = frozenset(
 OF_GROUPS: Final = frozenset({"group-rotate", "group-forget", "group-members"})
 """What a driver may declare of groups beside `groups` itself."""
 
+MAX_DECLARED_JUMP: Final = 100_000
+"""Largest forward jump that a driver may declare, in messages: four times the largest known. The model holds a key for
+each message that is skipped; at 2^32 it would take all memory there is."""
+
 PUBLIC_KEY_BYTES: Final = 33
 SIGNATURE_BYTES: Final = 64
 SECRET_BYTES: Final = 32
@@ -73,7 +77,9 @@ DIGEST_CHARACTERS: Final = 128
 MAX_UINT32: Final = 2**32 - 1
 
 # JSON-RPC 2.0, section 5.1, and two codes of ours.
+NOT_JSON: Final = -32700
 METHOD_NOT_FOUND: Final = -32601
+WRONG_PARAMS: Final = -32602
 REFUSED: Final = -32000
 CRASHED: Final = -32001
 
@@ -338,7 +344,7 @@ def _list(value: Any, where: str) -> list[Any]:
 def _hello(value: Any) -> Hello:
     keys = ("name", "version", "protocol", "message_versions", "level", "capabilities", "limits", "profile")
     said = _object(value, "hello", keys, (*keys, "group_layout"))
-    if said["protocol"] != PROTOCOL:
+    if _number(said["protocol"], "hello: protocol") != PROTOCOL:
         raise _Wrong(f"hello: protocol {PROTOCOL} was expected")
     versions = [_number(version, "hello: message_versions") for version in _list(said["message_versions"], "hello")]
     capabilities = frozenset(_text(name, "hello: capabilities") for name in _list(said["capabilities"], "hello"))
@@ -356,9 +362,9 @@ def _hello(value: Any) -> Hello:
     # What crashed is opened again from what is durable.
     if "crash" in capabilities and "restart" not in capabilities:
         raise _Wrong("hello: the capability 'crash' needs 'restart'")
-    given = _object(said["limits"], "limits", _LIMITS, [field.name for field in fields(Limits)])
+    given = _object(said["limits"], "limits", LIMITS_ALWAYS, [field.name for field in fields(Limits)])
     limits = {key: _number_or_none(limit, key) for key, limit in given.items()}
-    forward_jump = _number(limits.pop("forward_jump"), "limits: forward_jump")
+    forward_jump = _number(limits.pop("forward_jump"), "limits: forward_jump", MAX_DECLARED_JUMP)
     profile = _object(said["profile"], "profile", ("promotes", "closes_chains"))
     if profile["promotes"] not in ("on-new-chain", "always", "never"):
         raise _Wrong("profile: promotes must be on-new-chain, always or never")
@@ -374,7 +380,15 @@ def _hello(value: Any) -> Hello:
     )
 
 
-_LIMITS: Final = (
+def read_hello(value: Any) -> Hello:
+    """What a driver says of itself. Raises: ValueError; its text says what is wrong."""
+    try:
+        return _hello(value)
+    except _Wrong as wrong:
+        raise ValueError(str(wrong)) from None
+
+
+LIMITS_ALWAYS: Final = (
     *("forward_jump", "kept_per_chain", "kept_per_session"),
     *("receiving_chains", "archived_sessions", "derivations_per_message"),
 )
@@ -456,6 +470,11 @@ class DriverTarget:
     def hello(self) -> Hello:
         """Who the program says it is."""
         return self._hello
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The words that start the program."""
+        return tuple(self._argv)
 
     def world(self, seed: int) -> DriverWorld:
         """A fresh world; an earlier one of this target ends. Raises: HarnessBroken."""
@@ -552,6 +571,10 @@ class DriverTarget:
     def broken(self, what: str) -> NoReturn:
         """For `DriverWorld`: an answer that does not keep to the contract."""
         self._process.broken(what)
+
+
+class NoSessions(HarnessBroken):
+    """A verb of sessions was asked of a driver that does none: a mistake on our side of the pipe."""
 
 
 class _RefusedWithState(Refused):
@@ -783,6 +806,10 @@ class DriverWorld(Unable):
                 self._target.broken(str(wrong))
         return seen
 
+    def forget_observations(self) -> None:
+        """Ask for the next observation, whatever came with the last answer."""
+        self._seen.clear()
+
     def secrets(self, party: int) -> Sequence[bytes]:
         """See `World.secrets`. Raises: HarnessBroken below L2."""
         self._need_sessions()
@@ -811,7 +838,7 @@ class DriverWorld(Unable):
 
     def _need_sessions(self) -> None:
         if not self._hello.sessions:
-            raise HarnessBroken(f"{self._hello.name} does not declare sessions")
+            raise NoSessions(f"{self._hello.name} does not declare sessions")
 
     def _ask(self, verb: str, **params: Any) -> Any:
         try:
