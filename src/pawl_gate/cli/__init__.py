@@ -14,7 +14,20 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pawl_gate.cli import campaign, corpus, driver, explore, fuzz, invariants, mutants, replay, store, trace, vectors, verify
+from pawl_gate.cli import (
+    campaign,
+    corpus,
+    driver,
+    explore,
+    fuzz,
+    invariants,
+    mutants,
+    replay,
+    store,
+    trace,
+    vectors,
+    verify,
+)
 from pawl_gate.cli.common import BROKEN, INCOMPLETE, OK, USAGE, Parser, Unwritten, Usage
 from pawl_gate.visible import visible
 
