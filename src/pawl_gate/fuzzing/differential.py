@@ -90,6 +90,14 @@ class Paired(Traces):
         """Run what both can do of a trace. Raises: SpecBroken."""
         return super().hold(encode(_shared(decode(data))))
 
+    def run(self, data: bytes) -> Ran | None:
+        """The same, with what it did: the other one draws its own random numbers, so keys are not in the transcript."""
+        ran, history = super().run(data), self.hold(data)
+        if ran is None or history is None:
+            return None
+        said = "\n".join(f"{event.op}: {_answer(event)}" for event in history.events)
+        return replace(ran, transcript=said.encode())
+
     def seeds(self) -> list[bytes]:
         """Talks, begun by either, with and without a one-time prekey."""
         return [encode(Trace(tuple(_talk(Random(number))), seed=number)) for number in range(4)]  # noqa: S311
