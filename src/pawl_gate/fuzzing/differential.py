@@ -17,6 +17,7 @@ from pawl_gate.targets.inprocess import InProcessTarget
 from pawl_gate.targets.mixed import MixedTarget
 from pawl_gate.targets.registry import find_target
 from pawl_spec.history import Event, History, Outcome
+from pawl_spec.judge import judge
 from pawl_spec.model.following import expectations
 from pawl_spec.trace import Kind, Op, Trace, decode, dumps, encode, op
 
@@ -89,6 +90,15 @@ class Paired(Traces):
     def hold(self, data: bytes) -> History | None:
         """Run what both can do of a trace. Raises: SpecBroken."""
         return super().hold(encode(_shared(decode(data))))
+
+    def run(self, data: bytes) -> Ran | None:
+        """The same, with what it did. The other one draws keys by itself: its bytes are left out."""
+        history = self.hold(data)
+        if history is None:
+            return None
+        _, checked = judge(history)
+        said = "\n".join(f"{event.op}: {_answer(event)}" for event in history.events)
+        return Ran(said.encode(), reached(history), frozenset(checked))
 
     def seeds(self) -> list[bytes]:
         """Talks, begun by either, with and without a one-time prekey."""
