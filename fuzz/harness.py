@@ -89,3 +89,14 @@ def told(fault: Exception) -> str:
 
     what = visible(" ".join(f"{type(fault).__name__}: {fault}"[:MOST_TEXT].split()))
     return f"{what} ({Path(frame.f_code.co_filename).name}, line {line})"
+
+
+def enter(name: str) -> None:
+    """Replay or fuzz an entry point of the registry."""
+    from pawl_gate.fuzzing.entries import ENTRIES
+
+    def prepare() -> tuple[Fuzz, Mutate, Cross]:
+        made = ENTRIES[name].prepare()
+        return made.hold, made.mutate, made.cross
+
+    main(prepare)

@@ -5,17 +5,6 @@ They are calls of an application, messages, and damage of what is stored (bounda
 boundary-store).
 """
 
-from harness import Cross, Fuzz, Mutate, main
+from harness import enter
 
-
-def prepare() -> tuple[Fuzz, Mutate, Cross]:
-    """Hold Pawl, in this process, to the specification."""
-    from pawl_gate.engines.corpus import hold
-    from pawl_gate.engines.mutator import cross, mutate
-    from pawl_gate.targets.inprocess import InProcessTarget
-
-    target = InProcessTarget()
-    return lambda data: hold(target, data), mutate, cross
-
-
-main(prepare)
+enter("session_trace")

@@ -190,7 +190,7 @@ PLANTED: dict[str, tuple[Change, str, str]] = {
     "page or test, unknown invariant": (mention("docs/x.md", TYPO), "docs/x.md:7", f"there is no invariant {TYPO}"),
     "fuzzer, no boundary": (entry(boundaries=()), "fuzz/session_trace.py:2", "it names no trust boundary"),
     "fuzzer, no such boundary": (entry(boundaries=("goal-healing",)), "fuzz/session_trace.py:2", "'goal-healing'"),
-    "fuzzer, no traces": (entry(is_trace=False), "fuzz/session_trace.py:2", "its inputs are no traces"),
+    "fuzzer, not listed": (entry(listed=False), "fuzz/session_trace.py:2", "it is not in the registry"),
     "fuzzer, no inputs": (entry(inputs=()), "corpus/session_trace:1", "has no input that checks an invariant"),
     "input that checks nothing": (
         entry(inputs=(Input(INPUT, frozenset()),)),
@@ -277,27 +277,25 @@ ENTRY = '''\
 """An entry point (boundary-message,
 boundary-api).
 """
-
-from pawl_gate.engines.corpus import hold
 '''
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
     """A tree with an entry point, and a corpus of one talk and one nothing."""
-    for folder in ("fuzz", "corpus/planted"):
+    for folder in ("fuzz", "corpus/session_trace"):
         (tmp_path / folder).mkdir(parents=True)
-    (tmp_path / "fuzz" / "planted.py").write_text(ENTRY, "utf-8")
+    (tmp_path / "fuzz" / "session_trace.py").write_text(ENTRY, "utf-8")
     (tmp_path / "fuzz" / "harness.py").touch()
-    shutil.copy(files(SESSION_TRACE)[0], tmp_path / "corpus" / "planted" / "talk")
-    (tmp_path / "corpus" / "planted" / "nothing").write_bytes(b"\1\0\0\0\0\0\0")
+    shutil.copy(files(SESSION_TRACE)[0], tmp_path / "corpus" / "session_trace" / "talk")
+    (tmp_path / "corpus" / "session_trace" / "nothing").write_bytes(b"\1\0\0\0\0\0\0")
     return tmp_path
 
 
 def test_inputs_are_run(tree: Path) -> None:
     """What an input checks, and which functions of the library it runs, is found by running it."""
     (found,), executed = inputs.entries(tree, progress=lambda text: None)
-    assert (found.file, found.line, found.boundaries) == ("fuzz/planted.py", 2, ("boundary-message", "boundary-api"))
+    assert (found.file, found.line, found.boundaries) == ("fuzz/session_trace.py", 2, ("boundary-message", "boundary-api"))
     nothing, talk = found.inputs
     assert (nothing.name, nothing.checks) == ("nothing", frozenset())
     assert talk.name == "talk"
@@ -306,11 +304,11 @@ def test_inputs_are_run(tree: Path) -> None:
     assert not any(file.startswith("src/pawl_gate") for file, _ in executed)
 
 
-def test_an_entry_point_of_another_kind_is_not_run(tree: Path) -> None:
-    """Inputs that are no traces say nothing when they are read as such."""
-    (tree / "fuzz" / "planted.py").write_text(ENTRY.replace("import hold", "import files"), "utf-8")
+def test_an_entry_point_that_is_not_listed_is_not_run(tree: Path) -> None:
+    """Nothing says how its inputs are to be read."""
+    (tree / "fuzz" / "session_trace.py").rename(tree / "fuzz" / "planted.py")
     (found,), executed = inputs.entries(tree, progress=lambda text: None)
-    assert (found.is_trace, found.inputs, executed) == (False, (), frozenset())
+    assert (found.listed, found.inputs, executed) == (False, (), frozenset())
 
 
 # -- the snapshot -----------------------------------------------------------------------------------------------------

@@ -1,26 +1,42 @@
 """A mutator that knows what an operation is, for coverage-guided fuzzers.
 
 Most bytes are no opcode, so blind mutation of the byte form mostly makes no-ops. This one changes operations: it takes
-some out, puts some in from a random walk, moves them, and turns operands.
+some out, puts some in from a random walk, moves, swaps and repeats them, and turns operands.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
 
 from pawl_gate.engines.walk import walk
 from pawl_spec.trace import HEADER_BYTES, Op, Trace, decode, encode
 
+Source = Callable[[Random], Sequence[Op]]
+"""Where operations that are put in come from: a random walk."""
 
-def mutate(data: bytes, max_size: int, seed: int) -> bytes:
-    """A changed copy of an input, at most `max_size` bytes long. The same seed gives the same change."""
+
+def walked(rng: Random) -> Sequence[Op]:
+    """Operations of a random walk on sessions."""
+    return walk(rng).ops
+
+
+def mutate(data: bytes, max_size: int, seed: int, *, source: Source = walked, stays: int = 0) -> bytes:
+    """A changed copy of an input, at most `max_size` bytes long. The same seed gives the same change.
+
+    `stays`: with how many operations at its beginning, and with its header, a trace mostly stays as it is.
+    """
     rng = Random(seed)  # noqa: S311 - what a fuzzer tries is not a secret
     trace = decode(data)
+    kept = stays if stays and rng.random() < STAYS else 0
+    rest = replace(trace, ops=trace.ops[kept:])
     for _ in range(rng.choice((1, 1, 2, 4))):
-        trace = rng.choice(CHANGES)(trace, rng)
-    return _fitted(trace, max_size)
+        change = rng.choice(CHANGES)
+        rest = _put_in(rest, rng, source) if change is None else change(rest, rng)
+    # A world that is known already costs nothing to set up again.
+    header = trace if kept else rest
+    return _fitted(replace(header, ops=trace.ops[:kept] + rest.ops), max_size)
 
 
 def cross(one: bytes, other: bytes, max_size: int, seed: int) -> bytes:
@@ -47,8 +63,8 @@ def _take_out(trace: Trace, rng: Random) -> Trace:
     return replace(trace, ops=trace.ops[:at] + trace.ops[at + size :])
 
 
-def _put_in(trace: Trace, rng: Random) -> Trace:
-    new = walk(rng).ops
+def _put_in(trace: Trace, rng: Random, source: Source) -> Trace:
+    new = tuple(source(rng))
     start, size = rng.randrange(len(new)), rng.choice((1, 2, 4, 8))
     at = rng.randint(0, len(trace.ops))
     return replace(trace, ops=trace.ops[:at] + new[start : start + size] + trace.ops[at:])
@@ -70,6 +86,23 @@ def _again(trace: Trace, rng: Random) -> Trace:
     return replace(trace, ops=(*trace.ops[:at], trace.ops[at], *trace.ops[at:]))
 
 
+def _swap(trace: Trace, rng: Random) -> Trace:
+    if len(trace.ops) < 2:
+        return trace
+    ops = list(trace.ops)
+    one, other = rng.sample(range(len(ops)), 2)
+    ops[one], ops[other] = ops[other], ops[one]
+    return replace(trace, ops=tuple(ops))
+
+
+def _splice(trace: Trace, rng: Random) -> Trace:
+    """Some operations once more, at another place."""
+    if not trace.ops:
+        return trace
+    start, size, at = rng.randrange(len(trace.ops)), rng.choice((2, 4, 8)), rng.randint(0, len(trace.ops))
+    return replace(trace, ops=trace.ops[:at] + trace.ops[start : start + size] + trace.ops[at:])
+
+
 def _turn(trace: Trace, rng: Random) -> Trace:
     """Another operand: any, or one beside it."""
     with_operands = [at for at, op in enumerate(trace.ops) if op.args]
@@ -88,8 +121,11 @@ def _settings(trace: Trace, rng: Random) -> Trace:
     return replace(trace, seed=rng.randrange(1 << 16), strict=rng.choice((0, 0, rng.randrange(8))))
 
 
-CHANGES: tuple[Callable[[Trace, Random], Trace], ...] = (
-    *(_take_out, _put_in, _put_in, _put_in, _turn, _turn, _turn, _move, _move, _again),
+CHANGES: tuple[Callable[[Trace, Random], Trace] | None, ...] = (
+    *(_take_out, None, None, None, _turn, _turn, _turn, _move, _swap, _again, _splice),
     _settings,
 )
-"""What may be done to a trace; what stands there twice is twice as likely."""
+"""What may be done to a trace; None puts operations in; what stands there twice is twice as likely."""
+
+STAYS = 0.9
+"""How often the beginning of a trace stays."""

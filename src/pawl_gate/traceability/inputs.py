@@ -16,10 +16,8 @@ from typing import Any, Final
 import pawl
 from pawl_gate.engines.corpus import files
 from pawl_gate.explain import shown
-from pawl_gate.runner import run_trace
-from pawl_gate.targets.inprocess import InProcessTarget
-from pawl_spec.judge import judge
-from pawl_spec.trace import decode
+from pawl_gate.fuzzing.entries import ENTRIES
+from pawl_gate.fuzzing.entries import Entry as Listed
 
 HARNESS: Final = "harness.py"
 """What the entry points of fuzz/ share; it is none itself."""
@@ -52,8 +50,8 @@ class Entry:
     """Anchors of the threat model's lines that it names."""
     corpus: str
     """The folder of its inputs, from the checkout's."""
-    is_trace: bool
-    """Whether it holds its inputs to the specification as traces."""
+    listed: bool
+    """Whether it is in the registry of entry points, so that its inputs can be run."""
     inputs: tuple[Input, ...]
 
 
@@ -64,7 +62,6 @@ Executed = frozenset[tuple[str, str]]
 
 def entries(root: Path, progress: Progress) -> tuple[tuple[Entry, ...], Executed]:
     """Every entry point with its inputs, each of them run once on Pawl, and the functions of the library that ran."""
-    target = InProcessTarget()
     found, codes = [], set[CodeType]()
     for path in sorted((root / "fuzz").glob("*.py")):
         if path.name == HARNESS:
@@ -73,29 +70,22 @@ def entries(root: Path, progress: Progress) -> tuple[tuple[Entry, ...], Executed
         says = ast.get_docstring(tree) or ""
         line = tree.body[0].lineno if says else 1
         boundaries = tuple(name for names in BRACKETED.findall(says) for name in re.split(r",\s", names))
-        folder, is_trace = root / "corpus" / path.stem, _holds_traces(tree)
+        folder, listed = root / "corpus" / path.stem, ENTRIES.get(path.stem)
         inputs = files(folder)
         progress(f"{path.name}: running {len(inputs)} inputs")
         with _noting(codes):
-            ran = tuple(_run(target, one) for one in inputs) if is_trace else ()
+            ran = tuple(_run(listed, inputs)) if listed is not None and inputs else ()
         where = path.relative_to(root).as_posix()
-        found.append(Entry(where, line, says, boundaries, folder.relative_to(root).as_posix(), is_trace, ran))
+        name = folder.relative_to(root).as_posix()
+        found.append(Entry(where, line, says, boundaries, name, listed is not None, ran))
     return tuple(found), frozenset(_named(codes))
 
 
-def _holds_traces(tree: ast.Module) -> bool:
-    """Whether the entry point uses `pawl_gate.engines.corpus.hold`, which takes each input for a trace."""
-    return any(
-        isinstance(node, ast.ImportFrom)
-        and node.module == "pawl_gate.engines.corpus"
-        and "hold" in {alias.name for alias in node.names}
-        for node in ast.walk(tree)
-    )
-
-
-def _run(target: InProcessTarget, path: Path) -> Input:
-    _, checked = judge(run_trace(target, decode(path.read_bytes())))
-    return Input(path.name, frozenset(checked))
+def _run(entry: Listed, inputs: list[Path]) -> Iterator[Input]:
+    prepared = entry.prepare()
+    for path in inputs:
+        ran = prepared.run(path.read_bytes())
+        yield Input(path.name, frozenset() if ran is None else ran.checked)
 
 
 @contextmanager

@@ -249,8 +249,8 @@ def entries_are_linked(chain: Chain) -> Iterator[Orphan]:
         for anchor in entry.boundaries:
             if anchor not in boundaries:
                 yield Orphan(where, f"the threat model has no trust boundary {anchor!r}")
-        if not entry.is_trace:
-            yield Orphan(where, "its inputs are no traces: nothing says yet which invariants they check")
+        if not entry.listed:
+            yield Orphan(where, "it is not in the registry of entry points: nothing says which invariants it checks")
         elif not any(one.checks for one in entry.inputs):
             yield Orphan(f"{entry.corpus}:1", f"{entry.file} has no input that checks an invariant")
         for one in entry.inputs:

@@ -1,0 +1,1 @@
+"""What the fuzzers' entry points run: one prepared harness for each trust boundary, listed in `entries`."""

@@ -1,0 +1,139 @@
+"""The entry points of the fuzzers: what each reads, which trust boundary it stands at, what it holds an input to.
+
+`fuzz/NAME.py` is the program, `corpus/NAME` its inputs, `fuzz/NAME.dict` its dictionary where it has one. This module
+imports nothing of the library: `prepare` does, so that a fuzzer can instrument it first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).resolve().parents[3]
+"""Of a checkout. An installed package has neither programs nor a corpus."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What an input did, for whoever keeps inputs: one and the same at each run."""
+
+    transcript: bytes
+    """All that was seen of the run. Two runs of one input have one transcript."""
+    reached: frozenset[str]
+    """Names of what it reached: an input that reaches something which no other does is worth keeping."""
+    checked: frozenset[str]
+    """Ids of the invariants that were checked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How an input is taken apart, for shrinking it. `join(*split(data))` is an input that does what `data` does."""
+
+    split: Callable[[bytes], tuple[bytes, list[bytes]]]
+    """What always stays (a header, maybe nothing), and the parts that may be left out: operations or fields."""
+    join: Callable[[bytes, Sequence[bytes]], bytes]
+    simpler: Callable[[bytes], Iterable[bytes]]
+    """Simpler forms of a part, the simplest first: its operands made smaller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """An entry point ready to run: the library is imported, its world stands."""
+
+    hold: Callable[[bytes], object]
+    """Runs an input, as fast as can be; None: it was too costly to run. Raises: AssertionError (what it is held to is
+    broken; the text begins with the id of the invariant), and anything else where the gate itself is at fault."""
+    mutate: Callable[[bytes, int, int], bytes]
+    """Input, greatest size, seed: a changed input."""
+    cross: Callable[[bytes, bytes, int, int], bytes]
+    """Two inputs, greatest size, seed: one made of both."""
+    run: Callable[[bytes], Ran | None]
+    """The same as `hold`, but it tells what it did. Raises what `hold` raises."""
+    form: Form
+    seeds: Callable[[], Iterable[bytes]]
+    """Inputs to begin with, which need no corpus; always the same ones."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry point."""
+
+    name: str
+    """Of its program, its corpus and its dictionary."""
+    reads: str
+    """What the bytes are."""
+    boundaries: tuple[str, ...]
+    """Anchors of the threat model's trust boundaries."""
+    invariants: tuple[str, ...]
+    """Ids of what it holds an input to. Traces are held to all that a trace can judge; here are the ones it is for."""
+    maker: str
+    """Module and function that make it ready."""
+    bound: str
+    """What bounds how fast it is."""
+    most_bytes: int = 4096
+    """Of an input: libFuzzer's -max_len."""
+    needs: str = ""
+    """What it needs beside Python, or nothing: then it is left out where that is not there."""
+
+    @property
+    def program(self) -> Path:
+        """The executable file."""
+        return ROOT / "fuzz" / f"{self.name}.py"
+
+    @property
+    def corpus(self) -> Path:
+        """The folder of its inputs."""
+        return ROOT / "corpus" / self.name
+
+    @property
+    def dictionary(self) -> Path:
+        """A file that need not be there."""
+        return ROOT / "fuzz" / f"{self.name}.dict"
+
+    def prepare(self) -> Prepared:
+        """Import what it runs, and build its world."""
+        module, name = self.maker.split(":")
+        made: Prepared = getattr(import_module(module), name)()
+        return made
+
+
+_LIST: Final = (
+    Entry(
+        "session_trace",
+        "operations of applications, network, attacker and disk on sessions of two or three",
+        ("boundary-api", "boundary-message", "boundary-store"),
+        ("CTR-03", "CTR-05", "PAR-01"),
+        "pawl_gate.fuzzing.traces:session_trace",
+        "the specification itself, then key agreements",
+    ),
+    Entry(
+        "group_trace",
+        "operations in groups, a malicious member among them",
+        ("boundary-api", "boundary-message", "boundary-store"),
+        ("GRP-01", "GRP-02", "GRP-03", "PAR-01"),
+        "pawl_gate.fuzzing.traces:group_trace",
+        "the specification itself, then signatures",
+    ),
+    Entry(
+        "storage_trace",
+        "operations on sessions over a disk that fails",
+        ("boundary-store",),
+        ("ATM-01", "ATM-02", "ATM-06", "PAR-05"),
+        "pawl_gate.fuzzing.traces:storage_trace",
+        "stores opened from damaged files, then the specification",
+    ),
+    Entry(
+        "identity_trace",
+        "operations on sessions whose identities change and are decided upon",
+        ("boundary-api", "boundary-message"),
+        ("IDC-01", "IDC-02", "IDC-06", "IDC-10"),
+        "pawl_gate.fuzzing.traces:identity_trace",
+        "key agreements, then the specification",
+    ),
+)
+
+ENTRIES: Final = {entry.name: entry for entry in _LIST}
+"""By name."""
