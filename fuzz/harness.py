@@ -97,6 +97,6 @@ def enter(name: str) -> None:
 
     def prepare() -> tuple[Fuzz, Mutate, Cross]:
         made = ENTRIES[name].prepare()
-        return made.hold, made.mutate, made.cross
+        return made.hold, made.started, made.cross
 
     main(prepare)

@@ -56,6 +56,13 @@ class Prepared:
     seeds: Callable[[], Iterable[bytes]]
     """Inputs to begin with, which need no corpus; always the same ones."""
 
+    def started(self, data: bytes, max_size: int, seed: int) -> bytes:
+        """`mutate`, where a seed stands in the place of an input of less than two bytes: the one without a corpus."""
+        if len(data) < 2:
+            seeds = list(self.seeds())
+            data = seeds[seed % len(seeds)]
+        return self.mutate(data, max_size, seed)
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -132,6 +139,38 @@ _LIST: Final = (
         ("IDC-01", "IDC-02", "IDC-06", "IDC-10"),
         "pawl_gate.fuzzing.traces:identity_trace",
         "key agreements, then the specification",
+    ),
+    Entry(
+        "signal_message",
+        "a SignalMessage",
+        ("boundary-message",),
+        ("PAR-01", "PAR-02", "PAR-03", "PAR-04"),
+        "pawl_gate.fuzzing.codecs:signal_message",
+        "the strict scanner under instrumentation, the second reading, the mutator",
+    ),
+    Entry(
+        "prekey_message",
+        "a PreKeySignalMessage",
+        ("boundary-message",),
+        ("PAR-01", "PAR-02", "PAR-03", "PAR-04"),
+        "pawl_gate.fuzzing.codecs:prekey_message",
+        "two strict scans under instrumentation, the second reading, the mutator",
+    ),
+    Entry(
+        "group_message",
+        "a SenderKeyMessage, in both layouts",
+        ("boundary-message",),
+        ("PAR-01", "PAR-02", "PAR-03"),
+        "pawl_gate.fuzzing.codecs:group_message",
+        "the strict scanner under instrumentation, the second reading, the mutator",
+    ),
+    Entry(
+        "distribution",
+        "a SenderKeyDistributionMessage, in both layouts",
+        ("boundary-message",),
+        ("PAR-01", "PAR-02", "PAR-03", "PAR-05"),
+        "pawl_gate.fuzzing.codecs:distribution",
+        "the strict scanner under instrumentation, the second reading, the mutator",
     ),
 )
 

@@ -1,0 +1,9 @@
+#!/usr/bin/env python3
+"""Any byte string is a SignalMessage or a typed refusal, as a second reading has it. Boundary: bytes -> message.
+
+What is accepted the protobuf package reads in the same way (boundary-message).
+"""
+
+from harness import enter
+
+enter("signal_message")
