@@ -9,7 +9,7 @@ LIBRARY_TESTS := $(wildcard tests/test_*.py) tests/crypto tests/group tests/sess
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup verify trials storm explore figures reach mutants matrix mutation vectors trace test lint format coverage bench docs serve catalogue faults proto wheel lock clean
+.PHONY: help setup fuzz-faults fuzz-speed verify trials storm explore figures reach mutants matrix mutation vectors trace test lint format coverage bench docs serve catalogue faults proto wheel lock clean
 
 help: ## this list
 	@echo 'Pawl: the commands of this checkout'
@@ -79,6 +79,12 @@ coverage: setup ## the branch coverage of src/pawl by its own tests; fails below
 mutation: setup ## plain mutants of src/pawl, do the tests notice? (SAMPLE=300 SEED=1, or SINCE=origin/main; neither: all)
 	@$(BIN)/python -m tools.mutation $(if $(SAMPLE),--sample $(SAMPLE)) $(if $(SEED),--seed $(SEED)) \
 	  $(SINCE:%=--since %) $(ARGS)
+
+fuzz-faults: setup ## plant each of the fuzzers' faults and measure how long it takes to be found (ARGS=NAME)
+	@$(BIN)/python -m tools.fuzz_faults $(ARGS)
+
+fuzz-speed: setup ## executions a second of each entry point, and what bounds them (ARGS=NAME)
+	@$(BIN)/python -m tools.fuzz_speed $(ARGS)
 
 bench: setup ## time the public API beside its floor of bare primitives (ARGS='--rounds 15 --json'; ARGS=stores or workers: those)
 	@$(BIN)/python -m bench.run $(ARGS)

@@ -172,6 +172,14 @@ _LIST: Final = (
         "pawl_gate.fuzzing.codecs:distribution",
         "the strict scanner under instrumentation, the second reading, the mutator",
     ),
+    Entry(
+        "sealed_message",
+        "steps of peers and an attacker who can make MACs, snapshots and restores of the receiver",
+        ("boundary-message",),
+        ("AUT-01", "CTR-03", "CTR-05", "PAR-01", "PAR-02", "PAR-04"),
+        "pawl_gate.fuzzing.sealed:sealed_message",
+        "opening the receiver, key derivations; a key agreement where a chain begins",
+    ),
 )
 
 ENTRIES: Final = {entry.name: entry for entry in _LIST}
