@@ -278,16 +278,21 @@ class _JSONTransaction:
 
 def write_json(store_id: bytes, records: Records) -> bytes:
     """The whole file. Raises: StorageError (too large)."""
-    rows = {
-        table.value: {_text(key): [row.version, _text(row.value)] for key, row in sorted(shelf.items())}
-        for table, shelf in records.items()
-        if shelf
-    }
-    body = json.dumps({"id": _text(store_id), "rows": rows}, separators=(",", ":")).encode("ascii")
+    body = _body(store_id, records)
     data = b'{"format":"pawl store","schema":%d,"checksum":"%b","store":' % (JSON_SCHEMA, _checksum(JSON_SCHEMA, body))
     if len(data) + len(body) + len(_TAIL) > MAX_JSON_BYTES:
         raise StorageError(f"a JSON store has at most {MAX_JSON_BYTES} bytes; keep this device in SQLite")
     return data + body + _TAIL
+
+
+def _body(store_id: bytes, records: Records) -> bytes:
+    """What a file holds behind its head: tables in their order, rows in that of their keys."""
+    rows = {
+        table.value: {_text(key): [row.version, _text(row.value)] for key, row in sorted(records[table].items())}
+        for table in Table
+        if records.get(table)
+    }
+    return json.dumps({"id": _text(store_id), "rows": rows}, separators=(",", ":")).encode("ascii")
 
 
 def read_json(data: bytes) -> tuple[bytes, Records]:
@@ -309,6 +314,9 @@ def read_json(data: bytes) -> tuple[bytes, Records]:
         }
         store_id = _bytes(store["id"])
         MemoryStore(records=records, store_id=store_id)
+        # One store has one spelling: of a member that is there twice, a parser would drop the first (PAR-05).
+        if _body(store_id, records) != body:
+            raise ValueError
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError, Base64Error, InvalidArgument):
         raise CorruptStore("the file holds what no store writes") from None
     return store_id, records

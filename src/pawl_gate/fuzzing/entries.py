@@ -180,6 +180,38 @@ _LIST: Final = (
         "pawl_gate.fuzzing.sealed:sealed_message",
         "opening the receiver, key derivations; a key agreement where a chain begins",
     ),
+    Entry(
+        "stored_record",
+        "a kind, and the bytes of a stored record of that kind",
+        ("boundary-store",),
+        ("PAR-05", "ATM-06"),
+        "pawl_gate.fuzzing.stored:stored_record",
+        "the protobuf package, both ways, and the mutator",
+    ),
+    Entry(
+        "sealed_row",
+        "a row in its seal, and the place for which it is opened",
+        ("boundary-store",),
+        ("ATM-06", "ATM-07", "ATM-08", "PAR-05"),
+        "pawl_gate.fuzzing.stored:sealed_row",
+        "two checksums and the second opinion's",
+    ),
+    Entry(
+        "json_store",
+        "a JSON file, or the body of one whose checksum is valid",
+        ("boundary-store",),
+        ("PAR-05", "ATM-06", "ATM-07"),
+        "pawl_gate.fuzzing.stored:json_store",
+        "the standard library's JSON parser, and writing it again",
+    ),
+    Entry(
+        "migration",
+        "schema and rows of a SQLite store of an earlier release",
+        ("boundary-store",),
+        ("ATM-06", "ATM-07", "PAR-05"),
+        "pawl_gate.fuzzing.stored:migration",
+        "two SQLite files, made and migrated with all syncs",
+    ),
 )
 
 ENTRIES: Final = {entry.name: entry for entry in _LIST}
