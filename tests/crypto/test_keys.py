@@ -16,7 +16,7 @@ from pawl.crypto import keys
 from pawl.crypto.keys import ChainKey, KeyPair, MessageSeed, PrivateKey, PublicKey, RootKey, agree, require_prime_order
 from pawl.errors import InvalidArgument, InvalidKey
 from pawl.sources import draw, system_clock, system_rng
-from tests.crypto import big_integers as slow
+from pawl_gate.fuzzing import big_integers as slow
 from tests.labels import label
 from tests.vectors import transcripts
 

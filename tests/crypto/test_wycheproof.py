@@ -11,7 +11,7 @@ from pawl.crypto import cbc, kdf
 from pawl.crypto.keys import PrivateKey, PublicKey, agree
 from pawl.crypto.xeddsa import verify
 from pawl.errors import InvalidArgument, InvalidCiphertext, InvalidKey, InvalidSignature
-from tests.crypto import big_integers as slow
+from pawl_gate.fuzzing import big_integers as slow
 from tests.vectors import wycheproof
 
 

@@ -12,7 +12,7 @@ from pawl.crypto import xeddsa
 from pawl.crypto.keys import KeyPair, PrivateKey, PublicKey
 from pawl.crypto.xeddsa import sign, verify
 from pawl.errors import InvalidArgument, InvalidSignature
-from tests.crypto import big_integers as slow
+from pawl_gate.fuzzing import big_integers as slow
 from tests.vectors import transcripts
 
 NONCE = bytes(range(64))

@@ -300,7 +300,11 @@ def tree(tmp_path: Path) -> Path:
 def test_inputs_are_run(tree: Path) -> None:
     """What an input checks, and which functions of the library it runs, is found by running it."""
     (found,), executed = inputs.entries(tree, progress=lambda text: None)
-    assert (found.file, found.line, found.boundaries) == ("fuzz/session_trace.py", 2, ("boundary-message", "boundary-api"))
+    assert (found.file, found.line, found.boundaries) == (
+        "fuzz/session_trace.py",
+        2,
+        ("boundary-message", "boundary-api"),
+    )
     nothing, talk = found.inputs
     assert (nothing.name, nothing.checks) == ("nothing", frozenset())
     assert talk.name == "talk"

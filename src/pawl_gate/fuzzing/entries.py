@@ -212,6 +212,30 @@ _LIST: Final = (
         "pawl_gate.fuzzing.stored:migration",
         "two SQLite files, made and migrated with all syncs",
     ),
+    Entry(
+        "key",
+        "what is done with it, and the bytes of keys",
+        ("boundary-api", "boundary-message"),
+        ("IDC-05", "KEY-06", "PAR-01"),
+        "pawl_gate.fuzzing.arithmetic:key",
+        "the Montgomery ladder and point multiplication in Python integers",
+    ),
+    Entry(
+        "signature",
+        "signer, message, and what an attacker does to the signature",
+        ("boundary-api", "boundary-message"),
+        ("IDC-03", "PAR-01"),
+        "pawl_gate.fuzzing.arithmetic:signature",
+        "four point multiplications in Python integers",
+    ),
+    Entry(
+        "fingerprint",
+        "a safety number, and the bytes of a scanned code",
+        ("boundary-api",),
+        ("IDC-07", "PAR-01"),
+        "pawl_gate.fuzzing.arithmetic:fingerprint",
+        "the digits of two halves, twice",
+    ),
 )
 
 ENTRIES: Final = {entry.name: entry for entry in _LIST}
