@@ -236,6 +236,14 @@ _LIST: Final = (
         "pawl_gate.fuzzing.arithmetic:fingerprint",
         "the digits of two halves, twice",
     ),
+    Entry(
+        "sealed_group_message",
+        "steps of members and an attacker who can sign, snapshots and restores of the receiver",
+        ("boundary-message",),
+        ("GRP-01", "GRP-02", "GRP-03", "PAR-01", "PAR-02"),
+        "pawl_gate.fuzzing.sealed_groups:sealed_group_message",
+        "signatures, made and verified",
+    ),
 )
 
 ENTRIES: Final = {entry.name: entry for entry in _LIST}

@@ -315,7 +315,7 @@ class Crafted:
             case "ciphertext-cut":
                 layer.set(4, octets(layer, 4)[: how % 40])
             case _:
-                self.more += _added(layer, name, how)
+                self.more += rewritten(layer, name, how)
 
     def _mac(self, name: str, how: int, other: Sent) -> None:
         match name:
@@ -348,7 +348,7 @@ class Crafted:
             case "outer-identity-of":
                 layer.set(3, self._world.identities[how % len(self._world.identities)])
             case _:
-                self.outer_more += _added(layer, name.removeprefix("outer-"), how)
+                self.outer_more += rewritten(layer, name.removeprefix("outer-"), how)
 
     def finished(self) -> tuple[MessageType, bytes]:
         """The message as it is handed over."""
@@ -361,7 +361,7 @@ class Crafted:
         return MessageType.PREKEY, self.outer.data() + self.outer_more
 
 
-def _added(layer: Layer, name: str, how: int) -> bytes:
+def rewritten(layer: Layer, name: str, how: int) -> bytes:
     """Changes of how a layer is written; what is to stand behind its fields."""
     at = how % len(layer.fields) if layer.fields else 0
     match name:
