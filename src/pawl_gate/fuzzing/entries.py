@@ -244,6 +244,23 @@ _LIST: Final = (
         "pawl_gate.fuzzing.sealed_groups:sealed_group_message",
         "signatures, made and verified",
     ),
+    Entry(
+        "model_trace",
+        "operations on sessions, without disturbances",
+        ("boundary-api", "boundary-message"),
+        ("CNF-01", "CNF-02", "AUT-01", "CTR-03"),
+        "pawl_gate.fuzzing.differential:model_trace",
+        "the model, then key agreements",
+    ),
+    Entry(
+        "node_trace",
+        "operations on sessions between Pawl and node-libsignal",
+        ("boundary-message",),
+        ("CNF-01", "CNF-02", "CTR-03", "CTR-08"),
+        "pawl_gate.fuzzing.differential:node_trace",
+        "the other implementation, in its own process",
+        needs="node-libsignal",
+    ),
 )
 
 ENTRIES: Final = {entry.name: entry for entry in _LIST}
