@@ -261,6 +261,23 @@ _LIST: Final = (
         "the other implementation, in its own process",
         needs="node-libsignal",
     ),
+    Entry(
+        "prekey_bundle",
+        "a bundle of a peer, and what an attacker does to it",
+        ("boundary-api", "boundary-message"),
+        ("IDC-01", "IDC-03", "IDC-05", "PAR-05"),
+        "pawl_gate.fuzzing.offered:prekey_bundle",
+        "opening the device; where a bundle is good, key agreements",
+    ),
+    Entry(
+        "node_import",
+        "a document of a node-libsignal device",
+        ("boundary-api",),
+        ("ATM-05", "CTR-03", "PAR-01", "PAR-05"),
+        "pawl_gate.fuzzing.offered:node_import",
+        "the standard library's JSON parser, key pairs",
+        most_bytes=16384,
+    ),
 )
 
 ENTRIES: Final = {entry.name: entry for entry in _LIST}
