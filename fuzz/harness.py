@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 MOST_TEXT = 300
@@ -22,7 +22,7 @@ Mutate = Callable[[bytes, int, int], bytes]
 Cross = Callable[[bytes, bytes, int, int], bytes]
 
 
-def main(prepare: Callable[[], tuple[Fuzz, Mutate, Cross]]) -> None:
+def main(prepare: Callable[[], tuple[Fuzz, Mutate, Cross]], instruments: Sequence[str] = ("pawl",)) -> None:
     """Replay or fuzz. `prepare` imports what is fuzzed, so that it is instrumented, and returns what to call."""
     names = sys.argv[1:]
     if names and all(Path(name).is_file() for name in names):
@@ -30,7 +30,7 @@ def main(prepare: Callable[[], tuple[Fuzz, Mutate, Cross]]) -> None:
     startable()
     import atheris
 
-    with atheris.instrument_imports(include=["pawl"]):
+    with atheris.instrument_imports(include=list(instruments)):
         fuzz, mutate, cross = prepare()
 
     def change(data: bytes, max_size: int, seed: int) -> bytes:
@@ -95,8 +95,16 @@ def enter(name: str) -> None:
     """Replay or fuzz an entry point of the registry."""
     from pawl_gate.fuzzing.entries import ENTRIES
 
+    entry = ENTRIES[name]
+
     def prepare() -> tuple[Fuzz, Mutate, Cross]:
-        made = ENTRIES[name].prepare()
+        made = entry.prepare()
         return made.hold, made.started, made.cross
 
-    main(prepare)
+    # libFuzzer takes the last of two.
+    if any(word.startswith("-") for word in sys.argv[1:]) or len(sys.argv) == 1:
+        # Inputs have a structure from the first: it is no use to begin with short ones.
+        sys.argv[1:1] = [f"-max_len={entry.most_bytes}", "-len_control=0"]
+        if entry.dictionary.is_file():
+            sys.argv.insert(1, f"-dict={entry.dictionary}")
+    main(prepare, entry.instruments)

@@ -61,7 +61,7 @@ class Prepared:
         if len(data) < 2:
             seeds = list(self.seeds())
             data = seeds[seed % len(seeds)]
-        return self.mutate(data, max_size, seed)
+        return self.mutate(data, max_size, seed)[:max_size]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +82,8 @@ class Entry:
     """What bounds how fast it is."""
     most_bytes: int = 4096
     """Of an input: libFuzzer's -max_len."""
+    instruments: tuple[str, ...] = ("pawl",)
+    """Packages and modules whose branches the fuzzer sees. Only what is fuzzed: the rest would cost speed alone."""
     needs: str = ""
     """What it needs beside Python, or nothing: then it is left out where that is not there."""
 
@@ -277,6 +279,16 @@ _LIST: Final = (
         "pawl_gate.fuzzing.offered:node_import",
         "the standard library's JSON parser, key pairs",
         most_bytes=16384,
+    ),
+    Entry(
+        "driver_answer",
+        "answers of a program under judgement, by verb",
+        ("boundary-api",),
+        ("PAR-01", "PAR-05"),
+        "pawl_gate.fuzzing.answers:driver_answer",
+        "the runner, and judging",
+        most_bytes=16384,
+        instruments=("pawl_gate.targets.driver",),
     ),
 )
 

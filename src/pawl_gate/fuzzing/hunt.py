@@ -100,7 +100,13 @@ def main() -> int:
         return prepared.started(data, max_size, seed) if seed % 8 else atheris.Mutate(data, max_size)
 
     with tempfile.TemporaryDirectory() as folder:
-        options = [sys.argv[0], f"-seed={arguments.seed}", f"-max_len={ENTRIES[fault.entry].most_bytes}", folder]
+        options = [
+            sys.argv[0],
+            f"-seed={arguments.seed}",
+            "-len_control=0",
+            f"-max_len={ENTRIES[fault.entry].most_bytes}",
+        ]
+        options.append(folder)
         atheris.Setup(options, fuzz, custom_mutator=change, custom_crossover=prepared.cross)
         atheris.Fuzz()
     return 1
