@@ -246,6 +246,8 @@ class InProcessWorld(Unable):
             # What its callbacks do, they do to the copy.
             other.application.digest = other.store.digest
             other.device = twin._open(other.store, twin._setup(other))
+            # What opening it costs is no part of the operation before.
+            other.store.touched, other.store.written = one.store.touched, one.store.written
         return twin
 
     # -- parties ------------------------------------------------------------------------------------------------------
