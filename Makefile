@@ -63,6 +63,7 @@ lint: setup ## style, types, one-way arrows, and that what is generated is up to
 	@$(BIN)/python tools/generate_protobuf.py --check
 	@$(BIN)/python -m tools.make_catalogue --check
 	@$(BIN)/python -m tools.make_faults --check
+	@$(BIN)/python -m tools.make_entries --check
 	@echo 'lint: the schemas of traces and vectors' >&2
 	@$(BIN)/python -m tools.write_schema --check
 	@echo 'lint: traceability' >&2

@@ -181,6 +181,7 @@ _LIST: Final = (
         ("AUT-01", "CTR-03", "CTR-05", "PAR-01", "PAR-02", "PAR-04"),
         "pawl_gate.fuzzing.sealed:sealed_message",
         "opening the receiver, key derivations; a key agreement where a chain begins",
+        most_bytes=1024,
     ),
     Entry(
         "stored_record",
@@ -245,6 +246,7 @@ _LIST: Final = (
         ("GRP-01", "GRP-02", "GRP-03", "PAR-01", "PAR-02"),
         "pawl_gate.fuzzing.sealed_groups:sealed_group_message",
         "signatures, made and verified",
+        most_bytes=1024,
     ),
     Entry(
         "model_trace",
