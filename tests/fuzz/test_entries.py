@@ -59,9 +59,9 @@ def test_an_entry_names_what_there_is(entry: Entry) -> None:
 
 
 def test_each_trust_boundary_that_is_there_has_an_entry() -> None:
-    """One at least. That to workers has none as long as there are no workers."""
+    """One at least."""
     named = {anchor for entry in ENTRIES.values() for anchor in entry.boundaries}
-    assert named == {line.anchor for line in LINES if line.sort is Sort.BOUNDARY} - {"boundary-worker"}
+    assert named == {line.anchor for line in LINES if line.sort is Sort.BOUNDARY}
 
 
 @pytest.mark.parametrize("entry", HERE, ids=lambda entry: entry.name)

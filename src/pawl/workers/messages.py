@@ -66,11 +66,17 @@ def pack(value: object) -> bytes:
     return len(body).to_bytes(LENGTH_BYTES, "big") + body
 
 
+def _none_of(*_: object) -> None:
+    raise ValueError("a map or an extension")
+
+
 def unpack(body: bytes) -> Any:
     """The value of a frame's body: None, bool, int, float, str, bytes and tuples of them. Raises: BadAnswer."""
     try:
-        # No maps and no extensions: nothing here has any.
-        return msgpack.unpackb(body, raw=False, use_list=False, max_map_len=0, max_ext_len=0)
+        # No maps and no extensions: nothing here has any. Empty ones are within a limit of 0, so they are refused too.
+        return msgpack.unpackb(
+            body, raw=False, use_list=False, max_map_len=0, max_ext_len=0, object_pairs_hook=_none_of, ext_hook=_none_of
+        )
     except Exception as error:
         raise BadAnswer(f"a frame that cannot be read: {type(error).__name__}") from None
 
@@ -182,6 +188,9 @@ def read_refusal(value: object) -> ProtocolError:
         raise BadAnswer("a refusal that no step raises")
     if len(is_tuple(notes)) > 1 or len(is_tuple(members)) > MAX_GROUP_MEMBERS:
         raise BadAnswer("a refusal that no step raises")
+    # Only that one names members.
+    if members and kind is not MembersWithoutSession:
+        raise BadAnswer("a refusal that no step raises")
     refusal = (
         MembersWithoutSession(is_text(text), tuple(read_address(each) for each in members))
         if kind is MembersWithoutSession
@@ -230,6 +239,12 @@ def _plain(kind: type) -> Callable[[object], object]:
     return read
 
 
+def _read_uuid(value: object) -> UUID:
+    if len(is_bytes(value, 16)) != 16:
+        raise BadAnswer("a UUID was expected")
+    return UUID(bytes=is_bytes(value, 16))
+
+
 def _or_none(read: Callable[[object], object]) -> Callable[[object], object]:
     return lambda value: None if value is None else read(value)
 
@@ -242,7 +257,7 @@ _READERS: Final[dict[str, Callable[[object], object]]] = {
     "PublicKey": read_key,
     "PublicKey | None": _or_none(read_key),
     "ProtocolAddress": read_address,
-    "UUID": lambda value: UUID(bytes=is_bytes(value, 16).ljust(16, b"\0")),
+    "UUID": _read_uuid,
 }
 
 STEP_EVENTS: Final[tuple[type[Event], ...]] = (

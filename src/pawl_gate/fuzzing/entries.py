@@ -292,6 +292,14 @@ _LIST: Final = (
         most_bytes=16384,
         instruments=("pawl_gate.targets.driver",),
     ),
+    Entry(
+        "worker_message",
+        "how it is read, and the body of a frame from a worker",
+        ("boundary-worker",),
+        ("PAR-01", "PAR-05", "WRK-03"),
+        "pawl_gate.fuzzing.worker_messages:worker_message",
+        "MessagePack and the checks of each value",
+    ),
 )
 
 ENTRIES: Final = {entry.name: entry for entry in _LIST}

@@ -46,9 +46,7 @@ ELSEWHERE: Final = {
 }
 """Files of the library that no input of a corpus can run, and why."""
 
-ATTACKED_ELSEWHERE: Final = {
-    "boundary-worker": "what a worker answers is no trace; tests/workers change answers at random, unguided by coverage"
-}
+ATTACKED_ELSEWHERE: Final[dict[str, str]] = {}
 """Boundaries without an entry point, and what attacks them instead."""
 
 TO_COME: Final[frozenset[str]] = frozenset()
