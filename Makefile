@@ -6,17 +6,17 @@ JOBS ?= 2
 TIME ?= 20s
 ARGS ?=
 BIN := .venv/bin
-LIBRARY_TESTS := $(wildcard tests/test_*.py) tests/crypto tests/group tests/session tests/storage tests/wire
+LIBRARY_TESTS := $(wildcard tests/test_*.py) tests/crypto tests/group tests/session tests/storage tests/wire tests/workers
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup fuzz campaign fuzz-faults fuzz-speed verify trials explore figures reach mutants matrix mutation vectors trace test lint format coverage bench docs serve catalogue faults proto wheel lock clean
+.PHONY: help setup fuzz campaign fuzz-faults fuzz-speed verify trials storm explore figures reach mutants matrix mutation vectors trace test lint format coverage bench docs serve catalogue faults proto wheel lock clean
 
 help: ## this list
 	@echo 'Pawl: the commands of this checkout'
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## make .venv from the locks, and install the Node peers if npm is there (nothing to do: no network)
+setup: ## make .venv from the locks, and install the peers where npm or a C compiler is there (nothing to do: no network)
 	@$(PYTHON) tools/set_up.py
 
 verify: setup ## hold Pawl to its specification (TARGET=node-libsignal, BUDGET=smoke|pr|nightly, SEED=7, ARGS=--json)
@@ -27,6 +27,9 @@ vectors: setup ## write the session vectors again (ARGS=--check: compare those i
 
 trials: setup ## put the stores on trial: kills, power losses, damage, hammering (BUDGET=nightly, ARGS='kill --store sqlite')
 	@$(BIN)/pawl store trial --budget $(if $(filter smoke,$(BUDGET)),pr,$(BUDGET)) $(ARGS)
+
+storm: setup ## put the pool of workers through the long storm: some 220 workers killed, 110,000 jobs (ARGS='--amount 30')
+	@$(BIN)/pawl store trial storm --budget nightly $(ARGS)
 
 mutants: setup ## plant every fault of the catalogue; each must be killed by the invariant that names it (ARGS='--only NAME')
 	@$(BIN)/pawl mutants --check --jobs $(JOBS) $(ARGS)
@@ -68,6 +71,7 @@ lint: setup ## style, types, one-way arrows, and that what is generated is up to
 	@$(BIN)/python tools/generate_protobuf.py --check
 	@$(BIN)/python -m tools.make_catalogue --check
 	@$(BIN)/python -m tools.make_faults --check
+	@$(BIN)/python -m tools.make_entries --check
 	@echo 'lint: the schemas of traces and vectors' >&2
 	@$(BIN)/python -m tools.write_schema --check
 	@echo 'lint: traceability' >&2
@@ -91,7 +95,7 @@ fuzz-faults: setup ## plant each of the fuzzers' faults and measure how long it 
 fuzz-speed: setup ## executions a second of each entry point, and what bounds them (ARGS=NAME)
 	@$(BIN)/python -m tools.fuzz_speed $(ARGS)
 
-bench: setup ## time the public API beside its floor of bare primitives (ARGS='--rounds 15 --json'; ARGS=stores: the stores, ARGS=fleet: campaigns)
+bench: setup ## time the public API beside its floor of bare primitives (ARGS='--rounds 15 --json'; ARGS=stores, workers or fleet: those)
 	@$(BIN)/python -m bench.run $(ARGS)
 
 docs: setup ## build the documentation into build/site (its generator is set up at the first run)
@@ -121,5 +125,5 @@ lock: ## pin all dependencies with hashes again (ARGS=--upgrade for the newest r
 	@.venv-lock/bin/python tools/lock.py $(ARGS)
 
 clean: ## remove whatever make made: environments, packages of the Node peers, builds, caches
-	@rm -rf .venv .venv-lock .venv-docs build dist mutants drivers/*/node_modules .coverage .coverage.* .hypothesis .*_cache
+	@rm -rf .venv .venv-lock .venv-docs build dist mutants drivers/*/node_modules drivers/*/build .coverage .coverage.* .hypothesis .*_cache
 	@find src spec tests tools bench -name __pycache__ -prune -exec rm -rf {} +

@@ -3,7 +3,8 @@
 Short batches of both alternate in one process, so that a drifting machine hits both alike, and processor time is
 counted, so that waiting for other programs is not. What counts is the ratio: the median of the ratios of neighbouring
 batches, with the quartiles as its spread. Prints a table, or with --json one line per operation. Times are microseconds
-for one operation. The stores have measurements of their own: `make bench ARGS=stores`, see `bench.stores`.
+for one operation. The stores have measurements of their own: `make bench ARGS=stores`, see `bench.stores`; so have the
+workers.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bench import fleet, floor, gate, stores
+from bench import fleet, floor, gate, stores, workers
 from pawl import Device, MemoryStore, ProtocolAddress
 from pawl.limits import LOW_PREKEYS
 
@@ -202,4 +203,6 @@ if __name__ == "__main__":
         sys.exit(fleet.main(sys.argv[2:]))
     if sys.argv[1:2] == ["stores"]:
         sys.exit(stores.main(sys.argv[2:]))
+    if sys.argv[1:2] == ["workers"]:
+        sys.exit(workers.main(sys.argv[2:]))
     sys.exit(main(sys.argv[1:]))

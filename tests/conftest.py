@@ -28,12 +28,24 @@ settings.register_profile(
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 
-def why_no_node_peer() -> str | None:
-    """What keeps the driver of node-libsignal from running, or None."""
+def why_no_node_peer(peer: str = "node-libsignal", package: str = "libsignal") -> str | None:
+    """What keeps the driver of a Node package from running, or None."""
     if shutil.which("node") is None:
         return "there is no Node"
-    if not (ROOT / "drivers" / "node-libsignal" / "node_modules" / "libsignal").is_dir():
-        return "the Node packages of drivers/node-libsignal are not installed: make setup, with npm"
+    if not (ROOT / "drivers" / peer / "node_modules" / package).is_dir():
+        return f"the Node packages of drivers/{peer} are not installed: make setup, with npm"
+    return None
+
+
+def why_no_official_peer() -> str | None:
+    """What keeps the driver of libsignal-client from running, or None."""
+    return why_no_node_peer("libsignal-client", "@signalapp/libsignal-client")
+
+
+def why_no_c_peer() -> str | None:
+    """What keeps the driver of libsignal-c from running, or None."""
+    if not (ROOT / "drivers" / "libsignal-c" / "build" / "driver").is_file():
+        return "the driver in drivers/libsignal-c is not built: make setup, with libsignal-protocol-c-dev"
     return None
 
 
@@ -44,7 +56,13 @@ def why_no_atheris() -> str | None:
     return None
 
 
-NEEDS = {"node_peer": why_no_node_peer, "atheris": why_no_atheris, "browser": why_no_browser}
+NEEDS = {
+    "node_peer": why_no_node_peer,
+    "official_peer": why_no_official_peer,
+    "c_peer": why_no_c_peer,
+    "atheris": why_no_atheris,
+    "browser": why_no_browser,
+}
 """Markers of tests that need something which not every machine has."""
 
 

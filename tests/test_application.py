@@ -358,6 +358,7 @@ def test_a_hook_that_fails(store: Store, hook: Hook, why: str, cause: type[Excep
         assert "the plaintext" not in f"{refused.value} {refused.value!r}"
         assert bob.told == [
             told_events.CallbackFailed("store_plaintext", why),
+            told_events.MessagesRolledBack(ALICE, 1),
             told_events.MessageRefused(ALICE, "callback-failed"),
         ]
         assert bob.everything() == before

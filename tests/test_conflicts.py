@@ -20,7 +20,7 @@ from pawl.errors import (
     UntrustedIdentity,
     WorkLimitExceeded,
 )
-from pawl.events import ConflictRetried, IdentityPinned, IdentityRejected, MessageRefused
+from pawl.events import ConflictRetried, IdentityPinned, IdentityRejected, MessageRefused, MessagesRolledBack
 from pawl.limits import MAX_BATCH, MAX_CONFLICT_TRIES
 from pawl.storage import Table, Transaction
 from pawl.wire.messages import decode_signal_message
@@ -351,3 +351,15 @@ def test_the_largest_batch() -> None:
     alice, bob = talking()
     messages = alice.device.encrypt_many(BOB, [b""] * MAX_BATCH)
     assert bob.device.decrypt_many(ALICE, messages) == [b""] * MAX_BATCH
+
+
+def test_a_batch_that_is_undone_is_told() -> None:
+    """Messages that were read before the one that is refused are not read: all can be read again."""
+    alice, bob = talking()
+    told: list[Event] = []
+    device = Device(bob.store, on_event=told.append)
+    good = [alice.send(bob, b"%d" % number) for number in range(3)]
+    with pytest.raises(DuplicateMessage):
+        device.decrypt_many(ALICE, [good[0], good[1], good[0]])
+    assert [event for event in told if isinstance(event, MessagesRolledBack)] == [MessagesRolledBack(ALICE, 2)]
+    assert device.decrypt_many(ALICE, good) == [b"0", b"1", b"2"]

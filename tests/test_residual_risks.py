@@ -5,7 +5,11 @@ Each test is named by a line of `spec/pawl_spec/threat_model.py`. None of them s
 
 from __future__ import annotations
 
+import pytest
+
 from pawl import Device, IdentityPolicy, MemoryStore, ProtocolError
+from pawl.errors import InvalidArgument
+from pawl.workers import WorkerPool, WorkerSettings
 from pawl_gate.controls import CONTROLS
 from pawl_gate.controls.atomicity import PiecemealStore
 from pawl_gate.runner import run_trace
@@ -58,3 +62,14 @@ def test_a_store_that_is_not_atomic_is_taken() -> None:
         broken, _ = judge(run_trace(CONTROLS["half-written"].make(), trace))
         found |= {one.invariant.id for one in broken}
     assert "ATM-01" in found
+
+
+def test_limits_that_no_machine_bears_are_kept_to() -> None:
+    """worker-residual: limits set too high are taken as they are, up to the largest that is no mere slip; nothing here
+    knows the machine (WRK-01).
+    """
+    given = WorkerSettings(max_pending=1_000_000, max_queued=1_000_000, max_bytes=2**40)
+    assert WorkerPool(given).settings is given
+    for slip in ({"max_pending": 1_000_001}, {"max_queued": 0}, {"max_bytes": 2**40 + 1}, {"workers": 257}):
+        with pytest.raises(InvalidArgument):
+            WorkerSettings(**slip)

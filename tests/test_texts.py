@@ -96,6 +96,9 @@ PUBLIC_BYTES: dict[tuple[str, str], bytes] = {
     # Hashes of public keys and names, for people to compare.
     ("SafetyNumber", "local"): b"l" * 32,
     ("SafetyNumber", "remote"): b"r" * 32,
+    # The key of a row: names, ids and public keys.
+    ("Query", "key"): b"key",
+    ("Write", "key"): b"key",
 }
 """Fields of bytes that are no secret, with a value for each. All other bytes are secret until somebody decides."""
 
@@ -213,6 +216,33 @@ NOTHING_OF_ITS_OWN = {
             "pawl.storage.postgres._Statements",
         ),
         "needs a server: tests/storage/test_postgres.py looks at one of each",
+    ),
+    **dict.fromkeys(
+        (
+            "pawl.telemetry.Telemetry",
+            "pawl.workers.desk.Batch",
+            "pawl.workers.desk.Desk",
+            "pawl.workers.desk._Parsed",
+            "pawl.workers.device.AsyncDevice",
+            "pawl.workers.foresight.Reader",
+            "pawl.workers.group.AsyncGroup",
+            "pawl.workers.job.Job",
+            "pawl.workers.job.Lane",
+            "pawl.workers.job.Outcome",
+            "pawl.workers.messages.Frames",
+            "pawl.workers.pool.WorkerPool",
+            "pawl.workers.pool._Lanes",
+            "pawl.workers.pool._Place",
+            "pawl.workers.process.Worker",
+            "pawl.workers.process._Given",
+            "pawl.workers.step.Drawn",
+            "pawl.workers.step.StepDevice",
+            "pawl.workers.view.Recording",
+            "pawl.workers.view.Span",
+            "pawl.workers.view.View",
+            "pawl.workers.view._RecordingTransaction",
+        ),
+        "needs workers: tests/workers/test_secrets.py looks at one of each",
     ),
 }
 """Classes that are not made, and why."""
@@ -423,6 +453,27 @@ SAYS = {
     "pawl.storage.sqlite": {"table.value", "version", "schema"},
     # The system's words name files, the engine's tables and files; neither has values.
     "pawl.storage.sqlite_file": {"schema", "error", "error.strerror"},
+    "pawl.workers": {"__name__", "name"},  # of a module, and of what it lacks
+    "pawl.workers.desk": {"each.value"},  # the name of a class of exceptions
+    # What the same library said in another process; addresses, in an attribute; the name of a class of exceptions.
+    "pawl.workers.messages": {
+        "is_text(text)",
+        "tuple((read_address(each) for each in members))",
+        "type(error).__name__",
+    },
+    "pawl.workers.permitted": {"job.operation"},  # words of ours
+    "pawl.workers.pool": {"limit"},  # words of ours
+    "pawl.workers.process": {"index == 0", "why", "self._why"},  # words of ours
+    "pawl.workers.settings": {"most", "name"},  # a limit, and its name
+    # Names of attributes; in an exception that stays inside, a distribution.
+    "pawl.workers.step": {"name", "distribution"},
+    # Keys of rows, in an exception that stays inside: names, ids and public keys.
+    "pawl.workers.view": {
+        "Query(*place, limit)",
+        "Query(*place, GET)",
+        "Query(*place, COUNT)",
+        "Query(table, key, GET)",
+    },
     "pawl.wire.group_messages": {"data[0]"},  # the version byte of a received message
     "pawl.wire.messages": {"data[0]"},  # the version byte of a received message
     "pawl.wire.records": {"text"},  # words of ours

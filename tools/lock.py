@@ -43,13 +43,26 @@ def main(arguments: list[str]) -> int:
             "--extra=dask",
             "--extra=postgres",
             "--extra=trials",
+            "--extra=workers",
+            "--extra=otel",
             "--constraint=requirements/base.txt",
             "pyproject.toml",
             "requirements/dev.in",
         ],
         upgrade,
     )
-    compile_lock("docs.txt", ["--constraint=requirements/base.txt", "pyproject.toml", "requirements/docs.in"], upgrade)
+    compile_lock(
+        "docs.txt",
+        [
+            # Their pages are made from their docstrings.
+            "--extra=workers",
+            "--extra=otel",
+            "--constraint=requirements/base.txt",
+            "pyproject.toml",
+            "requirements/docs.in",
+        ],
+        upgrade,
+    )
     compile_lock("lock-tool.txt", ["requirements/lock-tool.in"], upgrade)
     write("fuzz.txt", "".join(pin_atheris(*release) for release in ATHERIS))
     return 0

@@ -55,7 +55,7 @@ def _section(explained: Explanation, evidence: str) -> str:
     entry = explained.invariant
     lines = [f"### {entry.id}", "", f"**{entry.claim}**", "", *(f"- {fact}" for fact in _facts(entry))]
     if entry.predicate is not None:
-        names = ", ".join(f"`control:{one.name}`" for one in explained.controls)
+        names = ", ".join(f"`{one.target}`" for one in explained.controls)
         lines.append(f"- Controls: {names or 'none yet'}")
     if evidence:
         lines.append(f"- [Code and evidence]({evidence}/{entry.id}.md)")
@@ -94,7 +94,7 @@ def evidence_page(entry: Invariant) -> str:
         parts.append(f"Not yet: {entry.pending}.")
     parts += ["## The code that makes it true", *_named(explained.code, "Nothing in the library names it yet.")]
     parts.append("## Controls that it must catch")
-    parts.append("\n".join(f"- `control:{one.name}`: {one.what}" for one in explained.controls) or "None yet.")
+    parts.append("\n".join(f"- `{one.target}`: {one.what}" for one in explained.controls) or "None yet.")
     parts.append("## Tests that name it")
     tests = explained.tests or ()
     parts.append("\n".join(f"- `{place}` in `{place.where}`" for place in tests) or "None.")

@@ -1,8 +1,9 @@
 """Set the checkout up: `make setup`, and first of all in `make test` and `make verify`.
 
-Makes `.venv`, installs the locked packages with their hashes, this project in place, and, where npm is there, the Node
-packages of the peers. What is already as the locks say is left alone without asking the network. With CI set, a peer
-that cannot be installed is a failure; otherwise its tests are skipped and this says so.
+Makes `.venv`, installs the locked packages with their hashes, this project in place and, where npm is there, the Node
+packages of the peers; builds the driver of the peer in C where its headers are. What is already as the locks say is
+left alone without asking the network. With CI set, a peer that cannot be installed is a failure; otherwise its tests
+are skipped and this says so.
 
 Kept to the syntax of old Pythons, so that an old one is told what is missing.
 """
@@ -19,7 +20,10 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "pawl-stamp"
 LOCKS = [ROOT / "requirements" / "dev.txt", ROOT / "requirements" / "fuzz.txt", ROOT / "pyproject.toml"]
-NODE_PEERS = [ROOT / "drivers" / "node-libsignal"]
+NODE_PEERS = [ROOT / "drivers" / name for name in ("libsignal-client", "node-libsignal")]
+
+C_PEER = ROOT / "drivers" / "libsignal-c"
+C_PACKAGES = ["libsignal-protocol-c", "libcrypto", "jansson"]
 
 STRICT = bool(os.environ.get("CI"))
 """In CI a peer that cannot be installed is a failure, not a skip."""
@@ -39,6 +43,7 @@ def main() -> int:
         set_up_python()
         for peer in NODE_PEERS:
             set_up_node(peer)
+        set_up_c(C_PEER)
     except SetupError as error:
         say(str(error))
         return 3
@@ -90,6 +95,31 @@ def set_up_node(peer: Path) -> None:
         without_peer(name, "npm ci failed")
         return
     stamp_file.write_text(stamp)
+
+
+def set_up_c(peer: Path) -> None:
+    """Build the driver of the peer in C, unless it was built from these very files."""
+    sources = [*sorted(peer.glob("**/*.[ch]")), peer / "Makefile"]
+    if not sources[-1].exists():
+        return
+    stamp_file = peer / "build" / ".pawl-stamp"
+    stamp = digest(sources)
+    if up_to_date(stamp_file, stamp):
+        return
+    if not shutil.which("cc") or not shutil.which("pkg-config") or not has_packages():
+        packages = "gcc libc6-dev pkg-config libsignal-protocol-c-dev libssl-dev libjansson-dev"
+        without_peer(peer.name, f"its headers are not here (on Debian and Ubuntu: apt-get install {packages})")
+        return
+    say(f"building the driver of {peer.name}")
+    if subprocess.call(["make", "--silent", "-C", str(peer)], stdout=subprocess.DEVNULL) != 0:
+        without_peer(peer.name, "it could not be built")
+        return
+    stamp_file.write_text(stamp)
+
+
+def has_packages() -> bool:
+    """Whether what the driver in C is built with is installed."""
+    return subprocess.call(["pkg-config", "--exists", *C_PACKAGES]) == 0
 
 
 def without_peer(name: str, reason: str) -> None:

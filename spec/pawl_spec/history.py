@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields
 from enum import Enum, IntEnum
 from typing import Any
 
+from pawl_spec.pool.history import PoolHistory
 from pawl_spec.trace import Op, Trace
 
 
@@ -77,6 +78,18 @@ class Hello:
     """Declared abilities; docs/reference/driver-contract.md says what each means."""
     limits: Limits = Limits()
     profile: Profile = Profile()
+    sessions: bool = True
+    """Whether it does sessions that are judged here; a target may do groups alone."""
+    group_layout: str = "current"
+    """Which fields its group messages have: "current", or "earlier", in which no message names its group."""
+
+    def lacks(self, needs: frozenset[str], *, anywhere: bool = False) -> list[str]:
+        """What it does not declare of `needs`, and of what goes without saying: what needs no groups needs sessions.
+
+        `anywhere`: sessions or groups, either will do.
+        """
+        due = needs if anywhere or "groups" in needs else needs | {"sessions"}
+        return sorted(due - self.capabilities - ({"sessions"} if self.sessions else set()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -396,3 +409,5 @@ class History:
     closing: int | None = None
     """Index of the first event of the closing part, in which the network delivers everything and both sides of each
     pair try to talk again; None if the trace was run without it."""
+    pool: PoolHistory | None = None
+    """Of a worker pool, in place of a trace."""

@@ -35,7 +35,7 @@ class Broken:
 
 def judgeable(entry: Invariant, hello: Hello) -> bool:
     """Whether the target can be judged on the invariant: its level and its declared capabilities suffice."""
-    return entry.predicate is not None and hello.level >= entry.level and entry.needs <= hello.capabilities
+    return entry.predicate is not None and hello.level >= entry.level and not entry.lacking(hello)
 
 
 def judge(history: History, invariants: Iterable[Invariant] = INVARIANTS) -> tuple[list[Broken], Counter[str]]:

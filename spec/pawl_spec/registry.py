@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from pawl_spec.history import Event, History, Observe, Outcome
+from pawl_spec.history import Event, Hello, History, Observe, Outcome
 from pawl_spec.model import Expect, expectations
+from pawl_spec.pool.life import Life
 
 THREATS = {
     "T-IDENTITY": "Identity substitution: another identity key is put in the place of a peer's.",
@@ -53,6 +54,12 @@ class Story:
         """Events that the model has something to say about, with what it says."""
         pairs = zip(self.events, expectations(self.history), strict=True)
         return [(event, expect) for event, expect in pairs if expect is not None]
+
+    @cached_property
+    def life(self) -> Life | None:
+        """The life of a worker pool, where the history is of one."""
+        pool = self.history.pool
+        return None if pool is None or not pool.happened else Life(pool)
 
     @cached_property
     def at_stake(self) -> Mapping[str, Stakes]:
@@ -99,10 +106,21 @@ class Invariant:
     not_covered: str = ""
     needs: frozenset[str] = frozenset()
     """Capabilities that a target must declare for it to be judged."""
+    in_groups: bool = False
+    """Whether it is judged on what happens in groups too, so that a target without sessions can be held to it."""
     predicate: Predicate | None = None
     """None: not yet judged."""
     pending: str = ""
     """Why it is not yet judged."""
+
+    def lacking(self, hello: Hello) -> list[str]:
+        """What a target would have to declare to be judged on it, and does not."""
+        return hello.lacks(self.needs, anywhere=self.in_groups)
+
+    @property
+    def of_pools(self) -> bool:
+        """It is judged on the lives of worker pools: no trace shows it."""
+        return "workers" in self.needs
 
 
 REGISTRY: dict[str, Invariant] = {}
@@ -125,12 +143,15 @@ def invariant(
     refusals: tuple[str, ...] = (),
     not_covered: str = "",
     needs: tuple[str, ...] = (),
+    in_groups: bool = False,
 ) -> Callable[[Predicate], Predicate]:
     """Register a predicate; the first paragraph of its docstring is the claim."""
 
     def decorate(predicate: Predicate) -> Predicate:
         claim = " ".join((predicate.__doc__ or "").split("\n\n")[0].split())
-        entry = Invariant(id, threat, claim, source, level, refusals, not_covered, frozenset(needs), predicate)
+        entry = Invariant(
+            id, threat, claim, source, level, refusals, not_covered, frozenset(needs), in_groups, predicate
+        )
         _register(entry)
         return predicate
 

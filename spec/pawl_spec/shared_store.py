@@ -17,7 +17,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import pairwise
-from typing import Final
+from typing import Final, NamedTuple
+
+from pawl_spec.linear import Step, TooMany, stuck
 
 
 class End(Enum):
@@ -110,6 +112,8 @@ class Letter:
     """The base key of its session."""
     prekey: int | None
     """The one-time prekey that it names."""
+    ratchet: str = ""
+    """The peer's ratchet key in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,9 +175,9 @@ Judged = tuple[str, str | None]
 """An invariant's id, and what is wrong; None: it was checked, and held."""
 
 
-def judge(record: Record) -> Iterator[Judged]:
-    """All predicates, over one record."""
-    for predicate in PREDICATES:
+def judge(record: Record, *, pooled: bool = False) -> Iterator[Judged]:
+    """All predicates, over one record; `pooled`: its calls were jobs of worker pools."""
+    for predicate in (*PREDICATES, sessions_have_one_order) if pooled else PREDICATES:
         yield from predicate(record)
 
 
@@ -511,6 +515,84 @@ def _stored(number: int, calls: Sequence[Call], looker: Call) -> Iterator[Judged
         yield "ATM-09", None
 
 
+# -- one order of all calls --------------------------------------------------------------------------------------------
+
+
+class _Session(NamedTuple):
+    """What one process would know of a session: the whole of a sequential specification."""
+
+    chain: str = ""
+    """The sending chain; empty: one that nobody was told of yet."""
+    due: int = 0
+    """The next counter on it."""
+    heard: frozenset[str] = frozenset()
+    """Ratchet keys of the peer."""
+    read: frozenset[int] = frozenset()
+
+
+def sessions_have_one_order(record: Record) -> Iterator[Judged]:
+    """WRK-07: a store behind a pool of workers is linearizable. Some order of all calls of a session, in which none is
+    moved to before its beginning or after its end, gives each the answer that it got.
+
+    Among processes that share a store, the predicates above name what breaks more precisely.
+    """
+    calls: dict[str, list[Call]] = defaultdict(list)
+    for call in record.calls:
+        calls[call.peer].append(call)
+    for peer, its in calls.items():
+        letters = [record.letters[number] for call in its if call.what == "decrypt" for number in call.letters]
+        sessions = {letter.session for letter in letters}
+        met = [call for call in its if call.what == "establish" and call.end is not End.REFUSED]
+        # With several sessions, which of them is the current one is a question of its own.
+        if not peer or len(sessions) > 1 or len(met) > 1 or any(call.what == "forget" for call in its):
+            continue
+        if not all(letter.ratchet for letter in letters):
+            continue
+        steps = [_step(record, call) for call in its if call.what in ("encrypt", "decrypt") and _answered(record, call)]
+        try:
+            wrong = stuck(steps, _Session()) if steps else None
+        except TooMany:
+            continue
+        if wrong is not None:
+            then = "; ".join(wrong.then[:3])
+            what = f"no order of the {len(steps)} calls for {peer} explains them; after {wrong.done} of them: {then}"
+            yield "WRK-07", what
+        elif steps:
+            yield "WRK-07", None
+
+
+def _answered(record: Record, call: Call) -> bool:
+    """Whether it says anything of the session: a refusal for other writers, or for want of a session, does not."""
+    if call.end is End.REFUSED:
+        return call.what == "decrypt" and call.code in REPEATED and call.code not in record.troubles
+    return call.end in (End.DONE, *OPEN_ENDED)
+
+
+def _step(record: Record, call: Call) -> Step[_Session]:
+    def encrypt(session: _Session) -> _Session | None:
+        chain, due = session.chain, session.due
+        for sent in call.sent:
+            if sent.chain != (chain or sent.chain) or sent.counter != due:
+                return None
+            chain, due = sent.chain, due + 1
+        # Whoever was told nothing may have used as many counters.
+        return session._replace(chain=chain, due=due if call.end is End.DONE else due + call.size)
+
+    def decrypt(session: _Session) -> _Session | None:
+        known = all(number in session.read for number in call.letters)
+        if call.end is End.REFUSED:
+            return session if known else None
+        if any(number in session.read for number in call.letters):
+            return None
+        keys = {record.letters[number].ratchet for number in call.letters} - session.heard
+        after = session._replace(heard=session.heard | keys, read=session.read.union(call.letters))
+        # A new ratchet key of the peer: what is sent next begins a chain.
+        return after._replace(chain="", due=0) if keys else after
+
+    take = encrypt if call.what == "encrypt" else decrypt
+    return Step(call.began, call.ended, take, call.end not in OPEN_ENDED, str(call))
+
+
 # -- prekeys -----------------------------------------------------------------------------------------------------------
 
 
@@ -576,4 +658,4 @@ PREDICATES: Final[tuple[Callable[[Record], Iterator[Judged]], ...]] = (
     prekeys_serve_once,
     both_sides_talk_in_the_end,
 )
-"""All of them, in the order in which a report names what broke."""
+"""Those of any store, in the order in which a report names what broke."""

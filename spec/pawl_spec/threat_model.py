@@ -77,7 +77,7 @@ LINES: Final = (
         "scope-workers",
         Sort.SCOPE,
         "the worker-thread interface",
-        ("WRK-01", "WRK-02", "WRK-03", "WRK-04", "WRK-05", "WRK-06"),
+        ("WRK-01", "WRK-02", "WRK-03", "WRK-04", "WRK-05", "WRK-06", "WRK-07"),
     ),
     Line(
         "out-device",
@@ -126,7 +126,7 @@ LINES: Final = (
         "library to storage adapter",
         ("ATM-06", "ATM-08", "PAR-05", "ATM-07"),
     ),
-    Line("boundary-worker", Sort.BOUNDARY, "main thread to worker", ("WRK-03", "WRK-05")),
+    Line("boundary-worker", Sort.BOUNDARY, "main thread to worker", ("WRK-03", "WRK-05", "WRK-07")),
     Line(
         "boundary-message",
         Sort.BOUNDARY,
@@ -251,7 +251,10 @@ LINES: Final = (
         "limits set too high",
         ("WRK-01",),
         threat="T-WORKER",
-        edge=Edge("README.md#status"),
+        edge=Edge(
+            "docs/explanation/what-a-pool-survives.md#what-it-does-not-show",
+            ("tests/test_residual_risks.py::test_limits_that_no_machine_bears_are_kept_to",),
+        ),
     ),
     Line("parser-threat", Sort.THREAT, "malformed protobuf", ("PAR-01", "PAR-02", "PAR-04"), threat="T-PARSER"),
     Line(

@@ -285,3 +285,47 @@ class OutcomeUnknown(StorageError):
     """The store failed while it committed: whether what was to be written is there is not known."""
 
     code = "outcome-unknown"
+
+
+# -- workers ----------------------------------------------------------------------------------------------------------
+
+
+class WorkerError(ProtocolError):
+    """The worker pool could not do a job. Nothing of it was committed; it can be handed in again."""
+
+    code = "worker-error"
+
+
+class Backpressure(WorkerError):
+    """The pool has as many jobs, or as many bytes of them, as it may have; the job was not taken."""
+
+    code = "backpressure"
+
+    def __init__(self, text: str, limit: str = "") -> None:
+        super().__init__(text)
+        self.limit = limit
+        """"queued" or "bytes"."""
+
+
+class WorkerCrashed(WorkerError):
+    """Workers died again and again before they were ready, so that the pool gave up."""
+
+    code = "worker-crashed"
+
+
+class JobTimeout(WorkerError):
+    """The job took its worker for longer than the time limit; the worker was killed."""
+
+    code = "job-timeout"
+
+
+class PoisonJob(WorkerError):
+    """The job killed its worker each time that it was tried, and is not tried again."""
+
+    code = "poison-job"
+
+
+class PoolClosed(WorkerError):
+    """The pool, or the device, was closed before the job could be done."""
+
+    code = "pool-closed"

@@ -127,6 +127,15 @@ class SessionPromoted(Event):
 
 
 @dataclass(frozen=True, slots=True)
+class RatchetStepped(Event):
+    """A message of the peer began a new chain: what was stolen before from either side reads nothing after it."""
+
+    name: ClassVar[str] = "ratchet-step"
+    level: ClassVar[int] = logging.DEBUG
+    peer: ProtocolAddress
+
+
+@dataclass(frozen=True, slots=True)
 class SessionDropped(Event):
     """The oldest archived session was deleted, as there were more than the limit."""
 
@@ -160,6 +169,15 @@ class MessageRefused(Event):
     name: ClassVar[str] = "message-refused"
     peer: ProtocolAddress
     code: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessagesRolledBack(Event):
+    """A transaction was undone in which messages had been read already: none of them was, and all can be read again."""
+
+    name: ClassVar[str] = "messages-rolled-back"
+    peer: ProtocolAddress
+    count: int
 
 
 # -- groups -----------------------------------------------------------------------------------------------------------
@@ -358,10 +376,213 @@ class CompatibilityUsed(Event):
     peer: ProtocolAddress
 
 
+# -- workers ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PoolReady(Event):
+    """All workers of a pool are up."""
+
+    name: ClassVar[str] = "pool-ready"
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class PoolClosing(Event):
+    """A pool takes no more jobs."""
+
+    name: ClassVar[str] = "pool-closing"
+    drain: bool
+    """Whether those that it has are done first."""
+    jobs: int
+    """How many it has."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolShut(Event):
+    """A pool has ended, and none of its processes is left."""
+
+    name: ClassVar[str] = "pool-closed"
+    drained: bool
+    """Whether every job that it had was done."""
+    ended: int
+    """How many jobs ended over its whole life."""
+
+
+@dataclass(frozen=True, slots=True)
+class PoolFailed(Event):
+    """Workers died again and again before they were ready: the pool starts no more, and refuses all jobs."""
+
+    name: ClassVar[str] = "pool-failed"
+    level: ClassVar[int] = logging.ERROR
+    starts: int
+    """How many in a row."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStarted(Event):
+    """A worker process is up for the first time in its place."""
+
+    name: ClassVar[str] = "worker-started"
+    level: ClassVar[int] = logging.DEBUG
+    worker: int
+    """The number of its place, from 0."""
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDied(Event):
+    """A worker process ended without being told to."""
+
+    name: ClassVar[str] = "worker-crashed"
+    level: ClassVar[int] = logging.WARNING
+    worker: int
+    pid: int
+    status: int
+    """As of `subprocess`: negative, the number of the signal that killed it."""
+    jobs: int
+    """How many were with it; none of them was committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerRevived(Event):
+    """A new worker process is up in the place of one that ended."""
+
+    name: ClassVar[str] = "worker-revived"
+    worker: int
+    pid: int
+    attempt: int
+    """How many ended there in a row without having answered."""
+    seconds: float
+    """Since the former one ended, the back-off included."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerHung(Event):
+    """A worker did not answer within the time limit, and is killed."""
+
+    name: ClassVar[str] = "job-timeout"
+    level: ClassVar[int] = logging.WARNING
+    worker: int
+    pid: int
+    jobs: int
+    """How many it had been given together."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerAnswerRefused(Event):
+    """A worker answered what no worker answers: it is killed, and nothing of its answer was used."""
+
+    name: ClassVar[str] = "worker-answer-refused"
+    level: ClassVar[int] = logging.ERROR
+    worker: int
+    pid: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobQueued(Event):
+    """A job was taken."""
+
+    name: ClassVar[str] = "job-queued"
+    level: ClassVar[int] = logging.DEBUG
+    job: int
+    """Counts up in each pool."""
+    operation: str
+    queued: int
+    """How many wait, this one included if it does."""
+    pending: int
+    """How many are in work, this one included if it is."""
+    held_bytes: int
+    """Of the arguments of all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobDispatched(Event):
+    """A job goes to a worker."""
+
+    name: ClassVar[str] = "job-dispatched"
+    level: ClassVar[int] = logging.DEBUG
+    job: int
+    operation: str
+    worker: int
+    batch: int
+    """Jobs of one batch go to the worker together."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobRetried(Event):
+    """A job is tried again: nothing of the former try was committed."""
+
+    name: ClassVar[str] = "job-retried"
+    job: int
+    operation: str
+    why: str
+    """"worker-crashed", "job-timeout" or "answer-refused"."""
+    attempt: int
+    """How many tries it had."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobEnded(Event):
+    """A job ended; its caller is told next."""
+
+    name: ClassVar[str] = "job-ended"
+    level: ClassVar[int] = logging.DEBUG
+    job: int
+    operation: str
+    outcome: str
+    """"done", "cancelled", "bug", or the code of the refusal."""
+    seconds: float
+    """Since it was taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobPoisonous(Event):
+    """A job killed its worker each time that it was tried alone, and is refused."""
+
+    name: ClassVar[str] = "poison-job"
+    level: ClassVar[int] = logging.ERROR
+    job: int
+    operation: str
+    tries: int
+
+
+@dataclass(frozen=True, slots=True)
+class PoolFull(Event):
+    """A limit is reached: jobs are refused, or wait. Told at the first of them, until there is room again."""
+
+    name: ClassVar[str] = "backpressure"
+    level: ClassVar[int] = logging.WARNING
+    operation: str
+    limit: str
+    """"queued" or "bytes"."""
+    refused: bool
+    """Whether the job was refused; otherwise its caller waits."""
+
+
 # -- telling ----------------------------------------------------------------------------------------------------------
 
 OnEvent: TypeAlias = Callable[[Event], object]
 """Called with each event; what it returns is ignored."""
+
+
+def log(event: Event) -> None:
+    """Write `event` to the logger "pawl", at its own level: what is done where no receiver is given."""
+    LOGGER.log(event.level, "%s", event, extra={"pawl_event": event})
+
+
+def each_of(*receivers: OnEvent) -> OnEvent:
+    """One receiver that hands each event to all `receivers`, such as `log` and one's own; if one fails, to the others.
+
+    Whose failure it was, and at which event, is logged as for a single one.
+    """
+
+    def receive(event: Event) -> None:
+        for receiver in receivers:
+            tell((event,), receiver)
+
+    return receive
 
 
 def tell(events: Sequence[Event], on_event: OnEvent | None) -> None:
@@ -372,7 +593,7 @@ def tell(events: Sequence[Event], on_event: OnEvent | None) -> None:
     for event in events:
         try:
             if on_event is None:
-                LOGGER.log(event.level, "%s", event, extra={"pawl_event": event})
+                log(event)
             else:
                 on_event(event)
         except Exception as error:

@@ -23,7 +23,15 @@ from pawl.errors import (
     StaleSession,
     WrongGroup,
 )
-from pawl.events import CallbackFailed, DistributionRefused, Event, GroupForgotten, GroupMessageRefused, SenderKeyGiven
+from pawl.events import (
+    CallbackFailed,
+    DistributionRefused,
+    Event,
+    GroupForgotten,
+    GroupMessageRefused,
+    MessagesRolledBack,
+    SenderKeyGiven,
+)
 from pawl.group import cipher, own, sender_key
 from pawl.group.own import OwnRows
 from pawl.group.received import SenderRows
@@ -328,7 +336,7 @@ class Group:
             return self._decrypt(sender, parsed)
         except ProtocolError as refusal:
             if isinstance(refusal, HookTrouble):
-                self._tell([CallbackFailed("store_plaintext", refusal.why)])
+                self._tell([CallbackFailed("store_plaintext", refusal.why), MessagesRolledBack(sender, 1)])
             self._tell([GroupMessageRefused(sender, self.distribution_id, refusal.code)])
             raise
 

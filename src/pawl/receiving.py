@@ -11,8 +11,8 @@ from typing import TypeVar
 from pawl.address import ProtocolAddress
 from pawl.application import ApplicationRows, HookTrouble, run_hook
 from pawl.device_base import Decided, DeviceBase, check_batch, check_peer
-from pawl.errors import InvalidArgument, InvalidKey, ProtocolError, UntrustedIdentity, WorkLimitExceeded
-from pawl.events import CallbackFailed, CompatibilityUsed, MessageRefused, SessionEstablished
+from pawl.errors import Conflict, InvalidArgument, InvalidKey, ProtocolError, UntrustedIdentity, WorkLimitExceeded
+from pawl.events import CallbackFailed, CompatibilityUsed, MessageRefused, MessagesRolledBack, SessionEstablished
 from pawl.limits import MAX_KEPT_PER_BATCH
 from pawl.retry import retried
 from pawl.session import cipher, double_ratchet, prekeys, x3dh
@@ -63,7 +63,7 @@ class ReceivingDevice(DeviceBase):
                 plaintext = self._with_decision(peer.name, first.identity_key, step)
         except ProtocolError as refusal:
             if isinstance(refusal, HookTrouble):
-                self._tell([CallbackFailed("store_plaintext", refusal.why)])
+                self._tell([CallbackFailed("store_plaintext", refusal.why), MessagesRolledBack(peer, 1)])
             self._tell([MessageRefused(peer, refusal.code)])
             raise
         if untyped:
@@ -138,9 +138,12 @@ class ReceivingDevice(DeviceBase):
                     except ProtocolError as refusal:
                         refusal.add_note(f"it is message {number} of the batch")
                         raise
-        except BaseException:
+        except BaseException as error:
             # Of what was rolled back nothing may stay in memory.
             self._memos = Memos()
+            # A conflict has an event of its own.
+            if taken and not isinstance(error, Conflict):
+                self._tell([MessagesRolledBack(peer, len(taken))])
             raise
         self._tell([event for rows, _ in taken for event in rows.events])
         return [plaintext for _, plaintext in taken]

@@ -27,6 +27,7 @@ from typing import Final
 import pawl
 import pawl_spec
 from pawl_gate.controls import CONTROLS, Control
+from pawl_gate.trials.broken_pools import as_controls
 from pawl_spec.invariants import INVARIANTS
 from pawl_spec.registry import REGISTRY, Invariant
 
@@ -107,9 +108,15 @@ def explain(entry: Invariant) -> Explanation:
         predicate=own,
         uses=others,
         code=library_places().get(entry.id, ()),
-        controls=tuple(control for control in CONTROLS.values() if control.breaks == entry.id),
+        controls=tuple(control for control in controls() if control.breaks == entry.id),
         tests=None if (found := test_places()) is None else found.get(entry.id, ()),
     )
+
+
+@cache
+def controls() -> tuple[Control, ...]:
+    """All that is broken on purpose: implementations, and pools of workers."""
+    return (*CONTROLS.values(), *as_controls())
 
 
 # -- the predicate ----------------------------------------------------------------------------------------------------

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from pawl_gate.explain import Explanation, Place, Source
-from pawl_gate.targets.registry import CONTROL
 from pawl_spec.history import Observe
 from pawl_spec.registry import THREATS, Invariant
 
@@ -40,7 +39,7 @@ def explain_text(explained: Explanation) -> str:
         parts += [f"  with {source.name}, {source}" for source in explained.uses]
     parts += ["", "the code that makes it true", *_places(explained.code, otherwise="  nothing names it yet")]
     parts += ["", "controls that it must catch"]
-    parts += [_control(f"{CONTROL}{one.name}", one.what) for one in explained.controls] or ["  none yet"]
+    parts += [_control(one.target, one.what) for one in explained.controls] or ["  none yet"]
     parts += ["", "tests that name it"]
     if explained.tests is None:
         parts.append("  not here: tests come with a checkout, not with the package")
@@ -99,7 +98,7 @@ def explain_document(explained: Explanation) -> dict[str, Any]:
         "predicate": [_source(source) for source in explained.predicate],
         "uses": [_source(source) for source in explained.uses],
         "code": [_place(place) for place in explained.code],
-        "controls": [{"target": f"{CONTROL}{one.name}", "what": one.what} for one in explained.controls],
+        "controls": [{"target": one.target, "what": one.what} for one in explained.controls],
         "tests": None if explained.tests is None else [_place(place) for place in explained.tests],
     }
 

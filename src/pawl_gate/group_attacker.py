@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pawl.crypto import cbc, kdf
 from pawl_gate.attacker import ATTACKER, LOW_ORDER, OVERSIZED_CIPHERTEXT, UNKNOWN_FIELD, flip, overlong, sign, without
 from pawl_gate.attacker import with_body as with_more
-from pawl_gate.group_wire import SIGNATURE_BYTES, distribution_layer, message_layer
+from pawl_gate.group_wire import CURRENT, SIGNATURE_BYTES, Layout, distribution_layer, message_layer
 from pawl_gate.wire_view import Fields, Layer, write_field
 from pawl_spec.trace import COUNTER_DELTAS, GROUPS, VERSION_BYTES
 
@@ -22,15 +22,21 @@ LAST_ITERATIONS = ITERATIONS - 2
 GROUP_IDS = tuple(hashlib.md5(name.encode(), usedforsecurity=False).digest() for name in (*GROUPS, "nobody's"))
 """The distribution ids (16 bytes) of the groups, and last one of no group."""
 
-MESSAGE_NUMBERS = {"drop-distribution-id": 1, "drop-chain-id": 2, "drop-iteration": 3, "drop-ciphertext": 4}
-DISTRIBUTION_NUMBERS = {
-    "drop-distribution-id": 1,
-    "drop-chain-id": 2,
-    "drop-iteration": 3,
-    "drop-chain-key": 4,
-    "drop-signing-key": 5,
-}
-"""Which field a change leaves out."""
+OF_NAMES = frozenset({"distribution-id", "drop-distribution-id", "other-group"})
+"""Changes to where a message or distribution names its group; where it names none, there is nothing to change."""
+
+
+def _left_out(name: str, layout: Layout) -> int:
+    """The number of the field that a change leaves out; 0: it leaves out none."""
+    numbers = {
+        "drop-distribution-id": layout.named,
+        "drop-chain-id": layout.chain_id,
+        "drop-iteration": layout.iteration,
+        "drop-ciphertext": layout.content,
+        "drop-chain-key": layout.content,
+        "drop-signing-key": layout.signing_key,
+    }
+    return numbers.get(name) or 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,7 @@ class Given:
     real: bool = True
     key: bytes | None = None
     iteration: int = 0
+    layout: Layout = CURRENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,23 +62,27 @@ class GroupSent:
     data: bytes
     text: bytes
     crafted: bool = False
+    layout: Layout = CURRENT
 
 
-def tamper(message: GroupSent, name: str, how: int) -> bytes:
-    """A changed copy of a group message."""
-    data = message.data
+def tamper(message: GroupSent, name: str, how: int) -> bytes | None:
+    """A changed copy of a group message; None where the layout has nothing to change."""
+    data, layout = message.data, message.layout
+    if layout.named is None and name in OF_NAMES:
+        return None
     layer = message_layer(data)
     match name:
         case "signature":
             layer.trailer = flip(layer.trailer, how)
         case "ciphertext":
-            layer.set(4, flip(_bytes(layer, 4), how))
+            layer.set(layout.content, flip(_bytes(layer, layout.content), how))
         case "iteration":
-            layer.set(3, (_int(layer, 3) + COUNTER_DELTAS[how % len(COUNTER_DELTAS)]) % ITERATIONS)
+            further = COUNTER_DELTAS[how % len(COUNTER_DELTAS)]
+            layer.set(layout.iteration, (_int(layer, layout.iteration) + further) % ITERATIONS)
         case "chain-id":
-            layer.set(2, _int(layer, 2) ^ 1 << how % 31)
+            layer.set(layout.chain_id, _int(layer, layout.chain_id) ^ 1 << how % 31)
         case "distribution-id":
-            layer.set(1, GROUP_IDS[(message.group + 1 + how % 2) % len(GROUP_IDS)])
+            layer.set(layout.named or 1, GROUP_IDS[(message.group + 1 + how % 2) % len(GROUP_IDS)])
         case "re-signed":
             return signed(data[:-SIGNATURE_BYTES])
         case "version":
@@ -85,20 +96,21 @@ def tamper(message: GroupSent, name: str, how: int) -> bytes:
         case "reorder-fields":
             layer.fields = layer.fields[::-1]
         case "duplicate-field":
-            number = how % 4 + 1
+            number = how % len(layout.message_fields) + 1
             return with_more(layer, write_field(number, layer.get(number) or 0))
         case "overlong-varint":
-            return overlong(layer, 3)
+            return overlong(layer, layout.iteration)
         case "wrong-wire-type":
-            return with_more(Layer(layer.version, without(layer, 3), layer.trailer), write_field(3, b"\1"))
+            rest = Layer(layer.version, without(layer, layout.iteration), layer.trailer)
+            return with_more(rest, write_field(layout.iteration, b"\1"))
         case "empty":
             return b""
         case "signature-alone":
             return layer.trailer
         case "oversized-ciphertext":
-            layer.set(4, bytes(OVERSIZED_CIPHERTEXT))
+            layer.set(layout.content, bytes(OVERSIZED_CIPHERTEXT))
         case _:
-            layer.fields = without(layer, MESSAGE_NUMBERS[name])
+            layer.fields = without(layer, _left_out(name, layout))
     return layer.data()
 
 
@@ -107,11 +119,15 @@ def signed(body: bytes) -> bytes:
     return body + sign(body)
 
 
-def smuggle(sender: int, group: int, how: str, number: int, given: Sequence[Given]) -> Given | None:
+def smuggle(
+    sender: int, group: int, how: str, number: int, given: Sequence[Given], layout: Layout = CURRENT
+) -> Given | None:
     """A distribution that a malicious member makes; None where it needs one that is not there. Raises: HarnessBroken.
 
-    `given` are all that were made before.
+    `given` are all that were made before. None too where the layout has nothing to change.
     """
+    if layout.named is None and how in OF_NAMES:
+        return None
     real = next((d for d in reversed(given) if d.real and (d.sender, d.group) == (sender, group)), None)
     other = next((d for d in reversed(given) if d.real and d.sender != sender and d.group == group), None)
     chain_id, key, start = _chain_id(number), _chain_key(number, "own"), 0
@@ -123,30 +139,38 @@ def smuggle(sender: int, group: int, how: str, number: int, given: Sequence[Give
             taken = real if how == "collision-own" else other
             if taken is None:
                 return None
-            chain_id = _int(distribution_layer(taken.data), 2)
+            chain_id = _int(distribution_layer(taken.data), layout.chain_id)
         case "relayed":
-            return None if other is None else Given(sender, group, other.data, real=False)
+            return None if other is None else Given(sender, group, other.data, real=False, layout=layout)
         case "rewound":
             if real is None:
                 return None
             layer = distribution_layer(real.data)
-            layer.set(3, 0)
-            layer.set(4, key)
-            return Given(sender, group, layer.data(), real=False)
+            layer.set(layout.iteration, 0)
+            layer.set(layout.content, key)
+            return Given(sender, group, layer.data(), real=False, layout=layout)
         case "low-order-signing-key":
             signing = LOW_ORDER[number % len(LOW_ORDER)]
     named = GROUP_IDS[(group + 1) % len(GROUPS) if how == "other-group" else group]
-    layer = Layer(0x33, [(1, named), (2, chain_id), (3, start), (4, key), (5, signing)])
+    layer = _layer(layout, named, chain_id, start, key)
+    layer.set(layout.signing_key, signing)
     crafts = how in CRAFTS
-    data = _changed(layer, how, number)
-    return Given(sender, group, data, real=False, key=key if crafts else None, iteration=start)
+    data = _changed(layer, how, number, layout)
+    return Given(sender, group, data, real=False, key=key if crafts else None, iteration=start, layout=layout)
+
+
+def _layer(layout: Layout, named: bytes, chain_id: int, iteration: int, content: bytes) -> Layer:
+    """What messages and distributions have in common, in the order of its numbers."""
+    fields: Fields = [] if layout.named is None else [(layout.named, named)]
+    fields += [(layout.chain_id, chain_id), (layout.iteration, iteration), (layout.content, content)]
+    return Layer(0x33, fields)
 
 
 CRAFTS = frozenset({"own", "last-iterations", "collision-own", "collision-other", "other-group", "unknown-field"})
 """The distributions of a chain on which the attacker sends."""
 
 
-def _changed(layer: Layer, how: str, number: int) -> bytes:
+def _changed(layer: Layer, how: str, number: int, layout: Layout) -> bytes:
     match how:
         case "version":
             layer.version = VERSION_BYTES[number % len(VERSION_BYTES)]
@@ -157,36 +181,32 @@ def _changed(layer: Layer, how: str, number: int) -> bytes:
         case "unknown-field":
             return with_more(layer, UNKNOWN_FIELD)
         case "duplicate-field":
-            again = number % 5 + 1
+            again = number % len(layout.distribution_fields) + 1
             return with_more(layer, write_field(again, layer.get(again) or 0))
         case "overlong-varint":
-            return overlong(layer, 3)
+            return overlong(layer, layout.iteration)
         case "wrong-wire-type":
-            layer.set(3, b"\1")
+            layer.set(layout.iteration, b"\1")
         case "short-chain-key":
-            layer.set(4, _bytes(layer, 4)[1:])
+            layer.set(layout.content, _bytes(layer, layout.content)[1:])
         case "untyped-signing-key":
-            layer.set(5, _bytes(layer, 5)[1:])
-        case _ if how in DISTRIBUTION_NUMBERS:
-            layer.fields = without(layer, DISTRIBUTION_NUMBERS[how])
+            layer.set(layout.signing_key, _bytes(layer, layout.signing_key)[1:])
+        case _:
+            layer.fields = without(layer, _left_out(how, layout))
     return layer.data()
 
 
 def craft(chain: Given, ahead: int, text: bytes) -> bytes:
     """A message on a chain of the attacker's own, so far ahead of where it was given. Only for one with a key."""
-    layer = distribution_layer(chain.data)
+    layer, layout = distribution_layer(chain.data), chain.layout
     key = chain.key or b""
     for _ in range(ahead):
         key = kdf.step_chain(key)[1]
     cipher_key, iv = kdf.group_message_keys(kdf.step_chain(key)[0])
     iteration = (chain.iteration + ahead) % ITERATIONS
-    fields: Fields = [
-        (1, _bytes(layer, 1)),
-        (2, _int(layer, 2)),
-        (3, iteration),
-        (4, cbc.encrypt(cipher_key, iv, text)),
-    ]
-    return signed(Layer(0x33, fields).data())
+    named = b"" if layout.named is None else _bytes(layer, layout.named)
+    made = _layer(layout, named, _int(layer, layout.chain_id), iteration, cbc.encrypt(cipher_key, iv, text))
+    return signed(made.data())
 
 
 def _chain_id(number: int) -> int:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from pawl.crypto import cbc, kdf
 from pawl.errors import ProtocolError
 from pawl_gate.group_attacker import GroupSent
-from pawl_gate.group_wire import message_layer
+from pawl_gate.group_wire import Layout, message_layer
 from pawl_gate.targets.base import Stolen
 from pawl_gate.wire_view import Value
 
@@ -73,13 +73,13 @@ def _follow(chain_id: int, iteration: int, key: bytes, messages: Sequence[GroupS
 def _places(chain_id: int, messages: Sequence[GroupSent]) -> Iterable[tuple[int, int]]:
     """Iteration and index of the messages that name a chain of this id."""
     for index, message in enumerate(messages):
-        named, at, _ = _parts(message.data)
+        named, at, _ = _parts(message.data, message.layout)
         if named == chain_id and isinstance(at, int):
             yield at, index
 
 
 def _opens(keys: tuple[bytes, bytes], message: GroupSent) -> bool:
-    ciphertext = _parts(message.data)[2]
+    ciphertext = _parts(message.data, message.layout)[2]
     try:
         return isinstance(ciphertext, bytes) and cbc.decrypt(*keys, ciphertext) == message.text
     except ProtocolError:
@@ -87,7 +87,7 @@ def _opens(keys: tuple[bytes, bytes], message: GroupSent) -> bool:
 
 
 @lru_cache(maxsize=1_024)
-def _parts(data: bytes) -> tuple[Value | None, Value | None, Value | None]:
+def _parts(data: bytes, layout: Layout) -> tuple[Value | None, Value | None, Value | None]:
     """Chain id, iteration and ciphertext of a message: each is looked at once for each key."""
     layer = message_layer(data)
-    return layer.get(2), layer.get(3), layer.get(4)
+    return layer.get(layout.chain_id), layer.get(layout.iteration), layer.get(layout.content)

@@ -200,7 +200,9 @@ def _on_trial(report: Report) -> str:
 
 def trial_command(trial: TrialReport, report: Report) -> str:
     """The command that runs a campaign again as it was run."""
-    return f"pawl store trial {trial.name} --store {trial.store} --budget {report.budget.name} --seed {trial.seed}"
+    # Of the smoke budget only what is as short as in the next one.
+    budget = "pr" if report.budget.name == "smoke" else report.budget.name
+    return f"pawl store trial {trial.name} --store {trial.store} --budget {budget} --seed {trial.seed}"
 
 
 def _explored(report: Report) -> str:

@@ -17,7 +17,7 @@ from pawl_gate.group_attacker import GROUP_IDS, Given, GroupSent, craft, smuggle
 from pawl_gate.group_attacker import tamper as tamper_group
 from pawl_gate.group_thief import read as read_groups
 from pawl_gate.group_thief import readable
-from pawl_gate.group_wire import group_header, is_canonical_distribution, is_canonical_message
+from pawl_gate.group_wire import LAYOUTS, group_header, is_canonical_distribution, is_canonical_message
 from pawl_gate.key_search import KeySearch, Recorded, proven
 from pawl_gate.leaks import LeakSearch
 from pawl_gate.targets.base import (
@@ -119,6 +119,7 @@ class Run:
         self._check = check
         self._hello = target.hello
         self._can = self._hello.capabilities
+        self._layout = LAYOUTS[self._hello.group_layout]
         self._world = target.world(seed)
         self.history = History(self._hello, Trace((), seed=seed, strict=strict))
         self._ops: list[Op] = []
@@ -329,7 +330,7 @@ class Run:
     def _establish(self, event: Event) -> Event:
         actor, peer = event.op["actor"], event.op["peer"]
         forging = event.op.kind is Kind.FORGE_BUNDLE
-        if actor == peer:
+        if actor == peer or not self._hello.sessions:
             return event
         self._party(actor)
         self._party(peer)
@@ -353,7 +354,7 @@ class Run:
 
     def _send(self, event: Event) -> Event:
         actor, peer = event.op["actor"], event.op["peer"]
-        if actor == peer:
+        if actor == peer or not self._hello.sessions:
             return event
         self._party(actor)
         self._party(peer)
@@ -402,7 +403,7 @@ class Run:
     def _burst(self, event: Event) -> Event:
         """Many messages that the network loses at once."""
         actor, peer, count = event.op["actor"], event.op["peer"], event.op["count"]
-        if actor == peer or count == 0:
+        if actor == peer or count == 0 or not self._hello.sessions:
             return event
         self._party(actor)
         self._party(peer)
@@ -505,7 +506,7 @@ class Run:
 
     def _inject(self, event: Event) -> Event:
         to, sender = event.op["to"], event.op["sender"]
-        if to == sender:
+        if to == sender or not self._hello.sessions:
             return event
         self._party(to)
         self._party(sender)
@@ -516,7 +517,7 @@ class Run:
         actor = event.op["actor"]
         if self._hello.level < Observe.STATE or actor not in self._identities:
             return event
-        secrets = self._world.secrets(actor)
+        secrets = self._world.secrets(actor) if self._hello.sessions else ()
         mine = [entry for entry in self._recorded if entry and actor in self._routes[entry.handle]]
         held = tuple(self._secrets.setdefault(secret, len(self._secrets)) for secret in secrets)
         leaks = None
@@ -560,8 +561,10 @@ class Run:
         event, data = self._in_group(event, actor, None, Grouped(group), create)
         if data is None:
             return event
-        self._given.append(Given(actor, group, data))
-        return event.but(group=Grouped(group, distribution=handle), canonical=is_canonical_distribution(data))
+        self._given.append(Given(actor, group, data, layout=self._layout))
+        return event.but(
+            group=Grouped(group, distribution=handle), canonical=is_canonical_distribution(data, self._layout)
+        )
 
     def _group_join(self, event: Event) -> Event:
         actor = event.op["actor"]
@@ -588,14 +591,14 @@ class Run:
         event, data = self._in_group(event, actor, None, Grouped(group), encrypt)
         if data is None:
             return event
-        seen = group_header(data)
+        seen = group_header(data, self._layout)
         self._keep_group_message(actor, group, data, text)
         grouped = Grouped(group, message=handle, header=seen)
-        return event.but(group=grouped, canonical=is_canonical_message(data))
+        return event.but(group=grouped, canonical=is_canonical_message(data, self._layout))
 
     def _keep_group_message(self, sender: int, group: int, data: bytes, text: bytes, *, crafted: bool = False) -> None:
         handle = len(self._group_sent)
-        self._group_sent.append(GroupSent(handle, sender, group, data, text, crafted))
+        self._group_sent.append(GroupSent(handle, sender, group, data, text, crafted, self._layout))
         self._group_texts[text] = handle
 
     def _group_deliver(self, event: Event) -> Event:
@@ -609,6 +612,8 @@ class Run:
             return event
         message = self._group_sent[event.op["message"] % len(self._group_sent)]
         changed = tamper_group(message, GROUP_TAMPERS[event.op["field"]], event.op["how"])
+        if changed is None:
+            return event
         return self._group_hand_over(event, message, message.sender, message.group, changed)
 
     def _group_redirect(self, event: Event) -> Event:
@@ -632,7 +637,7 @@ class Run:
 
     def _group_rotate(self, event: Event) -> Event:
         actor, group = event.op["actor"], event.op["group"]
-        if "groups" not in self._can:
+        if "group-rotate" not in self._can:
             return event
         self._party(actor)
         rotate = partial(self._world.group_rotate, actor, GROUP_IDS[group])
@@ -641,7 +646,7 @@ class Run:
 
     def _group_forget(self, event: Event) -> Event:
         actor, peer, group = event.op["actor"], event.op["peer"], event.op["group"]
-        if "groups" not in self._can or actor == peer or actor not in self._identities:
+        if "group-forget" not in self._can or actor == peer or actor not in self._identities:
             return event
         self._party(peer)
         forget = partial(self._world.group_forget, actor, peer, GROUP_IDS[group])
@@ -650,7 +655,7 @@ class Run:
 
     def _group_members(self, event: Event) -> Event:
         actor, group, mask = event.op["actor"], event.op["group"], event.op["mask"]
-        if "groups" not in self._can:
+        if "group-members" not in self._can:
             return event
         self._party(actor)
         others = [party for party in range(len(PARTIES)) if mask >> party & 1 and party != actor]
@@ -662,7 +667,7 @@ class Run:
         sender, group, handle = event.op["sender"], event.op["group"], len(self._given)
         if "groups" not in self._can:
             return event
-        made = smuggle(sender, group, SMUGGLES[event.op["how"]], event.op["number"], self._given)
+        made = smuggle(sender, group, SMUGGLES[event.op["how"]], event.op["number"], self._given, self._layout)
         if made is None:
             return event
         self._party(sender)

@@ -48,6 +48,9 @@ MAX_SAID: Final = 200
 """Characters of a line of progress: it may hold a target's own words."""
 
 
+SHORT_TRIALS: Final = ("drill",)
+"""Campaigns that every run on Pawl itself ends with."""
+
 NO_CORPUS: Final = "none here: it comes with a checkout, not with the package"
 
 
@@ -90,6 +93,9 @@ class Budget:
     driven_leaves: int = 20
     """The same for a target that cannot fork its world: it reaches the states on the way to these leaves, no others."""
 
+
+GROUPS_ALONE: Final = "group"
+"""The scope that every budget has for a target without sessions, which cannot be led through the others."""
 
 SMALL_SCOPES: Final = tuple(name for name in SCOPES if name != "main")
 """All but the largest."""
@@ -329,7 +335,11 @@ class Verification:
         self._checked_on: Counter[str] = Counter()
         self._reached = Reached()
         self._share = 1.0 if isinstance(target, InProcessTarget) else budget.driven_share
-        self.report = Report(target.hello, name, is_driver, budget, seed, Tally(target.hello))
+        # What its pool of workers does is seen on trial, where the gate drives it itself.
+        hello = target.hello
+        if name == "pawl":
+            hello = replace(hello, capabilities=hello.capabilities | {"workers"})
+        self.report = Report(hello, name, is_driver, budget, seed, Tally(hello))
         # A budget of a test, or of a machine of its own, may carry the name of a known one.
         known = BUDGETS.get(budget.name)
         if known is not None and replace(budget, seconds=known.seconds) == known:
@@ -375,7 +385,7 @@ class Verification:
             self._say(f"{name}: {done.traces} traces, {done.steps} steps, {seconds:.1f} s" + (note and f"; {note}"))
             if report.cut:
                 break
-        if report.budget.trials and not report.cut and report.target == "pawl":
+        if not report.cut and report.target == "pawl":
             self._trials()
         report.seconds = time.monotonic() - self._started
 
@@ -410,7 +420,8 @@ class Verification:
         budget, notes = self.report.budget, list[str]()
         deadline = self._started + budget.seconds
         forks = isinstance(self._target, InProcessTarget)
-        for scope in [SCOPES[name] for name in budget.scopes]:
+        more = () if self._target.hello.sessions or not budget.scopes else (GROUPS_ALONE,)
+        for scope in [SCOPES[name] for name in dict.fromkeys((*budget.scopes, *more))]:
             if lacks := explore.lacks(scope, self._target.hello):
                 notes.append(f"{scope.name} left out, as the target lacks {', '.join(lacks)}")
                 continue
@@ -442,7 +453,9 @@ class Verification:
         self.report.found.setdefault("CNF-01", Found(found.history.trace, found.history, one, f"explore {scope}"))
 
     def _walk(self) -> str:
-        for trace in islice(walk(self.report.seed), int(self.report.budget.walks * self._share)):
+        for trace in islice(
+            walk(self.report.seed, sessions=self.report.hello.sessions), int(self.report.budget.walks * self._share)
+        ):
             self._run(trace, "walk")
         return ""
 
@@ -463,10 +476,14 @@ class Verification:
         return ""
 
     def _trials(self) -> None:
-        """Put every store on trial by every campaign that is for it; each of them counts as an engine."""
+        """Put every store on trial by every campaign that is for it; each of them counts as an engine.
+
+        Without trials, only what is short: nothing else judges the workers.
+        """
         report = self.report
-        for name in trials.MODULES:
+        for name in trials.MODULES if report.budget.trials else SHORT_TRIALS:
             one = trials.campaign(name)
+            amount = one.AMOUNTS[report.budget.name if report.budget.trials else "smoke"]
             for store in one.STORES:
                 where = f"{name} on {store}"
                 if time.monotonic() - self._started > report.budget.seconds:
@@ -474,9 +491,7 @@ class Verification:
                     return
                 try:
                     with TemporaryDirectory(prefix="pawl-trial-") as folder:
-                        done = one.run(
-                            store, one.AMOUNTS[report.budget.name], report.seed, lambda text: None, Path(folder)
-                        )
+                        done = one.run(store, amount, report.seed, lambda text: None, Path(folder))
                 except trials.Unavailable as error:
                     report.not_run.append(f"{where} was not run: {error}")
                     continue
@@ -619,7 +634,7 @@ def unsupported(hello: Hello) -> Iterator[tuple[Invariant, str]]:
         why = []
         if hello.level < entry.level:
             why.append(f"needs observation level L{entry.level.value}, the target offers L{hello.level.value}")
-        if lacks := sorted(entry.needs - hello.capabilities):
+        if lacks := entry.lacking(hello):
             why.append(f"needs {', '.join(lacks)}, which the target declares that it lacks")
         if why:
             yield entry, "; ".join(why)

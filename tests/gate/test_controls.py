@@ -14,6 +14,7 @@ from pawl_gate.mutants_text import committed
 from pawl_gate.runner import run_trace
 from pawl_gate.targets.inprocess import InProcessTarget
 from pawl_gate.targets.variant import Variant
+from pawl_gate.trials.broken_pools import BROKEN_POOLS
 from pawl_gate.verify import trace_size
 from pawl_spec.judge import judge
 from pawl_spec.registry import REGISTRY
@@ -106,7 +107,7 @@ def test_every_control_has_a_trace() -> None:
 
 def test_every_judged_invariant_has_a_control() -> None:
     """ "Every invariant that is judged needs at least one control that it catches"."""
-    named = {entry.breaks for entry in CONTROLS.values()}
+    named = {entry.breaks for entry in (*CONTROLS.values(), *BROKEN_POOLS.values())}
     assert {entry.id for entry in REGISTRY.values() if entry.predicate is not None} - named == set()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import io
+import json
 import os
 import sys
 import textwrap
@@ -333,6 +334,11 @@ def test_a_malformed_bundle_is_a_broken_harness(start: Start, change: str) -> No
         "HELLO['level'] = True",
         "HELLO['capabilities'] = ['flies']",
         "HELLO['capabilities'] = ['crash']",
+        "HELLO['capabilities'] = ['groups']",
+        "HELLO['capabilities'] = ['group-rotate']",
+        "HELLO['group_layout'] = 'current'",
+        "HELLO['capabilities'] = ['groups']; HELLO['group_layout'] = 'later'",
+        "HELLO['message_versions'] = []",
         "HELLO['limits'] = {}",
         "HELLO['limits']['forward_jump'] = None",
         "HELLO['limits']['weight'] = 1",
@@ -385,6 +391,92 @@ def test_what_is_not_declared_is_not_asked_for(start: Start) -> None:
     ):
         with pytest.raises(HarnessBroken, match="does not declare"):
             ask()
+
+
+GROUPS = """
+HELLO["capabilities"] = ["groups", "group-rotate", "group-forget", "group-members"]
+HELLO.update(message_versions=[], group_layout="earlier", level=2)
+HELLO["limits"]["sender_chains"] = 3
+RESULTS.update(create={"identity_key": None}, group_create={"distribution": "33"}, group_join={},
+    group_encrypt={"data": "3300"}, group_decrypt={"plaintext": "6869"}, group_rotate={}, group_forget={},
+    group_members={}, group_secrets={"secrets": ["11" * 32]})
+SEEN.update(group_chains=2, group_kept=1)
+"""
+
+
+def test_groups_are_driven_as_the_contract_says(start: Start, tmp_path: Path) -> None:
+    """Driver contract: the verbs of groups, their parameters and results; a driver may do groups and no sessions."""
+    asked = tmp_path / "asked"
+    note = f"""
+def misbehave(request):
+    if request["method"].startswith("group"):
+        open({str(asked)!r}, "a").write(json.dumps([request["method"], request["params"]]) + "\\n")
+    return False
+"""
+    target = start(GROUPS + note)
+    hello = target.hello
+    assert (hello.sessions, hello.group_layout, hello.limits.sender_chains) == (False, "earlier", 3)
+    world, group = target.world(1), bytes(range(16))
+    assert world.create(0, name="a", device_id=1, trust_on_first_use=True) == b""
+    assert world.group_create(0, group) == b"\x33"
+    world.group_join(1, 0, group, b"\x33")
+    assert world.group_encrypt(0, group, b"hi") == b"\x33\x00"
+    assert world.group_decrypt(1, 0, group, b"\x33\x00") == b"hi"
+    world.group_rotate(0, group)
+    world.group_forget(1, 0, group)
+    world.group_members(0, group, [1, 2])
+    assert world.group_secrets(0) == [b"\x11" * 32]
+    seen = world.observe(0)
+    assert seen is not None
+    assert (seen.group_chains, seen.group_kept) == (2, 1)
+    told = {"group": group.hex()}
+    assert [json.loads(line) for line in asked.read_text().splitlines()] == [
+        ["group_create", {"party": 0, **told}],
+        ["group_join", {"party": 1, "sender": 0, **told, "distribution": "33"}],
+        ["group_encrypt", {"party": 0, **told, "plaintext": "6869"}],
+        ["group_decrypt", {"party": 1, "sender": 0, **told, "data": "3300"}],
+        ["group_rotate", {"party": 0, **told}],
+        ["group_forget", {"party": 1, "peer": 0, **told}],
+        ["group_members", {"party": 0, **told, "members": [1, 2]}],
+        ["group_secrets", {"party": 0}],
+    ]
+
+
+def test_a_driver_without_sessions_is_asked_for_none(start: Start) -> None:
+    """Driver contract: "unsupported (declared)"; whoever names no message version is asked for no session."""
+    world = start(GROUPS).world(1)
+    for ask in (
+        lambda: world.bundle(0, one_time=True),
+        lambda: world.encrypt(0, 1, b""),
+        lambda: world.decrypt(0, 1, WireMessage("signal", b"")),
+        lambda: world.secrets(0),
+    ):
+        with pytest.raises(HarnessBroken, match="does not declare sessions"):
+            ask()
+
+
+def test_a_driver_without_groups_is_asked_for_none(start: Start) -> None:
+    """Driver contract: the verbs of groups are for drivers that declare them."""
+    world, group = start("HELLO['level'] = 2").world(1), bytes(16)
+    for ask in (
+        lambda: world.group_create(0, group),
+        lambda: world.group_join(0, 1, group, b""),
+        lambda: world.group_encrypt(0, group, b""),
+        lambda: world.group_decrypt(0, 1, group, b""),
+        lambda: world.group_rotate(0, group),
+        lambda: world.group_forget(0, 1, group),
+        lambda: world.group_members(0, group, []),
+        lambda: world.group_secrets(0),
+    ):
+        with pytest.raises(HarnessBroken, match="does not declare"):
+            ask()
+
+
+def test_only_without_sessions_has_a_party_no_key(start: Start) -> None:
+    """Driver contract: `identity_key` is null where sessions are not declared, and there alone."""
+    world = start("RESULTS['create'] = {'identity_key': None}").world(1)
+    with pytest.raises(HarnessBroken, match="identity_key"):
+        world.create(0, name="a", device_id=1, trust_on_first_use=True)
 
 
 ALICE = {"name": "a", "device_id": 1, "trust_on_first_use": True, "identity": b"\1" * 32, "registration_id": 7}
@@ -563,6 +655,17 @@ def test_a_peer_that_is_not_installed_says_how_to_install_it(tmp_path: Path, mon
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(registry.TargetMissing, match="no Node"):
         registry.find_target("node-libsignal")
+
+
+def test_a_driver_that_is_not_built_says_how_to_build_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`find_target`: without its program the peer in C is no target, and the text names the packages."""
+    monkeypatch.setenv("PAWL_DRIVERS", str(tmp_path))
+    with pytest.raises(registry.TargetMissing, match="PAWL_DRIVERS"):
+        registry.find_target("libsignal-c")
+    (tmp_path / "libsignal-c").mkdir()
+    (tmp_path / "libsignal-c" / "driver.c").touch()
+    with pytest.raises(registry.TargetMissing, match="libsignal-protocol-c-dev"):
+        registry.find_target("libsignal-c")
 
 
 def test_the_drivers_lie_in_the_checkout(monkeypatch: pytest.MonkeyPatch) -> None:

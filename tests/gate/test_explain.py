@@ -14,6 +14,7 @@ from pawl_gate import explain as explanations
 from pawl_gate.controls import CONTROLS
 from pawl_gate.explain import NAMED, UnknownInvariant, explain, find, library_places
 from pawl_gate.explain_text import LEVELS, explain_document, explain_text
+from pawl_gate.trials.broken_pools import as_controls
 from pawl_spec.history import Observe
 from pawl_spec.invariants import INVARIANTS
 from pawl_spec.registry import REGISTRY, THREATS, Invariant
@@ -88,7 +89,7 @@ def test_helpers_of_the_predicate_are_shown_too() -> None:
 def test_controls_are_the_ones_that_break_it() -> None:
     """Each control is named by the invariant that must catch it, and by no other."""
     named = {control.name: entry.id for entry in INVARIANTS for control in explain(entry).controls}
-    assert named == {control.name: control.breaks for control in CONTROLS.values()}
+    assert named == {control.name: control.breaks for control in (*CONTROLS.values(), *as_controls())}
 
 
 def test_tests_are_found_by_name() -> None:

@@ -3,24 +3,41 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
+from itertools import islice
 from random import Random
 
 import pytest
 
+from pawl import GroupLayout
 from pawl.crypto import xeddsa
 from pawl.errors import ProtocolError
 from pawl.wire.group_messages import decode_distribution, decode_sender_key_message
 from pawl_gate.attacker import ATTACKER
 from pawl_gate.engines.corpus import is_costly
 from pawl_gate.engines.group_walk import SCENES, GroupWalk, in_groups
+from pawl_gate.engines.walk import traces
 from pawl_gate.group_attacker import CRAFTS, GROUP_IDS, Given, GroupSent, craft, smuggle, tamper
 from pawl_gate.group_thief import read, readable
-from pawl_gate.group_wire import distribution_layer, group_header, is_canonical_distribution, is_canonical_message
+from pawl_gate.group_wire import (
+    CURRENT,
+    EARLIER,
+    LAYOUTS,
+    Layout,
+    distribution_layer,
+    group_header,
+    is_canonical_distribution,
+    is_canonical_message,
+    message_layer,
+)
 from pawl_gate.runner import run_trace
 from pawl_gate.shrink import _without
+from pawl_gate.targets.base import Refused
 from pawl_gate.targets.inprocess import InProcessTarget, InProcessWorld
+from pawl_gate.targets.mixed import MixedTarget
 from pawl_spec.history import Event, Outcome
 from pawl_spec.judge import judge
+from pawl_spec.model import expectations
 from pawl_spec.trace import GROUP_TAMPERS, PARTIES, SMUGGLES, Kind, Op, Trace, decode, encode, op
 
 ALICE, BOB, CAROL = range(3)
@@ -124,6 +141,195 @@ def test_two_writers_in_a_group() -> None:
     assert (read_by_rival.outcome, read_by_rival.code) == (Outcome.REFUSED, "duplicate-message")
 
 
+def test_a_target_without_sessions_is_left_alone() -> None:
+    """ "Unsupported" is declared: no session is asked of a target that does groups alone."""
+
+    class GroupsAlone(InProcessTarget):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hello = replace(self.hello, sessions=False)
+
+    asked = (
+        op(Kind.ESTABLISH, actor=ALICE, peer=BOB),
+        op(Kind.FORGE_BUNDLE, actor=ALICE, peer=BOB),
+        op(Kind.SEND, actor=ALICE, peer=BOB),
+        op(Kind.BURST, actor=ALICE, peer=BOB, count=2),
+        op(Kind.INJECT, to=ALICE, sender=BOB),
+    )
+    history = run_trace(GroupsAlone(), Trace((*asked, *BEGUN, hear(BOB, 0), op(Kind.INSPECT, actor=BOB))))
+    assert {event.outcome for event in history.events[: len(asked)]} == {Outcome.SKIPPED}
+    assert {event.outcome for event in history.events[len(asked) :]} == {Outcome.DONE}
+    assert judge(history)[0] == []
+
+
+@pytest.mark.parametrize("kind", [Kind.GROUP_ROTATE, Kind.GROUP_FORGET, Kind.GROUP_MEMBERS], ids=lambda kind: kind.word)
+def test_what_a_member_cannot_do_is_skipped(kind: Kind) -> None:
+    """Each of the three is declared on its own."""
+
+    class Without(InProcessTarget):
+        def __init__(self) -> None:
+            super().__init__()
+            self.hello = replace(self.hello, capabilities=self.hello.capabilities - {kind.word})
+
+    operation = op(kind, actor=BOB, **({"peer": ALICE} if kind is Kind.GROUP_FORGET else {}))
+    assert run(*BEGUN, operation)[-1].outcome is Outcome.DONE
+    assert run_trace(Without(), Trace((*BEGUN, operation)), closing=False).events[-1].outcome is Outcome.SKIPPED
+
+
+# -- the earlier layout -----------------------------------------------------------------------------------------------
+
+
+def earlier() -> InProcessTarget:
+    """Pawl, with the group messages of older clients."""
+    return InProcessTarget(layout=GroupLayout.EARLIER)
+
+
+def sent_earlier() -> tuple[InProcessWorld, GroupSent]:
+    """As `sent`."""
+    made = earlier().world(7)
+    for party, name in enumerate(PARTIES):
+        made.create(party, name=name, device_id=1, trust_on_first_use=True)
+    made.group_join(BOB, ALICE, TEAM, made.group_create(ALICE, TEAM))
+    return made, GroupSent(0, ALICE, 0, made.group_encrypt(ALICE, TEAM, b"g0"), b"g0", layout=EARLIER)
+
+
+def test_layouts_are_told_apart() -> None:
+    """Bytes of one layout are not canonical in the other; the earlier one names no group."""
+    made, message = sent_earlier()
+    current = sent(world())
+    assert group_header(message.data, EARLIER).distribution_id is None
+    assert group_header(current.data).distribution_id == TEAM.hex()
+    assert group_header(message.data, EARLIER).chain_id == message_layer(message.data).get(1)
+    for data, distribution, right, wrong in (
+        (message.data, made.group_create(ALICE, TEAM), EARLIER, CURRENT),
+        (current.data, world().group_create(ALICE, TEAM), CURRENT, EARLIER),
+    ):
+        assert is_canonical_message(data, right)
+        assert not is_canonical_message(data, wrong)
+        assert is_canonical_distribution(distribution, right)
+        assert not is_canonical_distribution(distribution, wrong)
+    assert {layout.value: found for layout, found in zip(GroupLayout, (CURRENT, EARLIER), strict=True)} == LAYOUTS
+
+
+NAMED = {"distribution-id", "drop-distribution-id"}
+
+
+@pytest.mark.parametrize("layout", [CURRENT, EARLIER], ids=["current", "earlier"])
+def test_what_is_left_out_is_left_out(layout: Layout) -> None:
+    """A field that a change drops is the one of that name, in either layout."""
+    made, message = (world(), None) if layout is CURRENT else sent_earlier()
+    data = sent(made) if message is None else message
+    given = [Given(ALICE, 0, made.group_create(ALICE, TEAM), layout=layout)]
+    for name, number in (
+        ("drop-distribution-id", layout.named),
+        ("drop-chain-id", layout.chain_id),
+        ("drop-iteration", layout.iteration),
+        ("drop-ciphertext", layout.content),
+        ("drop-chain-key", layout.content),
+        ("drop-signing-key", layout.signing_key),
+    ):
+        if number is None:
+            continue
+        if name in GROUP_TAMPERS:
+            left = message_layer(tamper(data, name, 0) or b"").fields
+            assert {each for each, _ in left} == set(layout.message_fields) - {number}
+        if name in SMUGGLES:
+            chain = smuggle(ALICE, 0, name, 0, given, layout)
+            assert chain is not None
+            assert {each for each, _ in distribution_layer(chain.data).fields} == set(layout.distribution_fields) - {
+                number
+            }
+
+
+def test_no_message_of_the_earlier_layout_is_of_another_group() -> None:
+    """What names no group cannot be refused for its name: moved to another group, there is no chain for it."""
+    moved = op(Kind.GROUP_REDIRECT, actor=BOB, message=0, sender=ALICE, group=1)
+    for target, codes in ((InProcessTarget(), {"wrong-group", "no-sender-key"}), (earlier(), {"no-sender-key"})):
+        history = run_trace(target, Trace((*BEGUN, moved)), closing=False)
+        due = expectations(history)[-1]
+        assert due is not None
+        assert (due.accept, due.codes, due.rule) == (False, codes, "GRP-05")
+        assert judge(history)[0] == []
+
+
+def test_two_writers_in_a_group_of_the_earlier_layout() -> None:
+    """The rival's message is read off as the others are."""
+    history = run_trace(earlier(), Trace((*BEGUN, op(Kind.RIVAL, actor=ALICE), SPEAK)), closing=False)
+    (strike,) = history.events[4].struck
+    assert strike.group_sent is not None
+    assert (strike.group_sent.iteration, strike.group_sent.distribution_id) == (1, None)
+    assert judge(history)[0] == []
+
+
+@pytest.mark.parametrize("name", GROUP_TAMPERS)
+def test_a_changed_message_of_the_earlier_layout_is_another(name: str) -> None:
+    """As in the current one; where no group is named, there is no such change."""
+    made, message = sent_earlier()
+    changed = tamper(message, name, 1)
+    if name in NAMED:
+        assert changed is None
+        return
+    assert changed is not None
+    assert changed != message.data
+    with pytest.raises(Refused):
+        made.group_decrypt(BOB, ALICE, TEAM, changed)
+    assert made.group_decrypt(BOB, ALICE, TEAM, message.data) == message.text
+
+
+@pytest.mark.parametrize("how", SMUGGLES)
+def test_a_smuggled_distribution_of_the_earlier_layout(how: str) -> None:
+    """What is a distribution can be read as one; what is none is refused; a crafted message is read."""
+    made, _ = sent_earlier()
+    given = [Given(party, 0, made.group_create(party, TEAM), layout=EARLIER) for party in (ALICE, BOB)]
+    chain = smuggle(ALICE, 0, how, 3, given, EARLIER)
+    if how in NAMED | {"other-group"}:
+        assert chain is None
+        return
+    assert chain is not None
+    wellformed = how in CRAFTS | {"relayed", "rewound", "low-order-signing-key"}
+    try:
+        decode_distribution(chain.data, layout=GroupLayout.EARLIER)
+    except ProtocolError:
+        assert not wellformed
+    else:
+        assert wellformed
+    if how == "own":
+        made.group_join(CAROL, ALICE, TEAM, chain.data)
+        assert made.group_decrypt(CAROL, ALICE, TEAM, craft(chain, 2, b"g0")) == b"g0"
+
+
+def test_the_search_reads_the_earlier_layout() -> None:
+    """A stolen state opens what it should in either layout."""
+    made, first = sent_earlier()
+    second = GroupSent(1, ALICE, 0, made.group_encrypt(ALICE, TEAM, b"g1"), b"g1", layout=EARLIER)
+    made.group_decrypt(BOB, ALICE, TEAM, second.data)
+    assert read([made.steal(BOB)], [first, second]) == (0,)
+    assert readable(made.group_secrets(BOB), [first, second]) == {0}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_pawl_holds_on_walks_in_groups_of_the_earlier_layout(seed: int) -> None:
+    """The reference breaks nothing there either, and the same operations end in the same way."""
+    trace = Trace(tuple(in_groups(Random(seed))), seed=seed)
+    history = run_trace(earlier(), trace)
+    assert judge(history)[0] == []
+    assert any(event.group is not None and event.group.plaintext is not None for event in history.events)
+
+
+def test_a_mixed_world_needs_one_layout() -> None:
+    """What both do is what the pair does: two layouts have nothing to say to each other."""
+    assert "groups" not in MixedTarget([InProcessTarget(), earlier(), earlier()]).hello.capabilities
+    assert "groups" in MixedTarget([InProcessTarget(), InProcessTarget(), InProcessTarget()]).hello.capabilities
+
+
+def test_a_walk_without_sessions_is_in_groups_alone() -> None:
+    """A target that does groups alone is led through groups in every walk."""
+    for trace in islice(traces(1, sessions=False), 20):
+        assert not {Kind.ESTABLISH, Kind.SEND, Kind.DELIVER} & {each.kind for each in trace.ops}
+        assert Kind.GROUP_SEND in {each.kind for each in trace.ops}
+    assert list(islice(traces(1, sessions=False), 5)) == list(islice(traces(1, sessions=False), 5))
+
+
 # -- the attacker -----------------------------------------------------------------------------------------------------
 
 
@@ -133,6 +339,7 @@ def test_a_changed_message_is_another(name: str) -> None:
     made = world()
     message = sent(made)
     changed = tamper(message, name, 1)
+    assert changed is not None
     assert changed != message.data
     with pytest.raises(Exception, match=r".+"):
         made.group_decrypt(BOB, ALICE, TEAM, changed)
@@ -142,7 +349,7 @@ def test_a_changed_message_is_another(name: str) -> None:
 def test_re_signed_bytes_are_signed_by_the_attacker() -> None:
     """The body is as it was, and the signature holds under the attacker's key alone."""
     message = sent(world())
-    parsed = decode_sender_key_message(tamper(message, "re-signed", 0))
+    parsed = decode_sender_key_message(tamper(message, "re-signed", 0) or b"")
     assert parsed.signed == message.data[:-64]
     xeddsa.verify(ATTACKER.public, parsed.signed, parsed.signature)
 

@@ -31,6 +31,7 @@ from pawl.events import (
     GroupForgotten,
     GroupMembersChanged,
     GroupMessageRefused,
+    MessagesRolledBack,
     SenderKeyGiven,
     SenderKeyRotated,
 )
@@ -429,7 +430,11 @@ def test_a_plaintext_is_stored_with_its_message() -> None:
     bad, good = sending.encrypt(b"bad"), sending.encrypt(b"good")
     with bob.refuses("callback-failed"):
         group.decrypt(ALICE, bad)
-    assert events == [CallbackFailed("store_plaintext", "raised"), GroupMessageRefused(ALICE, GROUP, "callback-failed")]
+    assert events == [
+        CallbackFailed("store_plaintext", "raised"),
+        MessagesRolledBack(ALICE, 1),
+        GroupMessageRefused(ALICE, GROUP, "callback-failed"),
+    ]
     assert group.decrypt(ALICE, good) == b"good"
     with device.application_rows() as rows:
         assert rows.scan(b"inbox/") == [(b"inbox/alice", b"good")]

@@ -82,8 +82,10 @@ def test_a_planted_path_is_caught(planted: str) -> None:
 KEPT_FOLDERS = ("src", "spec", "tests", "fuzz", "corpus", "drivers", "docs", "tools", "bench")
 """Where every file is part of the project, but for what `MADE` names."""
 
-MADE = re.compile(r"(^|/)(node_modules|__pycache__|\.[a-z_]+_cache|\.hypothesis)/|^fuzz/(crash|timeout|oom)-[^/]*$")
-"""What tools leave there: packages, caches, and the findings of a fuzzer that was started in fuzz/."""
+MADE = re.compile(
+    r"(^|/)(node_modules|__pycache__|\.[a-z_]+_cache|\.hypothesis)/|^fuzz/(crash|timeout|oom)-[^/]*$|^drivers/[a-z-]+/build/"
+)
+"""What tools leave there: packages, caches, the findings of a fuzzer that was started in fuzz/, and built drivers."""
 
 
 def ignored(root: Path) -> list[str]:

@@ -51,6 +51,7 @@ ABLE = frozenset(
             "rows",
             "memory",
             "counts",
+            "workers",
         ),
         *("clock", "rotate", "forget", "callbacks", "compatibility", "damage", "events", "texts", "compromise"),
         *("store-faults", "rival", "medium", "plaintext-hook", "groups"),

@@ -85,6 +85,15 @@ def test_what_is_needed(entry: Invariant) -> None:
         assert not judgeable(entry, hello(entry.level, entry.needs - {missing}))
 
 
+@pytest.mark.parametrize("entry", [entry for entry in INVARIANTS if entry.predicate], ids=lambda entry: entry.id)
+def test_what_is_judged_without_sessions(entry: Invariant) -> None:
+    """A target that does groups alone is judged on what holds in groups, and on nothing else."""
+    alone = replace(hello(Observe.DISK, entry.needs | {"groups"}), sessions=False)
+    in_groups = {"CNF-01", "IDC-05", "PAR-01", "PAR-02", "PAR-03", "PAR-04", "PAR-05"}
+    assert judgeable(entry, alone) is (entry.id.startswith("GRP") or entry.id in in_groups)
+    assert judgeable(entry, replace(alone, sessions=True))
+
+
 # -- verdicts over many histories -------------------------------------------------------------------------------------
 
 
@@ -126,7 +135,7 @@ def test_unsupported_is_declared() -> None:
     assert verdicts["IDC-02"] is Verdict.UNSUPPORTED
     assert verdicts["CTR-01"] is Verdict.HOLDS
     assert verdicts["GRP-01"] is Verdict.UNSUPPORTED
-    assert verdicts["WRK-01"] is Verdict.PENDING
+    assert verdicts["WRK-01"] is Verdict.UNSUPPORTED
 
 
 def test_a_violation_is_found_again_in_a_stored_history() -> None:

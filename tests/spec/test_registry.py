@@ -22,6 +22,7 @@ from tests.spec import (
     test_invariants_media,
     test_invariants_parsing,
     test_invariants_secrecy,
+    test_invariants_workers,
 )
 from tests.spec.histories import ABLE, GREEN, RED, Tale
 
@@ -36,10 +37,11 @@ FAMILIES = (
     test_invariants_media,
     test_invariants_parsing,
     test_invariants_secrecy,
+    test_invariants_workers,
 )
 """Importing them fills GREEN and RED."""
 
-FAMILY_SIZES = {"IDC": 10, "CTR": 8, "KEY": 7, "SEC": 2, "BND": 3, "ATM": 9, "WRK": 6, "PAR": 5, "GRP": 6}
+FAMILY_SIZES = {"IDC": 10, "CTR": 8, "KEY": 7, "SEC": 2, "BND": 3, "ATM": 9, "WRK": 7, "PAR": 5, "GRP": 6}
 CATALOGUE = [f"{family}-{at:02}" for family, size in FAMILY_SIZES.items() for at in range(1, size + 1)]
 CATALOGUE += ["AUT-01", "CNF-01", "CNF-02"]
 """The ids that were published. One may be added; none may go or change its meaning."""
@@ -49,14 +51,14 @@ JUDGED = [entry.id for entry in INVARIANTS if entry.predicate is not None]
 
 def test_the_catalogue_is_registered_once() -> None:
     """Ids are unique and never renumbered: the registry holds those of the catalogue and no other."""
-    assert len(CATALOGUE) == len(set(CATALOGUE)) == 59
+    assert len(CATALOGUE) == len(set(CATALOGUE)) == 60
     assert [entry.id for entry in INVARIANTS] == sorted(CATALOGUE)
     assert all(id == entry.id for id, entry in REGISTRY.items())
 
 
 def test_each_is_judged_or_says_why_not() -> None:
     """Every invariant has a predicate, or a reason why nothing judges it yet; never both."""
-    assert len(JUDGED) == 53
+    assert len(JUDGED) == 60
     for entry in INVARIANTS:
         assert (entry.predicate is None) == bool(entry.pending), entry.id
 

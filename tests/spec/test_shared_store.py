@@ -232,3 +232,56 @@ def test_a_finding_names_who_and_what() -> None:
     assert "ATM-02 counter 7 of chain chain twice: writer 1 gave it to message 0, writer 2 to message 1" in broken
     _, broken = verdict(Log().killed().not_read("bad-mac", 3))
     assert broken == ["ATM-01 letter 3 was never read, yet decrypt of letter 3 by writer 2 (refused as bad-mac)"]
+
+
+# -- one order of all jobs ---------------------------------------------------------------------------------------------
+
+
+def heard(log: Log, number: int, ratchet: str, **fields: Any) -> Log:
+    """A letter under a ratchet key of the peer's, and its reading."""
+    log.record.letters[number] = Letter(number, PEER, "session", None, ratchet)
+    return log.read(number, **fields)
+
+
+def turns() -> Log:
+    """Two turns each, a job that was lost with its parent, and two that overlap."""
+    log = heard(Log().sent((0, 0), (1, 1), chain="a"), 0, "r").sent((2, 0), chain="b")
+    heard(heard(lost(log).sent((3, 2), chain="b"), 1, "r"), 2, "s").sent((4, 0), chain="c")
+    log.sent((6, 2), chain="c", at=(900, 950)).sent((5, 1), chain="c", at=(910, 940)).now = 1000
+    return log.not_read("duplicate-message", 1)
+
+
+OUT_OF_ORDER: list[tuple[str, str, Callable[[], Log]]] = [
+    ("a counter is skipped", "encrypt for", lambda: turns().sent((7, 4), chain="c")),
+    ("a chain goes on after a ratchet step", "encrypt for", lambda: heard(turns(), 3, "t").sent((7, 3), chain="c")),
+    ("a chain begins without one", "encrypt for", lambda: turns().sent((7, 0), chain="d")),
+    ("a letter is read again", "decrypt of letter 1", lambda: heard(turns(), 1, "r")),
+    ("a duplicate of nothing", "decrypt of letter 9", lambda: turns_refusing(9)),
+    (
+        "a job is seen before it began",
+        "encrypt for",
+        lambda: turns().sent((7, 4), chain="c", at=(1010, 1020)).sent((8, 3), chain="c", at=(1030, 1040)),
+    ),
+]
+
+
+def turns_refusing(number: int) -> Log:
+    log = turns()
+    log.record.letters[number] = Letter(number, PEER, "session", None, "s")
+    return log.not_read("duplicate-message", number)
+
+
+def test_an_order_explains_all_jobs() -> None:
+    """Issue: "Linearizability of the store under concurrent jobs is checked, not assumed"."""
+    found = [each for each in judge(turns().record, pooled=True) if each[0] == "WRK-07"]
+    assert found == [("WRK-07", None)]
+    assert "WRK-07" not in dict(judge(turns().record))
+
+
+@pytest.mark.parametrize(("stuck", "log"), [case[1:] for case in OUT_OF_ORDER], ids=[case[0] for case in OUT_OF_ORDER])
+def test_no_order_explains_them(stuck: str, log: Callable[[], Log]) -> None:
+    """WRK-07: some order of all of a session's jobs explains what each was answered."""
+    [(_, trouble)] = [each for each in judge(log().record, pooled=True) if each[0] == "WRK-07"]
+    assert trouble is not None
+    assert f"jobs for {PEER}" in trouble.replace("calls", "jobs")
+    assert stuck in trouble.split(": ", 1)[1]

@@ -19,7 +19,7 @@ import pytest
 from pawl import Device, EncryptedMessage, JSONFileStore, MemoryStore, ProtocolError, SQLiteStore
 from pawl.storage import Store, Table
 from pawl.storage.sqlite import CHECKPOINT_COMMITS
-from pawl_gate.targets.deletion import Noting, forms, pieces, rows_of
+from pawl_gate.targets.deletion import Noting, copy_of, forms, pieces
 from pawl_gate.targets.observed import ObservedStore
 from pawl_gate.trials.postgres_server import Server
 from tests.devices import ALICE, BOB
@@ -93,7 +93,7 @@ def talk(device: Device, peer: Device, messages: int, source: random.Random) -> 
 
 def secrets(seen: ObservedStore, store: Store) -> tuple[set[bytes], set[bytes]]:
     """Those that were in rows, and those that still are."""
-    rows = rows_of(store)
+    rows = copy_of(store)
     assert rows is not None
     there = set(ObservedStore(rows).ever)
     return set(seen.ever) - there, there

@@ -10,8 +10,8 @@ from pawl_spec.invariants import (
     keys,
     media,
     parsing,
-    pending,
     secrecy,
+    workers,
 )
 from pawl_spec.registry import REGISTRY, Invariant
 
@@ -29,6 +29,6 @@ __all__ = [
     "keys",
     "media",
     "parsing",
-    "pending",
     "secrecy",
+    "workers",
 ]

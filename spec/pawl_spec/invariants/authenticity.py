@@ -32,7 +32,7 @@ def only_sent_messages_are_accepted(story: Story) -> Iterator[Finding]:
     yield from as_expected(story, "AUT-01")
 
 
-@invariant(id="CNF-01", threat="T-DESYNC", source="Double Ratchet, section 3.4; X3DH, section 3.3")
+@invariant(id="CNF-01", threat="T-DESYNC", source="Double Ratchet, section 3.4; X3DH, section 3.3", in_groups=True)
 def messages_say_what_the_protocol_says(story: Story) -> Iterator[Finding]:
     """Each message sent carries the ratchet key, counters and prekey header that the protocol prescribes, and what the
     protocol allows is not refused.

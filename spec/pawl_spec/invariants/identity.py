@@ -63,7 +63,7 @@ def messages_authenticate_both_identities(story: Story) -> Iterator[Finding]:
     yield from as_expected(story, "IDC-04")
 
 
-@invariant(id="IDC-05", threat="T-IDENTITY", source="RFC 7748, section 6.1", refusals=("invalid-key",))
+@invariant(id="IDC-05", threat="T-IDENTITY", source="RFC 7748, section 6.1", refusals=("invalid-key",), in_groups=True)
 def weak_keys_are_refused(story: Story) -> Iterator[Finding]:
     """Public keys that give an all-zero shared secret, or are of the wrong length or type, are refused."""
     yield from as_expected(story, "IDC-05")

@@ -20,7 +20,7 @@ CATALOGUE = 2 * 1024 * 1024
 CODES = ("malformed-message", "message-too-large", "unknown-version", "invalid-key")
 
 
-@invariant(id="PAR-01", threat="T-PARSER", source=PARSER, refusals=CODES)
+@invariant(id="PAR-01", threat="T-PARSER", source=PARSER, refusals=CODES, in_groups=True)
 def bytes_are_accepted_or_refused(story: Story) -> Iterator[Finding]:
     """Any byte string is either a valid message or a typed refusal: never another exception, a hang or an end of the
     program.
@@ -36,6 +36,7 @@ def bytes_are_accepted_or_refused(story: Story) -> Iterator[Finding]:
     threat="T-PARSER",
     source="Protocol Buffers encoding, and wire format of existing peers",
     refusals=("malformed-message",),
+    in_groups=True,
 )
 def encodings_are_strict(story: Story) -> Iterator[Finding]:
     """What is written is canonical; any field order and unknown fields are accepted; repeated singular fields, overlong
@@ -53,6 +54,7 @@ def encodings_are_strict(story: Story) -> Iterator[Finding]:
     source=PARSER,
     refusals=("malformed-message", "message-too-large", "invalid-key"),
     not_covered="memory, for a target in a process of its own",
+    in_groups=True,
 )
 def limits_hold_before_allocation(story: Story) -> Iterator[Finding]:
     """Size and field limits hold before anything of that size is allocated, and each field has one stated behaviour
@@ -73,6 +75,7 @@ def limits_hold_before_allocation(story: Story) -> Iterator[Finding]:
     source="wire format of existing peers: the version byte is under the MAC",
     refusals=("unknown-version", "bad-mac", "malformed-message"),
     not_covered="registration id and prekey ids of a prekey message, which the protocol does not authenticate",
+    in_groups=True,
 )
 def versions_are_authenticated(story: Story) -> Iterator[Finding]:
     """The version byte received is the one authenticated, and a prekey message's outer version equals the inner."""
@@ -85,6 +88,7 @@ def versions_are_authenticated(story: Story) -> Iterator[Finding]:
     source=PARSER,
     refusals=("corrupt-store", "invalid-key", "invalid-signature"),
     not_covered="damage that gives another well-formed record (ATM-08); bundles as a server's bytes",
+    in_groups=True,
 )
 def records_and_bundles_are_strict(story: Story) -> Iterator[Finding]:
     """Stored records and bundles are parsed as strictly as messages: a damaged record that is read is refused by name,

@@ -233,7 +233,7 @@ def _received(
     sender, group = place
     moved_on = sender != message.sender or group != message.group
     reasons = []
-    if message.named != group:
+    if world.names_groups and message.named != group:
         reasons.append(Refusal("wrong-group", "GRP-05"))
     chain = next((each for each in held.chains if each.id == message.id), None)
     if chain is None or not _is_same(held, party.pins.get(sender)):

@@ -19,6 +19,8 @@ class World:
         self.terms = Terms()
         self.limits: Limits = hello.limits
         self.profile: Profile = hello.profile
+        self.names_groups = hello.group_layout == "current"
+        """Whether a group message says to which group it belongs."""
         self.ratchet = Ratchet(self.terms, self.limits, self.profile)
         self.parties = [self.new_party(is_strict) for is_strict in strict]
         self.messages: list[Message] = []

@@ -17,6 +17,7 @@ from pawl.events import (
     IdentityPinned,
     IdentityReplaced,
     KeysDropped,
+    RatchetStepped,
     SessionArchived,
     SessionDropped,
     SessionPromoted,
@@ -257,6 +258,8 @@ class PeerRows:
         from us in it and uses it now. A late message says nothing about what the peer uses (CTR-07).
         """
         self.keep(advanced)
+        if advanced.starts_chain:
+            self.events.append(RatchetStepped(self._peer))
         base_key = advanced.session.base_key.data
         if not advanced.unchanged:
             self.save(advanced.session)

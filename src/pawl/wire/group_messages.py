@@ -20,7 +20,7 @@ from pawl.crypto.keys import KEY_BYTES, ChainKey, PublicKey
 from pawl.crypto.xeddsa import SIGNATURE_BYTES
 from pawl.errors import InvalidArgument, MalformedMessage, MessageTooLarge, UnknownVersion
 from pawl.limits import MAX_CIPHERTEXT_BYTES, MAX_MESSAGE_BYTES
-from pawl.wire.scanner import Field, Schema, bytes_field, key_field, scan, uint32_field
+from pawl.wire.scanner import Schema, bytes_field, key_field, scan, uint32_field
 from pawl.wire.varint import MAX_UINT32, varint
 
 GROUP_VERSION_BYTE: Final = 0x33
@@ -39,12 +39,10 @@ class GroupLayout(Enum):
     """Without it, as older clients write and read it, libsignal-protocol-c among them."""
 
 
-def _id_field() -> Field:
-    return bytes_field(1, "distribution_uuid", limit=DISTRIBUTION_ID_BYTES)
-
+_ID_FIELD: Final = bytes_field(1, "distribution_uuid", limit=DISTRIBUTION_ID_BYTES)
 
 MESSAGE_SCHEMA: Final = Schema(
-    _id_field(),
+    _ID_FIELD,
     uint32_field(2, "chain_id"),
     uint32_field(3, "iteration"),
     bytes_field(4, "ciphertext", limit=MAX_CIPHERTEXT_BYTES),
@@ -55,7 +53,7 @@ EARLIER_MESSAGE_SCHEMA: Final = Schema(
     bytes_field(3, "ciphertext", limit=MAX_CIPHERTEXT_BYTES),
 )
 DISTRIBUTION_SCHEMA: Final = Schema(
-    _id_field(),
+    _ID_FIELD,
     uint32_field(2, "chain_id"),
     uint32_field(3, "iteration"),
     bytes_field(4, "chain_key", limit=KEY_BYTES),

@@ -186,9 +186,10 @@ def _trials(args: argparse.Namespace) -> Iterator[tuple[str, Campaign, str, dict
     """What is to be run: name, campaign, store, further options. Raises: Usage."""
     if args.control is not None:
         from pawl_gate.trials.broken import BROKEN
+        from pawl_gate.trials.broken_pools import BROKEN_POOLS
         from pawl_gate.trials.controls import BELOW
 
-        controls = {name: (each.campaign, each.kind) for name, each in BROKEN.items()}
+        controls = {name: (each.campaign, each.kind) for name, each in (BROKEN | BROKEN_POOLS).items()}
         controls |= {name: (of, each.kind) for name, (of, each) in BELOW.items()}
         if args.control not in controls:
             raise Usage(f"there is no control {args.control}; there are {', '.join(controls)}")

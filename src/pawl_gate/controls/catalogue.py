@@ -23,6 +23,13 @@ class Control:
     make: Callable[[], InProcessTarget]
     edits: tuple[Edit, ...] = ()
     """What is changed in the source, where the fault is a slip of a few words."""
+    asked_by: str = "control:"
+    """Before its name: how it is asked for, as a target or on trial."""
+
+    @property
+    def target(self) -> str:
+        """How it is asked for."""
+        return self.asked_by + self.name
 
 
 CONTROLS: dict[str, Control] = {}

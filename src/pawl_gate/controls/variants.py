@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from unittest import mock
 from uuid import UUID
 
-from pawl import EncryptedMessage, Group, Maintenance, PreKeyBundle, ProtocolAddress, PublicSignedPreKey
+from pawl import EncryptedMessage, Group, GroupLayout, Maintenance, PreKeyBundle, ProtocolAddress, PublicSignedPreKey
 from pawl.crypto import keys
 from pawl.crypto.keys import PublicKey
 from pawl.storage.contract import Store
@@ -63,9 +63,9 @@ class Wrapped:
         """See `Device`."""
         self.inner.forget_session(peer)
 
-    def group(self, distribution_id: UUID) -> Group:
+    def group(self, distribution_id: UUID, *, layout: GroupLayout = GroupLayout.CURRENT) -> Group:
         """See `Device`."""
-        return self.inner.group(distribution_id)
+        return self.inner.group(distribution_id, layout=layout)
 
 
 class WrappedVariant(Variant):

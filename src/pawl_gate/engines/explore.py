@@ -76,7 +76,7 @@ def searched(
 
 def lacks(scope: Scope, hello: Hello) -> list[str]:
     """Capabilities that the target does not declare and the scope needs."""
-    return sorted(scope.needs - hello.capabilities)
+    return hello.lacks(scope.needs)
 
 
 def replay(

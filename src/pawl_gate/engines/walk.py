@@ -481,9 +481,15 @@ def _open(state: Walk, strict: int) -> None:
         state.simultaneous()
 
 
-def traces(seed: int) -> Iterator[Trace]:
-    """Endless traces; the same seed gives the same ones, and each can be made without those before it."""
+def traces(seed: int, *, sessions: bool = True) -> Iterator[Trace]:
+    """Endless traces; the same seed gives the same ones, and each can be made without those before it.
+
+    Without `sessions` all of them are in groups, where a target has nothing else.
+    """
     for number in count():
+        if not sessions:
+            yield Trace(tuple(in_groups(Random(f"{seed}:{number}:groups"))))  # noqa: S311 - as below
+            continue
         made = walk(Random(f"{seed}:{number}"))  # noqa: S311 - a seeded walk is not a secret
         if number % WITH_GROUPS == WITH_GROUPS - 1:
             more = in_groups(Random(f"{seed}:{number}:groups"))  # noqa: S311 - nor this part of it

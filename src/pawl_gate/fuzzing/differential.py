@@ -11,13 +11,11 @@ from pawl_gate.engines.corpus import is_costly
 from pawl_gate.engines.walk import Walk
 from pawl_gate.fuzzing.broken import Broken
 from pawl_gate.fuzzing.entries import Prepared, Ran
-from pawl_gate.fuzzing.traces import MET, TALK, Traces, Worlds, reached, scenes
-from pawl_gate.fuzzing.transcript import transcript
+from pawl_gate.fuzzing.traces import MET, TALK, Traces, Worlds, reached, scenes, transcript
 from pawl_gate.targets.inprocess import InProcessTarget
 from pawl_gate.targets.mixed import MixedTarget
 from pawl_gate.targets.registry import find_target
 from pawl_spec.history import Event, History, Outcome
-from pawl_spec.judge import judge
 from pawl_spec.model.following import expectations
 from pawl_spec.trace import Kind, Op, Trace, decode, dumps, encode, op
 
@@ -56,8 +54,7 @@ class Predicted(Traces):
         for expect in expectations(history):
             if expect is not None and expect.accept is not None:
                 checked.add(expect.unless if expect.accept else expect.rule)
-        said = "\n".join(map(transcript, history.events))
-        return Ran(said.encode(), reached(history), frozenset(checked) - {""})
+        return Ran(transcript(history), reached(history), frozenset(checked) - {""})
 
 
 def _answer(event: Event) -> str:
@@ -92,13 +89,12 @@ class Paired(Traces):
         return super().hold(encode(_shared(decode(data))))
 
     def run(self, data: bytes) -> Ran | None:
-        """The same, with what it did. The other one draws keys by itself: its bytes are left out."""
-        history = self.hold(data)
-        if history is None:
+        """The same, with what it did: the other one draws its own random numbers, so keys are not in the transcript."""
+        ran, history = super().run(data), self.hold(data)
+        if ran is None or history is None:
             return None
-        _, checked = judge(history)
         said = "\n".join(f"{event.op}: {_answer(event)}" for event in history.events)
-        return Ran(said.encode(), reached(history), frozenset(checked))
+        return replace(ran, transcript=said.encode())
 
     def seeds(self) -> list[bytes]:
         """Talks, begun by either, with and without a one-time prekey."""

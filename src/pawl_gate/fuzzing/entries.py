@@ -181,6 +181,7 @@ _LIST: Final = (
         ("AUT-01", "CTR-03", "CTR-05", "PAR-01", "PAR-02", "PAR-04"),
         "pawl_gate.fuzzing.sealed:sealed_message",
         "opening the receiver, key derivations; a key agreement where a chain begins",
+        most_bytes=1024,
     ),
     Entry(
         "stored_record",
@@ -245,6 +246,7 @@ _LIST: Final = (
         ("GRP-01", "GRP-02", "GRP-03", "PAR-01", "PAR-02"),
         "pawl_gate.fuzzing.sealed_groups:sealed_group_message",
         "signatures, made and verified",
+        most_bytes=1024,
     ),
     Entry(
         "model_trace",
@@ -289,6 +291,14 @@ _LIST: Final = (
         "the runner, and judging",
         most_bytes=16384,
         instruments=("pawl_gate.targets.driver",),
+    ),
+    Entry(
+        "worker_message",
+        "how it is read, and the body of a frame from a worker",
+        ("boundary-worker",),
+        ("PAR-01", "PAR-05", "WRK-03"),
+        "pawl_gate.fuzzing.worker_messages:worker_message",
+        "MessagePack and the checks of each value",
     ),
 )
 

@@ -20,15 +20,13 @@ class Dice:
     __slots__ = ("_state",)
 
     def __init__(self, seed: int) -> None:
-        # Source: Steele, Lea, Flood, "Fast Splittable Pseudorandom Number Generators" (SplitMix64).
-        self._state = seed * 0x9E3779B97F4A7C15 & _MASK
+        self._state = (seed + 1) * 0x9E3779B97F4A7C15 & _MASK
 
     def below(self, size: int) -> int:
         """A number from 0 to `size` - 1."""
-        self._state = state = self._state + 0x9E3779B97F4A7C15 & _MASK
-        state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 & _MASK
-        state = (state ^ state >> 27) * 0x94D049BB133111EB & _MASK
-        return (state ^ state >> 31) % size
+        # Source: Knuth, "MMIX": a linear congruential generator, of which the upper bits are used.
+        self._state = state = self._state * 0x5851F42D4C957F2D + 0x14057B7EF767814F & _MASK
+        return (state >> 33) % size
 
 
 @dataclass(frozen=True, slots=True)

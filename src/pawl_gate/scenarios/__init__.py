@@ -53,7 +53,7 @@ class Scenario:
 
     def lacks(self, hello: Hello) -> list[str]:
         """Capabilities that the target does not declare and the scenario needs."""
-        return sorted(self.needs - hello.capabilities)
+        return hello.lacks(self.needs)
 
     def traces(self, limits: Limits) -> Iterator[tuple[str, Trace]]:
         """Label and trace of each variant. Raises: ScenarioError."""

@@ -57,13 +57,18 @@ CAPABILITIES: Final = frozenset(
     {
         *("reinstall", "approve", "strict-identity", "restart", "crash", "work", "rows", "deterministic", "counts"),
         *("clock", "rotate", "forget", "compatibility", "events", "import-keys", "inject-keys"),
+        *("groups", "group-rotate", "group-forget", "group-members"),
     }
 )
 """What a driver may declare. Callbacks, damaged records and other media exist in process only."""
 
+OF_GROUPS: Final = frozenset({"group-rotate", "group-forget", "group-members"})
+"""What a driver may declare of groups beside `groups` itself."""
+
 PUBLIC_KEY_BYTES: Final = 33
 SIGNATURE_BYTES: Final = 64
 SECRET_BYTES: Final = 32
+GROUP_LAYOUTS: Final = ("current", "earlier")
 DIGEST_CHARACTERS: Final = 128
 MAX_UINT32: Final = 2**32 - 1
 
@@ -72,7 +77,12 @@ METHOD_NOT_FOUND: Final = -32601
 REFUSED: Final = -32000
 CRASHED: Final = -32001
 
-CRASHABLE: Final = frozenset({"establish", "encrypt", "decrypt"})
+CRASHABLE: Final = frozenset(
+    {
+        *("establish", "encrypt", "decrypt", "group_create", "group_join", "group_encrypt", "group_decrypt"),
+        *("group_rotate", "group_forget", "group_members"),
+    }
+)
 """Verbs within which an armed crash can strike."""
 
 
@@ -327,14 +337,22 @@ def _list(value: Any, where: str) -> list[Any]:
 
 def _hello(value: Any) -> Hello:
     keys = ("name", "version", "protocol", "message_versions", "level", "capabilities", "limits", "profile")
-    said = _object(value, "hello", keys)
+    said = _object(value, "hello", keys, (*keys, "group_layout"))
     if said["protocol"] != PROTOCOL:
         raise _Wrong(f"hello: protocol {PROTOCOL} was expected")
-    if 3 not in [_number(version, "hello: message_versions") for version in _list(said["message_versions"], "hello")]:
-        raise _Wrong("hello: message version 3 is what the gate judges")
+    versions = [_number(version, "hello: message_versions") for version in _list(said["message_versions"], "hello")]
     capabilities = frozenset(_text(name, "hello: capabilities") for name in _list(said["capabilities"], "hello"))
     if not capabilities <= CAPABILITIES:
         raise _Wrong(f"hello: unknown capability {min(capabilities - CAPABILITIES)!r}")
+    if not capabilities.isdisjoint(OF_GROUPS) and "groups" not in capabilities:
+        raise _Wrong(f"hello: the capability {min(capabilities & OF_GROUPS)!r} needs 'groups'")
+    if 3 not in versions and "groups" not in capabilities:
+        raise _Wrong("hello: sessions of message version 3, or groups, are what the gate judges")
+    if ("groups" in capabilities) != ("group_layout" in said):
+        raise _Wrong("hello: group_layout goes with the capability 'groups'")
+    layout = said.get("group_layout", GROUP_LAYOUTS[0])
+    if layout not in GROUP_LAYOUTS:
+        raise _Wrong(f"hello: group_layout must be {' or '.join(GROUP_LAYOUTS)}")
     # What crashed is opened again from what is durable.
     if "crash" in capabilities and "restart" not in capabilities:
         raise _Wrong("hello: the capability 'crash' needs 'restart'")
@@ -351,6 +369,8 @@ def _hello(value: Any) -> Hello:
         capabilities=capabilities,
         limits=Limits(forward_jump=forward_jump, **limits),
         profile=Profile(promotes=profile["promotes"], closes_chains=_flag(profile["closes_chains"], "closes_chains")),
+        sessions=3 in versions,
+        group_layout=layout,
     )
 
 
@@ -368,7 +388,18 @@ def _observation(value: Any) -> Observation:
     seen = _object(value, "observation", _OBSERVED_ALWAYS, _OBSERVED)
     counts = {
         name: _number_or_none(seen.get(name), name)
-        for name in ("sessions", "chains", "kept_chain", "kept_session", "work", "rows", "written", "memory")
+        for name in (
+            "sessions",
+            "chains",
+            "kept_chain",
+            "kept_session",
+            "work",
+            "rows",
+            "written",
+            "memory",
+            "group_chains",
+            "group_kept",
+        )
     }
     durable = seen.get("durable")
     return Observation(
@@ -565,6 +596,7 @@ class DriverWorld(Unable):
 
     def bundle(self, party: int, *, one_time: bool) -> Bundle:
         """See `World.bundle`."""
+        self._need_sessions()
         result = self._act("bundle", party, _BUNDLE, one_time=one_time)
         try:
             bundle = _bundle(result)
@@ -576,12 +608,14 @@ class DriverWorld(Unable):
 
     def establish(self, party: int, peer: int, bundle: Bundle) -> None:
         """See `World.establish`."""
+        self._need_sessions()
         given = {name: getattr(bundle, name) for name in _BUNDLE}
         hexed = {name: value.hex() if isinstance(value, bytes) else value for name, value in given.items()}
         self._act("establish", party, (), peer=peer, bundle=hexed)
 
     def encrypt(self, party: int, peer: int, plaintext: bytes) -> WireMessage:
         """See `World.encrypt`."""
+        self._need_sessions()
         result = self._act("encrypt", party, ("kind", "data"), peer=peer, plaintext=plaintext.hex())
         if result["kind"] not in ("prekey", "signal"):
             self._target.broken("encrypt: kind is prekey or signal")
@@ -589,6 +623,7 @@ class DriverWorld(Unable):
 
     def decrypt(self, party: int, peer: int, message: WireMessage) -> bytes:
         """See `World.decrypt`."""
+        self._need_sessions()
         params = {"peer": peer, "kind": message.kind, "data": message.data.hex()}
         return self._bytes(self._act("decrypt", party, ("plaintext",), **params), "plaintext")
 
@@ -674,6 +709,48 @@ class DriverWorld(Unable):
         self._need("inject-keys")
         self._plain("inject_keys", (), party=party, private=[key.hex() for key in keys])
 
+    def group_create(self, party: int, group: bytes) -> bytes:
+        """See `World`."""
+        self._need("groups")
+        return self._bytes(self._act("group_create", party, ("distribution",), group=group.hex()), "distribution")
+
+    def group_join(self, party: int, sender: int, group: bytes, distribution: bytes) -> None:
+        """See `World`."""
+        self._need("groups")
+        self._act("group_join", party, (), sender=sender, group=group.hex(), distribution=distribution.hex())
+
+    def group_encrypt(self, party: int, group: bytes, plaintext: bytes) -> bytes:
+        """See `World`."""
+        self._need("groups")
+        result = self._act("group_encrypt", party, ("data",), group=group.hex(), plaintext=plaintext.hex())
+        return self._bytes(result, "data")
+
+    def group_decrypt(self, party: int, sender: int, group: bytes, message: bytes) -> bytes:
+        """See `World`."""
+        self._need("groups")
+        params = {"sender": sender, "group": group.hex(), "data": message.hex()}
+        return self._bytes(self._act("group_decrypt", party, ("plaintext",), **params), "plaintext")
+
+    def group_rotate(self, party: int, group: bytes) -> None:
+        """See `World`."""
+        self._need("group-rotate")
+        self._act("group_rotate", party, (), group=group.hex())
+
+    def group_forget(self, party: int, peer: int, group: bytes) -> None:
+        """See `World`."""
+        self._need("group-forget")
+        self._act("group_forget", party, (), peer=peer, group=group.hex())
+
+    def group_members(self, party: int, group: bytes, members: Sequence[int]) -> None:
+        """See `World`."""
+        self._need("group-members")
+        self._act("group_members", party, (), group=group.hex(), members=list(members))
+
+    def group_secrets(self, party: int) -> Sequence[bytes]:
+        """See `World`. Raises: HarnessBroken below L2."""
+        self._need("groups")
+        return self._secrets("group_secrets", party)
+
     def told(self, party: int) -> Told:
         """See `World.told`: the names of events that came with the last answer."""
         return Told(self._told.pop(party, ()))
@@ -708,10 +785,14 @@ class DriverWorld(Unable):
 
     def secrets(self, party: int) -> Sequence[bytes]:
         """See `World.secrets`. Raises: HarnessBroken below L2."""
+        self._need_sessions()
+        return self._secrets("secrets", party)
+
+    def _secrets(self, verb: str, party: int) -> Sequence[bytes]:
         if self._hello.level < Observe.STATE:
             raise HarnessBroken(f"{self._hello.name} does not declare level 2")
         try:
-            result = _object(self._ask("secrets", party=party), "secrets", ("secrets",))
+            result = _object(self._ask(verb, party=party), verb, ("secrets",))
             return [_bytes(secret, "secrets", SECRET_BYTES) for secret in _list(result["secrets"], "secrets")]
         except _Wrong as wrong:
             self._target.broken(str(wrong))
@@ -727,6 +808,10 @@ class DriverWorld(Unable):
         """The runner asks for what was declared; anything else is a mistake on our side of the pipe."""
         if capability not in self._hello.capabilities:
             raise HarnessBroken(f"{self._hello.name} does not declare {capability!r}")
+
+    def _need_sessions(self) -> None:
+        if not self._hello.sessions:
+            raise HarnessBroken(f"{self._hello.name} does not declare sessions")
 
     def _ask(self, verb: str, **params: Any) -> Any:
         try:
@@ -790,4 +875,7 @@ class DriverWorld(Unable):
             self._target.broken(str(wrong))
 
     def _key(self, result: Mapping[str, Any]) -> bytes:
+        # Only sessions name parties by their keys.
+        if result["identity_key"] is None and not self._hello.sessions:
+            return b""
         return self._bytes(result, "identity_key", PUBLIC_KEY_BYTES)

@@ -17,6 +17,7 @@ from pawl import (
     Device,
     EncryptedMessage,
     Group,
+    GroupLayout,
     MessageType,
     ProtocolAddress,
     ProtocolError,
@@ -43,7 +44,7 @@ from pawl.storage.memory import MemoryStore
 from pawl.wire import group_records, records
 from pawl.wire.records import LocalIdentity, PreKey, SignedPreKey, decode_session
 from pawl_gate.group_attacker import GROUP_IDS
-from pawl_gate.group_wire import group_header
+from pawl_gate.group_wire import LAYOUTS, group_header
 from pawl_gate.targets import medium
 from pawl_gate.targets.application import Application
 from pawl_gate.targets.base import (
@@ -98,7 +99,7 @@ HELLO = Hello(
             *("reinstall", "approve", "strict-identity", "restart", "crash", "work", "deterministic", "counts"),
             *("rows", "memory", "clock", "damage", "texts", "events", "callbacks", "rotate", "forget", "compromise"),
             *("compatibility", "store-faults", "rival", "medium", "plaintext-hook", "import-keys", "inject-keys"),
-            "groups",
+            *("groups", "group-rotate", "group-forget", "group-members"),
         }
     ),
     limits=LIMITS,
@@ -147,15 +148,21 @@ class InProcessTarget:
     """Pawl, or a control: a broken variant of it. `keep` makes what the rows of a party are kept in."""
 
     def __init__(
-        self, variant: Variant | None = None, *, keep: Callable[[], Kept] = MemoryStore, name: str = ""
+        self,
+        variant: Variant | None = None,
+        *,
+        keep: Callable[[], Kept] = MemoryStore,
+        name: str = "",
+        layout: GroupLayout = GroupLayout.CURRENT,
     ) -> None:
         self._variant = Variant() if variant is None else variant
         self._keep = keep
-        self.hello = replace(HELLO, name=name or self._variant.name)
+        self._layout = layout
+        self.hello = replace(HELLO, name=name or self._variant.name, group_layout=layout.value)
 
     def world(self, seed: int) -> InProcessWorld:
         """A fresh world; one seed gives one transcript, byte for byte."""
-        return InProcessWorld(self._variant, seed, self._keep)
+        return InProcessWorld(self._variant, seed, self._keep, self._layout)
 
     def close(self) -> None:
         """Nothing to release."""
@@ -213,8 +220,15 @@ def _peak_noted(one: _Party) -> Iterator[None]:
 class InProcessWorld(Unable):
     """Parties with a device each, over stores that are watched."""
 
-    def __init__(self, variant: Variant, seed: int, keep: Callable[[], Kept] = MemoryStore) -> None:
+    def __init__(
+        self,
+        variant: Variant,
+        seed: int,
+        keep: Callable[[], Kept] = MemoryStore,
+        layout: GroupLayout = GroupLayout.CURRENT,
+    ) -> None:
         self._variant = variant
+        self._layout = layout
         self._seed = seed
         self._keep = keep
         self._parties: dict[int, _Party] = {}
@@ -223,7 +237,7 @@ class InProcessWorld(Unable):
 
     def fork(self) -> InProcessWorld:
         """The same world once more. Its devices are opened anew, over a copy of their stores, as after a restart."""
-        twin = InProcessWorld(self._variant, self._seed, self._keep)
+        twin = InProcessWorld(self._variant, self._seed, self._keep, self._layout)
         twin._made, twin._now = self._made, self._now
         for party, one in self._parties.items():
             other = twin._parties[party] = copy(one)
@@ -232,6 +246,8 @@ class InProcessWorld(Unable):
             # What its callbacks do, they do to the copy.
             other.application.digest = other.store.digest
             other.device = twin._open(other.store, twin._setup(other))
+            # What opening it costs is no part of the operation before.
+            other.store.touched, other.store.written = one.store.touched, one.store.written
         return twin
 
     # -- parties ------------------------------------------------------------------------------------------------------
@@ -585,7 +601,7 @@ class InProcessWorld(Unable):
         self._talking(party, peer if peer != party else (party + 1) % len(PARTIES))
         one.in_group = group, call if reading else None
         try:
-            return self._do(party, lambda device: call(device.group(named)))
+            return self._do(party, lambda device: call(device.group(named, layout=self._layout)))
         finally:
             one.in_group = None
 
@@ -640,7 +656,7 @@ class InProcessWorld(Unable):
         try:
             device = self._open(one.store, self._setup(one, trial=(self._rng(), application)))
             if one.in_group is not None:
-                group_sent = _race_in_group(device, *one.in_group, how)
+                group_sent = self._race_in_group(device, *one.in_group, how)
             elif how == "receive" and one.reading is not None:
                 device.decrypt(self._address(peer), one.reading)
             else:
@@ -651,6 +667,17 @@ class InProcessWorld(Unable):
         one.raced = one.store.revision - revision
         strike = Strike("rival", how, peer, before, one.store.digest(), group_sent=group_sent)
         one.application.saw(strike, sent)
+
+    def _race_in_group(
+        self, device: DeviceLike, group: bytes, read: Callable[[Group], object] | None, how: str
+    ) -> GroupHeader | None:
+        """What it does in the group in which its rival is; the message that it sent. Raises: ProtocolError."""
+        joined = device.group(UUID(bytes=group), layout=self._layout)
+        if how == "receive":
+            if read is not None:
+                read(joined)
+            return None
+        return group_header(joined.encrypt(b"from another process"), LAYOUTS[self._layout.value])
 
     # -- observation --------------------------------------------------------------------------------------------------
 
@@ -750,7 +777,8 @@ class InProcessWorld(Unable):
         def read(sender: int, group: int, message: bytes) -> bytes | None:
             try:
                 with application.listening(), self._variant.patched():
-                    return device.group(UUID(bytes=GROUP_IDS[group])).decrypt(self._address(sender), message)
+                    joined = device.group(UUID(bytes=GROUP_IDS[group]), layout=self._layout)
+                    return joined.decrypt(self._address(sender), message)
             except ProtocolError:
                 return None
 
@@ -779,18 +807,6 @@ def words_of(value: bytes) -> list[bytes]:
     except HarnessBroken:
         return []
     return [word for _, field in fields if isinstance(field, bytes) for word in words_of(field)]
-
-
-def _race_in_group(
-    device: DeviceLike, group: bytes, read: Callable[[Group], object] | None, how: str
-) -> GroupHeader | None:
-    """What another process does in the group in which its rival is; the message that it sent. Raises: ProtocolError."""
-    joined = device.group(UUID(bytes=group))
-    if how == "receive":
-        if read is not None:
-            read(joined)
-        return None
-    return group_header(joined.encrypt(b"from another process"))
 
 
 GROUP_TABLES = (Table.SENDER_KEY, Table.RECEIVED_SENDER_KEY, Table.KEPT_GROUP_KEY)

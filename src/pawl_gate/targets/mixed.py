@@ -1,5 +1,7 @@
 """Two implementations in one world: some parties live in one target, the others in another. For interop traces.
 
+What both do is what the pair does: sessions where both do them, and groups where both do them in one layout.
+
 Each target also holds a stand-in for every party that lives elsewhere, so that it knows the names of its peers.
 """
 
@@ -7,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Final
 
 from pawl_gate.targets.base import Bundle, Target, Unable, WireMessage, World
 from pawl_spec.history import Hello, Observation, Observe
 from pawl_spec.trace import PARTIES
+
+GROUP_CAPABILITIES: Final = frozenset({"groups", "group-rotate", "group-forget", "group-members"})
 
 
 class MixedTarget:
@@ -20,7 +25,14 @@ class MixedTarget:
         self._home = list(home)
         first, limits = home[0].hello, min((target.hello.limits for target in home), key=lambda one: one.forward_jump)
         name = " and ".join(sorted({target.hello.name for target in home}))
-        self.hello: Hello = replace(first, name=name, level=Observe.WIRE, capabilities=frozenset(), limits=limits)
+        self.hello: Hello = replace(
+            first,
+            name=name,
+            level=Observe.WIRE,
+            capabilities=_of_groups([target.hello for target in home]),
+            limits=limits,
+            sessions=all(target.hello.sessions for target in home),
+        )
 
     def world(self, seed: int) -> MixedWorld:
         """A fresh world in each target."""
@@ -31,6 +43,13 @@ class MixedTarget:
         """Close both."""
         for target in self._home:
             target.close()
+
+
+def _of_groups(hellos: Sequence[Hello]) -> frozenset[str]:
+    """What all of them can do in groups with each other."""
+    if len({hello.group_layout for hello in hellos}) > 1:
+        return frozenset()
+    return GROUP_CAPABILITIES.intersection(*(hello.capabilities for hello in hellos))
 
 
 class MixedWorld(Unable):
@@ -94,6 +113,34 @@ class MixedWorld(Unable):
     def complete_digest(self, party: int) -> str | None:
         """See `World`."""
         return self._home[party].complete_digest(party)
+
+    def group_create(self, party: int, group: bytes) -> bytes:
+        """See `World`."""
+        return self._home[party].group_create(party, group)
+
+    def group_join(self, party: int, sender: int, group: bytes, distribution: bytes) -> None:
+        """See `World`."""
+        self._home[party].group_join(party, sender, group, distribution)
+
+    def group_encrypt(self, party: int, group: bytes, plaintext: bytes) -> bytes:
+        """See `World`."""
+        return self._home[party].group_encrypt(party, group, plaintext)
+
+    def group_decrypt(self, party: int, sender: int, group: bytes, message: bytes) -> bytes:
+        """See `World`."""
+        return self._home[party].group_decrypt(party, sender, group, message)
+
+    def group_rotate(self, party: int, group: bytes) -> None:
+        """See `World`."""
+        self._home[party].group_rotate(party, group)
+
+    def group_members(self, party: int, group: bytes, members: Sequence[int]) -> None:
+        """See `World`."""
+        self._home[party].group_members(party, group, members)
+
+    def group_forget(self, party: int, peer: int, group: bytes) -> None:
+        """See `World`."""
+        self._home[party].group_forget(party, peer, group)
 
     def close(self) -> None:
         """End both worlds."""

@@ -70,22 +70,46 @@ def _pawl_over(store: str) -> Target:
     return InProcessTarget(keep=KEEPERS[store], name=f"pawl-{store}")
 
 
-def _node_libsignal(store: str = "text") -> Target:
+def _pawl_earlier() -> Target:
+    from pawl import GroupLayout
+    from pawl_gate.targets.inprocess import InProcessTarget
+
+    return InProcessTarget(name="pawl-earlier", layout=GroupLayout.EARLIER)
+
+
+def _node(peer: str, package: str, *arguments: str) -> Target:
+    """The driver of a peer that is the npm package `package`. Raises: TargetMissing, HarnessBroken."""
     from pawl_gate.targets.driver import DriverTarget
 
-    folder = drivers_folder() / "node-libsignal"
-    if not (folder / "driver.js").is_file():
-        raise TargetMissing(
-            f"node-libsignal: there is no driver in {folder}; run in a checkout, or let PAWL_DRIVERS name its `drivers`"
-        )
+    folder = _folder(peer, "driver.js")
     node = shutil.which(os.environ.get("PAWL_NODE", "node"))
     if node is None:
+        raise TargetMissing(f"{peer}: there is no Node here; install Node 18 or later with npm, then `make setup`")
+    if not (folder / "node_modules" / package / "package.json").is_file():
+        raise TargetMissing(f"{peer}: its Node packages are not installed; run `make setup`")
+    return DriverTarget([node, folder / "driver.js", *arguments])
+
+
+def _folder(peer: str, driver: str) -> Path:
+    """Where the driver of a peer lies. Raises: TargetMissing."""
+    folder = drivers_folder() / peer
+    if not (folder / driver).is_file():
         raise TargetMissing(
-            "node-libsignal: there is no Node here; install Node 18 or later with npm, then `make setup`"
+            f"{peer}: there is no driver in {folder}; run in a checkout, or let PAWL_DRIVERS name its `drivers`"
         )
-    if not (folder / "node_modules" / "libsignal" / "package.json").is_file():
-        raise TargetMissing("node-libsignal: its Node packages are not installed; run `make setup`")
-    return DriverTarget([node, folder / "driver.js", "--store", store])
+    return folder
+
+
+def _libsignal_c() -> Target:
+    from pawl_gate.targets.driver import DriverTarget
+
+    program = _folder("libsignal-c", "driver.c") / "build" / "driver"
+    if not program.is_file():
+        raise TargetMissing(
+            "libsignal-c: its driver is not built; install a C compiler, libsignal-protocol-c-dev, libssl-dev and "
+            "libjansson-dev, then `make setup`"
+        )
+    return DriverTarget([program])
 
 
 def _program(path: Path) -> Target:
@@ -98,10 +122,6 @@ def _program(path: Path) -> Target:
     return DriverTarget([path.resolve()])
 
 
-def _node_libsignal_live() -> Target:
-    return _node_libsignal("live")
-
-
 TARGETS: Final[Mapping[str, Callable[[], Target]]] = {
     "pawl": _pawl,
     # The same library, each party's rows in a store that is kept for real.
@@ -109,7 +129,12 @@ TARGETS: Final[Mapping[str, Callable[[], Target]]] = {
     "pawl-json": partial(_pawl_over, "json"),
     "pawl-postgres": partial(_pawl_over, "postgres"),
     "pawl-sqlite": partial(_pawl_over, "sqlite"),
-    "node-libsignal": _node_libsignal,
-    "node-libsignal-live": _node_libsignal_live,
+    # The same library, with the group messages of older clients.
+    "pawl-earlier": _pawl_earlier,
+    "node-libsignal": partial(_node, "node-libsignal", "libsignal"),
+    "node-libsignal-live": partial(_node, "node-libsignal", "libsignal", "--store", "live"),
+    # Groups alone.
+    "libsignal-client": partial(_node, "libsignal-client", "@signalapp/libsignal-client"),
+    "libsignal-c": _libsignal_c,
 }
 """The targets by name."""

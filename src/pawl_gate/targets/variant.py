@@ -13,6 +13,7 @@ from pawl import (
     Device,
     EncryptedMessage,
     Group,
+    GroupLayout,
     IdentityPolicy,
     Maintenance,
     PreKeyBundle,
@@ -41,7 +42,7 @@ class DeviceLike(Protocol):
     def rotate_signed_prekey(self) -> PublicSignedPreKey: ...
     def maintain(self) -> Maintenance: ...
     def forget_session(self, peer: ProtocolAddress) -> None: ...
-    def group(self, distribution_id: UUID) -> Group: ...
+    def group(self, distribution_id: UUID, *, layout: GroupLayout = GroupLayout.CURRENT) -> Group: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from pawl_gate import explain
-from pawl_gate.controls import CONTROLS, Control
+from pawl_gate.controls import Control
 from pawl_gate.explain import ID, NAMED, Place
 from pawl_gate.traceability import answers, inputs
 from pawl_gate.traceability.answers import Answer
@@ -120,7 +120,7 @@ def gather(root: Path, progress: Progress) -> Chain:
         invariants=INVARIANTS,
         code=explain.library_places(),
         tests=explain.test_places() or {},
-        controls=tuple(CONTROLS.values()),
+        controls=explain.controls(),
         entries=found,
         executed=executed,
         mentions=tuple(mentions(root)),

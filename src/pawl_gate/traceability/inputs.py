@@ -82,6 +82,10 @@ def entries(root: Path, progress: Progress) -> tuple[tuple[Entry, ...], Executed
 
 
 def _run(entry: Listed, inputs: list[Path]) -> Iterator[Input]:
+    if entry.needs:
+        # Another implementation may not be here: what such inputs check is what their entry point names.
+        yield from (Input(path.name, frozenset(entry.invariants)) for path in inputs)
+        return
     prepared = entry.prepare()
     for path in inputs:
         ran = prepared.run(path.read_bytes())

@@ -24,11 +24,30 @@ LINES_FILE: Final = "spec/pawl_spec/threat_model.py"
 THREATS_FILE: Final = "spec/pawl_spec/registry.py"
 LIBRARY: Final = "src/pawl/"
 
-ELSEWHERE: Final = dict.fromkeys(
-    ("src/pawl/storage/sqlite.py", "src/pawl/storage/postgres.py"),
-    "the corpus runs over a memory store; tests/storage runs this one",
-)
+ELSEWHERE: Final = {
+    **dict.fromkeys(
+        ("src/pawl/storage/sqlite.py", "src/pawl/storage/postgres.py"),
+        "the corpus runs over a memory store; tests/storage runs this one",
+    ),
+    **dict.fromkeys(
+        (
+            "src/pawl/workers/desk.py",
+            "src/pawl/workers/device.py",
+            "src/pawl/workers/foresight.py",
+            "src/pawl/workers/job.py",
+            "src/pawl/workers/messages.py",
+            "src/pawl/workers/permitted.py",
+            "src/pawl/workers/pool.py",
+            "src/pawl/workers/settings.py",
+            "src/pawl/workers/step.py",
+        ),
+        "the corpus runs without workers; tests/workers and `pawl store trial drill` run these",
+    ),
+}
 """Files of the library that no input of a corpus can run, and why."""
+
+ATTACKED_ELSEWHERE: Final[dict[str, str]] = {}
+"""Boundaries without an entry point, and what attacks them instead."""
 
 TO_COME: Final[frozenset[str]] = frozenset()
 """Judged invariants whose controls are still to be written: declared gaps. One that has a control must go from here."""
@@ -248,7 +267,7 @@ def corpora_have_entries(chain: Chain) -> Iterator[Orphan]:
 
 def boundaries_are_fuzzed(chain: Chain) -> Iterator[Orphan]:
     """A trust boundary that a judged invariant holds is attacked by an entry point."""
-    attacked = {anchor for entry in chain.entries for anchor in entry.boundaries}
+    attacked = {anchor for entry in chain.entries for anchor in entry.boundaries} | ATTACKED_ELSEWHERE.keys()
     for line in chain.lines:
         judged = any(chain.is_judged(id_) for id_ in line.invariants)
         if line.sort is Sort.BOUNDARY and judged and line.anchor not in attacked:
@@ -299,7 +318,8 @@ def _no_control(chain: Chain, predicate: Predicate) -> str:
 def _control(chain: Chain, control: Control) -> str:
     """Where a control is registered."""
     named = f'"{control.name}"'
-    holders = (one for one in sorted(CONTROLS.glob("*.py")) if named in one.read_text("utf-8"))
+    modules = (*sorted(CONTROLS.glob("*.py")), CONTROLS.parent / "trials" / "broken_pools.py")
+    holders = (one for one in modules if named in one.read_text("utf-8"))
     path = next(holders, CONTROLS / "__init__.py")
     return f"{_shown(chain, path)}:{line_of(path, named)}"
 

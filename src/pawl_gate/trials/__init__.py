@@ -2,7 +2,7 @@
 
 A campaign is a module of this room with two names:
 
-* `AMOUNTS`: how often its fault strikes in each budget ("pr", "nightly").
+* `AMOUNTS`: how often its fault strikes in each budget ("pr", "nightly"; "smoke" where it is short enough for that).
 * `run(store, amount, seed, say, folder)`: see `Campaign`.
 
 They run as `pawl store trial NAME`, in the budgets of `pawl verify` from "pr" on, and in short forms as tests.
@@ -73,6 +73,8 @@ MODULES: Final[Mapping[str, str]] = {
     "power-loss": "power_loss",
     "disk": "disk",
     "damage": "damage",
+    "drill": "drill",
+    "storm": "storm",
 }
 """Each campaign's module, by the name that users know it by."""
 

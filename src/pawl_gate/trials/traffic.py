@@ -237,8 +237,10 @@ class Traffic:
             session, prekey = peer.name, None
             if message.type is MessageType.PREKEY:
                 first = decode_prekey_message(message.serialized)
-                session, prekey = first.base_key.data.hex(), first.prekey_id
-            letter = Letter(self._letters, peer.name, session, prekey)
+                session, prekey, inner = first.base_key.data.hex(), first.prekey_id, first.message
+            else:
+                inner = decode_signal_message(message.serialized)
+            letter = Letter(self._letters, peer.name, session, prekey, inner.ratchet_key.data.hex())
             self.record.letters[letter.number] = letter
             self.posts[letter.number] = Post(letter, message)
             peer.letters.append(letter.number)
