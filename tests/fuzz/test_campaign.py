@@ -135,6 +135,30 @@ def test_a_unit_whose_fuzzer_is_killed_is_lost(letters: Elsewhere) -> None:
     assert "signal 9" in found[0].why
 
 
+ALONE = """\
+import sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[1])
+from pawl_gate.fuzzing import unit as units
+from tests.fuzz.machines import elsewhere
+entry = elsewhere(Path(sys.argv[2]), "letters", most_bytes=6)
+units.run(units.unit(entry, "0.letters.0", seed=1, seconds=3000, runs=0, inputs=[b""]))
+"""
+
+
+def test_a_fuzzer_ends_with_whoever_started_it(letters: Elsewhere, tmp_path: Path) -> None:
+    """Killed in a unit of an hour, so that it could end nothing itself."""
+    process = subprocess.Popen([sys.executable, "-c", ALONE, str(ROOT), str(letters.folder)], cwd=tmp_path)
+    eventually(lambda: processes(f"{letters.program} -seed"))
+    process.kill()
+    process.wait()
+    try:
+        eventually(lambda: not processes(str(letters.program)))
+    finally:
+        for left in processes(str(letters.program)):
+            os.kill(left, signal.SIGKILL)
+
+
 def test_a_unit_tells_its_finding(tmp_path: Path) -> None:
     """The input, and the invariant that it breaks; a box of time goes on after it."""
     entry = elsewhere(tmp_path / "fuzz", "breaks", most_bytes=4)

@@ -11,8 +11,7 @@ from pawl_gate.engines.corpus import is_costly
 from pawl_gate.engines.walk import Walk
 from pawl_gate.fuzzing.broken import Broken
 from pawl_gate.fuzzing.entries import Prepared, Ran
-from pawl_gate.fuzzing.traces import MET, TALK, Traces, Worlds, reached, scenes
-from pawl_gate.fuzzing.transcript import transcript
+from pawl_gate.fuzzing.traces import MET, TALK, Traces, Worlds, reached, scenes, transcript
 from pawl_gate.targets.inprocess import InProcessTarget
 from pawl_gate.targets.mixed import MixedTarget
 from pawl_gate.targets.registry import find_target
@@ -55,8 +54,7 @@ class Predicted(Traces):
         for expect in expectations(history):
             if expect is not None and expect.accept is not None:
                 checked.add(expect.unless if expect.accept else expect.rule)
-        said = "\n".join(map(transcript, history.events))
-        return Ran(said.encode(), reached(history), frozenset(checked) - {""})
+        return Ran(transcript(history), reached(history), frozenset(checked) - {""})
 
 
 def _answer(event: Event) -> str:

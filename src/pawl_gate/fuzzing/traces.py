@@ -16,7 +16,7 @@ from pawl_gate.engines.group_walk import in_groups
 from pawl_gate.engines.mutator import Source
 from pawl_gate.engines.walk import Walk
 from pawl_gate.fuzzing.entries import Form, Prepared, Ran
-from pawl_gate.fuzzing.transcript import transcript
+from pawl_gate.fuzzing.transcript import transcript as in_words
 from pawl_gate.runner import Run
 from pawl_gate.targets.base import Target
 from pawl_gate.targets.inprocess import InProcessTarget
@@ -124,6 +124,11 @@ class Worlds:
         return Run(self._target, seed=trace.seed, strict=trace.strict), 0
 
 
+def transcript(history: History) -> bytes:
+    """All that was seen, but for what is measured: memory is another one each time."""
+    return "\n".join(map(in_words, history.events)).encode()
+
+
 def reached(history: History) -> frozenset[str]:
     """What a history reached: each operation with its outcome, and which kind came before it."""
     found = set[str]()
@@ -166,8 +171,7 @@ class Traces:
         if history is None:
             return None
         _, checked = judge(history)
-        said = "\n".join(map(transcript, history.events))
-        return Ran(said.encode(), reached(history), frozenset(checked))
+        return Ran(transcript(history), reached(history), frozenset(checked))
 
     def mutate(self, data: bytes, max_size: int, seed: int) -> bytes:
         """Mostly what comes after the world that an input begins with."""
