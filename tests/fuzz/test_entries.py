@@ -21,7 +21,9 @@ from pawl_spec.invariants import INVARIANTS
 from pawl_spec.threat_model import LINES, Sort
 from pawl_spec.trace import Trace, decode
 from tools.examples import ROOT
-from tools.seed_corpus import MOST_BYTES
+
+MOST_BYTES = 20 * 1024 * 1024
+"""Of all corpora together."""
 
 HERE = [entry for entry in ENTRIES.values() if not entry.needs]
 """What needs nothing but Python; the others are run with their peers."""
@@ -121,7 +123,7 @@ def test_a_world_that_stands_ready_gives_the_same_history() -> None:
 
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=lambda entry: entry.name)
 def test_a_corpus_is_there_and_named_by_its_content(entry: Entry) -> None:
-    """tools.seed_corpus --check runs all of them twice; here some."""
+    """`pawl corpus verify` runs all of them twice; here some."""
     inputs = files(entry.corpus)
     assert inputs
     assert all(path.name == name_of(path.read_bytes()) for path in inputs)

@@ -202,7 +202,11 @@ PLANTED: dict[str, tuple[Change, str, str]] = {
         f"corpus/session_trace/{INPUT}:1",
         "no inv",
     ),
-    "corpus, no fuzzer": (lambda of: replace(of, entries=()), "fuzz/session_trace.py:1", "has no entry point"),
+    "corpus, no fuzzer": (
+        lambda of: replace(of, entries=()),
+        "fuzz/session_trace.py:1",
+        "corpus/session_trace has no entry point",
+    ),
     "boundary, no fuzzer": (entry(boundaries=("boundary-api",)), LINES_FILE, "boundary-message: no entry point"),
 }
 
