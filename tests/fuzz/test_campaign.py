@@ -149,7 +149,9 @@ units.run(units.unit(entry, "0.letters.0", seed=1, seconds=3000, runs=0, inputs=
 def test_a_fuzzer_ends_with_whoever_started_it(letters: Elsewhere, tmp_path: Path) -> None:
     """Killed in a unit of an hour, so that it could end nothing itself."""
     process = subprocess.Popen([sys.executable, "-c", ALONE, str(ROOT), str(letters.folder)], cwd=tmp_path)
-    eventually(lambda: processes(f"{letters.program} -seed"))
+    (child,) = eventually(lambda: processes(f"{letters.program} -seed"))
+    # It is at work, and no longer about to say so to a pipe that is closed.
+    eventually(lambda: int(Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[11]) > 200)
     process.kill()
     process.wait()
     try:
