@@ -14,7 +14,7 @@ MAKEFLAGS += --no-print-directory
 
 help: ## this list
 	@echo 'Pawl: the commands of this checkout'
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## make .venv from the locks, and install the peers where npm or a C compiler is there (nothing to do: no network)
 	@$(PYTHON) tools/set_up.py
