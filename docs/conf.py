@@ -48,6 +48,8 @@ ELSEWHERE = (
     r"(collections\.abc|contextlib|os|pathlib|enum|types|logging|typing|uuid)\..*|T|Path|PathLike|.*Final.*"
     # What all devices have in common: its members are on the page of `Device`.
     r"|pawl\.device_base\.DeviceBase"
+    # How a pool reads and commits is its own affair; a provider is OpenTelemetry's.
+    r"|pawl\.workers\.desk\.Desk|pawl\.workers\.device\.T|opentelemetry\..*"
 )
 nitpick_ignore_regex = [(r"py:.*", ELSEWHERE)]
 

@@ -42,7 +42,7 @@ def _ids(several: tuple[str, ...]) -> str:
 
 
 def _entry(entry: Entry) -> str:
-    boundaries = ", ".join(f"[{name}](../explanation/threat-model.md#{name})" for name in entry.boundaries)
+    boundaries = ", ".join(f"[{name}](../explanation/threat-model.md#trust-boundaries)" for name in entry.boundaries)
     needs = f" Needs {entry.needs}; left out where that is not there." if entry.needs else ""
     return (
         f"### {entry.name}\n\n{entry.reads[0].upper()}{entry.reads[1:]}.{needs}\n\n"

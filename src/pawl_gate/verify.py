@@ -48,9 +48,6 @@ MAX_SAID: Final = 200
 """Characters of a line of progress: it may hold a target's own words."""
 
 
-SHORT_TRIALS: Final = ("drill",)
-"""Campaigns that every run on Pawl itself ends with."""
-
 NO_CORPUS: Final = "none here: it comes with a checkout, not with the package"
 
 
@@ -370,7 +367,7 @@ class Verification:
         self._share = 1.0 if isinstance(target, InProcessTarget) else budget.driven_share
         # What its pool of workers does is seen on trial, where the gate drives it itself.
         hello = target.hello
-        if name == "pawl":
+        if name == "pawl" and budget.trials:
             hello = replace(hello, capabilities=hello.capabilities | {"workers"})
         self.report = Report(hello, name, is_driver, budget, seed, Tally(hello))
         self.report.selection, self.report.tally.left_out = selection, self._left_out
@@ -420,7 +417,7 @@ class Verification:
             self._say(f"{name}: {done.traces} traces, {done.steps} steps, {seconds:.1f} s" + (note and f"; {note}"))
             if report.cut:
                 break
-        if not report.cut and report.target == "pawl":
+        if not report.cut and report.target == "pawl" and report.budget.trials:
             self._trials()
         report.seconds = time.monotonic() - self._started
 
@@ -521,14 +518,11 @@ class Verification:
         return ""
 
     def _trials(self) -> None:
-        """Put every store on trial by every campaign that is for it; each of them counts as an engine.
-
-        Without trials, only what is short: nothing else judges the workers.
-        """
+        """Put every store on trial by every campaign that is for it; each of them counts as an engine."""
         report = self.report
-        for name in trials.MODULES if report.budget.trials else SHORT_TRIALS:
+        for name in trials.MODULES:
             one = trials.campaign(name)
-            amount = one.AMOUNTS[report.budget.name if report.budget.trials else "smoke"]
+            amount = one.AMOUNTS[report.budget.name]
             for store in one.STORES:
                 where = f"{name} on {store}"
                 if time.monotonic() - self._started > report.budget.seconds:
@@ -677,6 +671,9 @@ def unsupported(hello: Hello) -> Iterator[tuple[Invariant, str]]:
         if entry.predicate is None:
             continue
         why = []
+        if entry.of_pools and "workers" not in hello.capabilities:
+            yield entry, "seen of Pawl's own pool on trial: from the budget pr on, or by pawl store trial drill"
+            continue
         if hello.level < entry.level:
             why.append(f"needs observation level L{entry.level.value}, the target offers L{hello.level.value}")
         if lacks := entry.lacking(hello):

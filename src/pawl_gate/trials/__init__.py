@@ -2,7 +2,7 @@
 
 A campaign is a module of this room with two names:
 
-* `AMOUNTS`: how often its fault strikes in each budget ("pr", "nightly"; "smoke" where it is short enough for that).
+* `AMOUNTS`: how often its fault strikes in each budget ("pr", "nightly").
 * `run(store, amount, seed, say, folder)`: see `Campaign`.
 
 They run as `pawl store trial NAME`, in the budgets of `pawl verify` from "pr" on, and in short forms as tests.

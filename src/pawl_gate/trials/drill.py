@@ -20,7 +20,7 @@ from pawl_gate.trials.pools import PoolProcess
 from pawl_spec.pool.history import Allowances, Operation, PoolHistory
 
 STORES: Final = ("sqlite",)
-AMOUNTS: Final[Mapping[str, int]] = {"smoke": 1, "pr": 1, "nightly": 30}
+AMOUNTS: Final[Mapping[str, int]] = {"pr": 1, "nightly": 30}
 """How often the whole plan is gone through."""
 
 PEERS: Final = 12
