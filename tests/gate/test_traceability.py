@@ -353,8 +353,7 @@ def test_a_lost_link_is_a_difference() -> None:
     assert "invariants CTR-03 code: gone: src/pawl/session/prekeys.py::find_prekey" in gone
     assert new == "invariants CTR-03 code: new: src/pawl/device.py::Device.nothing"
     other = snapshot.document(entry(inputs=(replace(session_traces(quick()).inputs[0], name="f" * 32),))(quick()))
-    (said,) = snapshot.differences(before, other)
-    assert said.startswith("fuzz fuzz/session_trace.py digest: ")
+    assert any(said.startswith("fuzz fuzz/session_trace.py digest: ") for said in snapshot.differences(before, other))
     assert list(snapshot.differences(before, before)) == []
 
 

@@ -129,6 +129,11 @@ def share(world: World, event: Event) -> Expect:
         world.diverged |= event.outcome is Outcome.REFUSED
         return Expect(True, unless="CNF-01", gives=frozenset(waiting))
     done = event.outcome is Outcome.DONE
+    gave = () if event.group is None else event.group.gave
+    if done and sorted(each.peer for each in gave) != waiting:
+        # It gave the chain to others: which messages there are is no longer known here.
+        world.diverged = True
+        return Expect(True, unless="CNF-01", gives=frozenset(waiting))
     for each, session in usable.items():
         message = step(world, actor, each, session)
         if done:

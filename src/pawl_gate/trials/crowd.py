@@ -208,6 +208,9 @@ class Crowd:
             return {"count": len(asked.texts)}
         sent = self.record.calls[-1].sent
         gave: int | None = job.job
+        if len(sent) != len(asked.texts):
+            # The result of another job: none of it is for this caller.
+            return {"gave": -1, "count": len(asked.texts)}
         for text, each, data in zip(asked.texts, sent, value, strict=True):
             trouble, heard = "", None
             try:
