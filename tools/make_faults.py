@@ -40,8 +40,8 @@ MATRIX = """\
 Each engine is given each fault alone, and stops at the first trace on which the invariant that names the fault is
 violated. A cell lists every invariant that is violated on that trace; `-` means that the engine did not come to
 one. The random engines search little here ({walks} walks, {examples} examples), so that the table is made in
-minutes; `pawl mutants --budget pr` searches more. The matrix is committed. CI holds the directed scenarios'
-column to it at each commit, and a third of the rest.
+minutes; `pawl mutants --budget pr` searches more. The matrix is committed, and CI holds the directed
+scenarios' column to it.
 """
 
 SPECIFICATION = """\

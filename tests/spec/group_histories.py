@@ -52,11 +52,11 @@ class GroupTale(Tale):
             changed = op(Kind.GROUP_MEMBERS, actor=actor, group=TEAM, mask=mask)
             self._of_group(changed, actor, None, Grouped(TEAM))
         handle = len(self._spoken)
-        self._of_group(op(Kind.GROUP_SHARE, actor=actor, group=TEAM), actor, None, Grouped(TEAM), **how)
+        made = tuple(self._gave(actor, peer) for peer in gave)
+        self._of_group(op(Kind.GROUP_SHARE, actor=actor, group=TEAM), actor, None, Grouped(TEAM, gave=made), **how)
         if self.last.outcome is Outcome.DONE:
             expect = self.expect
             due = (0, 0) if expect is None else (expect.chain or 0, expect.iteration or 0)
-            made = tuple(self._gave(actor, peer) for peer in gave)
             self._edit(group=Grouped(TEAM, message=handle, header=GroupHeader(0x33, f"{TEAM}", *due), gave=made))
             self._spoken.append((actor, TEAM))
         return self

@@ -129,11 +129,6 @@ def share(world: World, event: Event) -> Expect:
         world.diverged |= event.outcome is Outcome.REFUSED
         return Expect(True, unless="CNF-01", gives=frozenset(waiting))
     done = event.outcome is Outcome.DONE
-    gave = () if event.group is None else event.group.gave
-    if done and sorted(each.peer for each in gave) != waiting:
-        # It gave the chain to others: which messages there are is no longer known here.
-        world.diverged = True
-        return Expect(True, unless="CNF-01", gives=frozenset(waiting))
     for each, session in usable.items():
         message = step(world, actor, each, session)
         if done:
@@ -144,6 +139,8 @@ def share(world: World, event: Event) -> Expect:
     party.own_chains[group] = replace(own, next=own.next + 1)
     if done:
         world.group_messages.append(_message(world, actor, group, own))
+        # It gave the chain to others: which messages there are is no longer known here.
+        world.diverged |= event.group is not None and len(event.group.gave) != len(waiting)
     return Expect(True, unless="CNF-01", iteration=own.next, chain=own.id, gives=frozenset(waiting))
 
 

@@ -406,10 +406,9 @@ NOT_NEEDED: Final[dict[str, str]] = {
     "restart-not-seen": "A crash is a restart too, and shows the same fault.",
     **dict.fromkeys(
         (
-            *("without ATM-01", "without ATM-02", "without ATM-04", "without ATM-05", "without ATM-09"),
+            *("without ATM-01", "without ATM-02", "without ATM-04", "without ATM-05"),
             *("without BND-02", "without CTR-01", "without CTR-02", "without CTR-03", "without CTR-05"),
             *("without CNF-02", "without CTR-06", "without CTR-07", "without CTR-08", "without IDC-01"),
-            "without GRP-04",
             *("without KEY-01", "without KEY-02", "without KEY-03", "without KEY-06"),
         ),
         NAMES,
