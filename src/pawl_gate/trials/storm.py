@@ -128,6 +128,9 @@ class Storm:
                 (Operation.POISON, POISON_SECONDS),
             )
         }
+        if self._lives == 1:
+            # However short the storm is, it has one.
+            due[Operation.FLOOD] = now
         means = {Operation.KILL: KILL_SECONDS, Operation.HANG: STOP_SECONDS, Operation.FLOOD: FLOOD_SECONDS}
         end, look, submitted, began = now + chance.uniform(0.5, 1.5) * LIFE_SECONDS, now, 0, now
         while now < end and not self._enough() and not pool.over:
