@@ -11,6 +11,7 @@ from hmac import digest
 from typing import Final
 
 from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.hmac import HMAC
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from pawl.errors import InvalidArgument
@@ -37,7 +38,12 @@ def step_chain(chain_key: bytes) -> tuple[bytes, bytes]:
 
     Source: Double Ratchet, section 7.2 (KDF_CK).
     """
-    return digest(chain_key, b"\x01", "sha256"), digest(chain_key, b"\x02", "sha256")
+    # One key for both: it is set up once.
+    seed = HMAC(chain_key, _SHA256)
+    following = seed.copy()
+    seed.update(b"\x01")
+    following.update(b"\x02")
+    return seed.finalize(), following.finalize()
 
 
 def message_keys(seed: bytes) -> tuple[bytes, bytes, bytes]:
