@@ -14,8 +14,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
 
-from pawl_gate.chart import chart, sentence
-from pawl_gate.expect import Expected
+from pawl_gate.chart import chart, layout, sentence
+from pawl_gate.expect import CLASSES, Expected
 from pawl_gate.trials import TrialReport
 from pawl_gate.verify import Exit, Found, Reached, Report, Selection, unsupported
 from pawl_gate.visible import visible
@@ -78,8 +78,7 @@ def verify_text(
     """The whole report of `pawl verify`, ended by a newline. `page` is where the same was written for a browser."""
     parts = [_head(report, saved, expected, code), _table(report)]
     for id_, found in report.by_size():
-        reason = expected.findings.get(id_) if expected else None
-        parts.append(_finding(found, saved.get(id_), report, reason))
+        parts.append(_finding(found, saved.get(id_), report, expected))
     parts += [
         _on_trial(report),
         _explored(report),
@@ -185,10 +184,14 @@ def _table(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _finding(found: Found, path: Path | None, report: Report, reason: str | None) -> str:
-    lines = [_claim(found.broken.invariant)]
-    if reason is not None:
-        lines.append(f"  expected: {reason}")
+def _finding(found: Found, path: Path | None, report: Report, expected: Expected | None) -> str:
+    id_, lines = found.broken.invariant.id, [_claim(found.broken.invariant)]
+    if expected is not None and id_ in expected.findings:
+        lines.append(f"  expected: {expected.findings[id_]}")
+        if id_ in expected.classes:
+            lines.append(f"  an attacker needs: {CLASSES[expected.classes[id_]]}")
+        if id_ in expected.scripts:
+            lines.append(f"  shown without the gate by: {', '.join(expected.scripts[id_])}")
     lines += [
         f"  threat: {THREATS[found.broken.invariant.threat]}",
         f"  source: {found.broken.invariant.source}",
@@ -353,6 +356,8 @@ def verify_document(
         comparison = expected.compare(report.violated)
         document["expected"] = {
             "findings": expected.findings,
+            "classes": expected.classes,
+            "scripts": {id_: list(scripts) for id_, scripts in expected.scripts.items()},
             "new": comparison.new,
             "vanished": comparison.vanished,
         }
@@ -401,6 +406,7 @@ def _found_document(found: Found, path: Path | None) -> dict[str, Any]:
         "found_by": found.engine,
         "file": str(path) if path else None,
         "chart": chart(found.history, broken=violation, rows=CHART_ROWS).splitlines(),
+        "drawn": asdict(layout(found.history, broken=violation, rows=CHART_ROWS)),
     }
 
 

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from pawl_gate import cli, verify
 from pawl_gate.cli import common
 from pawl_gate.scenarios import scenarios
 from pawl_gate.targets.base import HarnessBroken, Target, TargetCrashed, TargetHung
+from pawl_gate.targets.driver import DriverTarget
 from pawl_gate.targets.registry import find_target
 from pawl_gate.traceability import evidence
 from pawl_gate.verify import BUDGETS
@@ -124,6 +126,28 @@ def test_expected_new_and_vanished_findings(capsys: Output, monkeypatch: pytest.
     # Everything else reached, exactly these mean 0.
     monkeypatch.setattr(verify.Report, "gaps", [])
     assert run("verify", "--target", target, "--expect", expectations(target, *known)) == 0
+
+
+@pytest.mark.parametrize(
+    ("deed", "words"),
+    [("os._exit(7)", "the program ended with exit status 7"), ("import time; time.sleep(60)", "no answer within")],
+    ids=["crash", "hang"],
+)
+def test_a_crash_and_a_hang_are_findings_that_nobody_expects(
+    capsys: Output, monkeypatch: pytest.MonkeyPatch, deed: str, words: str
+) -> None:
+    """Issue 9: "CI fails on a crash or hang": with a list of what is known too, exit code 1 by PAR-01."""
+    sound = resources.files("pawl_gate.templates").joinpath("driver.py").read_text("utf-8")
+    begin = "    def decrypt(self, party: int, peer: int, kind: str, data: str) -> dict[str, Any]:\n"
+    assert begin in sound
+    Path("driver.py").write_text(sound.replace(begin, f"{begin}        import os; {deed}\n"))
+    driver = [sys.executable, "driver.py"]
+    monkeypatch.setattr("pawl_gate.cli.verify.find_target", lambda args: DriverTarget(driver, timeout=3))
+    monkeypatch.setattr(verify, "MAX_HANGS", 1)
+    assert run("verify", "--driver", "./driver.py", "--expect", expectations("./driver.py", "KEY-03")) == 1
+    out = capsys.readouterr().out
+    assert "  new: PAR-01 does not hold" in out
+    assert words in out
 
 
 def test_findings_that_cannot_be_saved_are_still_reported(capsys: Output) -> None:

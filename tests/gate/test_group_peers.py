@@ -322,22 +322,6 @@ def test_the_table_of_findings_is_the_truth(folder: Path, names: list[str]) -> N
             assert id_ in ids, f"{name}: the table does not say {id_}"
 
 
-@pytest.mark.official_peer
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
-def test_a_finding_on_the_client_is_reproduced(script: Path) -> None:
-    """README: each finding has a script that exits 0 as long as it is there, using the peer alone."""
-    ran = subprocess.run([NODE, script], capture_output=True, text=True, timeout=60)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-
-
-@pytest.mark.c_peer
-@pytest.mark.parametrize("name", IN_ONE)
-def test_a_finding_in_c_is_reproduced(name: str) -> None:
-    """README: each finding is part of a program that exits 0 as long as it is there, using the peer alone."""
-    ran = subprocess.run([IN_C / "build" / "findings", name], capture_output=True, text=True, timeout=60)
-    assert ran.returncode == 0, ran.stdout + ran.stderr
-
-
 @pytest.mark.c_peer
 def test_the_program_of_findings_knows_its_names() -> None:
     """`--list` names them all; a wrong name is no success."""

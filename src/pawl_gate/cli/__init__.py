@@ -19,6 +19,7 @@ from pawl_gate.cli import (
     corpus,
     driver,
     explore,
+    finding,
     fuzz,
     invariants,
     mutants,
@@ -31,7 +32,7 @@ from pawl_gate.cli import (
 from pawl_gate.cli.common import BROKEN, INCOMPLETE, OK, USAGE, Parser, Unwritten, Usage
 from pawl_gate.visible import visible
 
-VERBS = (verify, explore, replay, invariants, driver, mutants, vectors, trace, store, corpus, fuzz, campaign)
+VERBS = (verify, finding, explore, replay, invariants, driver, mutants, vectors, trace, store, corpus, fuzz, campaign)
 """In the order of the help."""
 
 

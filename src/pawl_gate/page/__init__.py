@@ -19,7 +19,7 @@ from typing import Final
 
 from pawl_gate import report_text
 from pawl_gate.chart import Layout, layout
-from pawl_gate.expect import Expected
+from pawl_gate.expect import CLASSES, Expected
 from pawl_gate.explain import Explanation, explain
 from pawl_gate.page.environment import environment, times, traces
 from pawl_gate.page.picture import Picture, picture
@@ -110,6 +110,10 @@ class Finding:
     path: Path | None
     command: str
     reason: str | None
+    needs: str | None
+    """What an attacker needs, in words, where the list says so."""
+    scripts: tuple[str, ...]
+    """What shows it without the gate."""
     layout: Layout
     picture: Picture
 
@@ -219,6 +223,8 @@ def _findings(report: Report, saved: Mapping[str, Path], expected: Expected | No
             path,
             command=replay_command(path, report) if path else "",
             reason=expected.findings.get(id_) if expected else None,
+            needs=CLASSES[expected.classes[id_]] if expected and id_ in expected.classes else None,
+            scripts=expected.scripts.get(id_, ()) if expected else (),
             layout=drawn,
             picture=picture(drawn),
         )
