@@ -10,7 +10,7 @@ LIBRARY_TESTS := $(wildcard tests/test_*.py) tests/crypto tests/group tests/sess
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup fuzz campaign fuzz-faults fuzz-speed verify trials storm explore figures reach mutants matrix mutation vectors trace test lint format coverage bench docs serve catalogue faults proto wheel gates audit lock clean
+.PHONY: help setup fuzz campaign fuzz-faults fuzz-speed verify table trials storm explore figures reach mutants matrix mutation vectors trace test lint format coverage bench docs serve catalogue faults proto wheel gates audit lock clean
 
 help: ## this list
 	@echo 'Pawl: the commands of this checkout'
@@ -21,6 +21,9 @@ setup: ## make .venv from the locks, and install the peers where npm or a C comp
 
 verify: setup ## hold Pawl to its specification (TARGET=node-libsignal, BUDGET=smoke|pr|nightly, SEED=7, ARGS=--json)
 	@$(BIN)/pawl verify --budget $(BUDGET) $(if $(TARGET),--target $(TARGET)) $(if $(SEED),--seed $(SEED)) $(ARGS)
+
+table: setup ## one table of targets and invariants from the reports in build/report (ARGS='--all --json')
+	@$(BIN)/pawl table $(ARGS)
 
 vectors: setup ## write the vectors again (ARGS=--check: compare those in vectors/ with what they should be)
 	@$(BIN)/pawl vectors generate $(ARGS)
@@ -95,7 +98,7 @@ fuzz-faults: setup ## plant each of the fuzzers' faults and measure how long it 
 fuzz-speed: setup ## executions a second of each entry point, and what bounds them (ARGS=NAME)
 	@$(BIN)/python -m tools.fuzz_speed $(ARGS)
 
-bench: setup ## time the public API beside its floor of bare primitives (ARGS='--rounds 15 --json'; ARGS=stores, groups, workers, fleet)
+bench: setup ## time the public API beside its floor of bare primitives (ARGS='--rounds 15 --json'; ARGS=stores, groups, workers, harness, fleet)
 	@$(BIN)/python -m bench.run $(ARGS)
 
 docs: setup ## build the documentation into build/site (its generator is set up at the first run)

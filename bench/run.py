@@ -3,8 +3,9 @@
 Short batches of both alternate in one process, so that a drifting machine hits both alike, and processor time is
 counted, so that waiting for other programs is not. What counts is the ratio: the median of the ratios of neighbouring
 batches, with the quartiles as its spread. Prints a table, or with --json one line per operation. Times are microseconds
-for one operation. Stores, groups and workers have measurements of their own: `make bench ARGS=stores`, `ARGS=groups`,
-`ARGS=workers`; see `bench.stores`, `bench.groups`, `bench.workers`.
+for one operation. Stores, groups, workers and the driving of programs have measurements of their own: `make bench
+ARGS=stores`, `ARGS=groups`, `ARGS=workers`, `ARGS=harness`; see `bench.stores`, `bench.groups`, `bench.workers`,
+`bench.harness`.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from bench import fleet, floor, gate, groups, stores, workers
+from bench import fleet, floor, gate, groups, harness, stores, workers
 from pawl import Device, MemoryStore, ProtocolAddress
 from pawl.limits import LOW_PREKEYS
 
@@ -199,7 +200,13 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-OTHERS: Final = {"fleet": fleet.main, "groups": groups.main, "stores": stores.main, "workers": workers.main}
+OTHERS: Final = {
+    "fleet": fleet.main,
+    "groups": groups.main,
+    "harness": harness.main,
+    "stores": stores.main,
+    "workers": workers.main,
+}
 """Benchmarks with options of their own."""
 
 if __name__ == "__main__":

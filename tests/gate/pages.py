@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import io
+import json
 from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-from pawl_gate import page, verify
-from pawl_gate.expect import Expected
+from pawl_gate import page, report_text, table, verify
+from pawl_gate.baselines import Baseline
+from pawl_gate.expect import Expected, Unseen
+from pawl_gate.page import table as table_of
 from pawl_gate.page import tracing
 from pawl_gate.scenarios import scenarios
+from pawl_gate.table import Table
 from pawl_gate.targets.base import Target
 from pawl_gate.targets.registry import find_target
+from pawl_gate.traceability.evidence import code_digest
 from pawl_gate.traceability.orphans import Orphan
 from pawl_gate.verify import Budget, Exit, Report, Verification
 from pawl_spec.history import Outcome
@@ -122,6 +127,46 @@ def trace_missing() -> str:
     return tracing.render(replace(quick(), lines=quick().lines[1:]), found, list(HOSTILE), None)
 
 
+def document(report: Report, expected: Expected | None = None, code: Exit | None = None) -> dict[str, Any]:
+    """What `pawl verify` leaves of a run."""
+    said = report_text.verify_document(report, saved(report), expected, report.exit if code is None else code)
+    made: dict[str, Any] = json.loads(json.dumps({**said, "made": MADE.isoformat(), "code": code_digest()}))
+    return made
+
+
+@cache
+def known(folder: Path = Path("drivers", "acme")) -> dict[str, Baseline]:
+    """Lists of findings: of the control, and of a target of which there is no result."""
+    alone = Unseen("IDC-10", "It waits for itself. Traces do not have that.", "application", ("findings/wait.js",))
+    more = Unseen("CTR-03", "Another way to show it.", "network", ("findings/again.js",))
+    listed = Expected(
+        "control:duplicate-accepted",
+        {"CTR-03": "it is a control", "GRP-01": "it was there once"},
+        classes={"CTR-03": "peer"},
+        scripts={"CTR-03": ("findings/control.c#one", "findings/two.js")},
+        unseen=(more, alone),
+    )
+    return {one.target: Baseline(folder / "expected.json", one) for one in (listed, Expected("libsignal-c", {}))}
+
+
+def two() -> Table:
+    """The table of two targets, one of which breaks several invariants: known, new, vanished, by a script alone."""
+    return table.make([document(run_of("pawl")), document(run_of("control:duplicate-accepted"))], known())
+
+
+def table_page() -> str:
+    """The page of that table."""
+    return table_of.render(two(), Exit.VIOLATED)
+
+
+def table_hostile() -> str:
+    """The page of the table of a target that is hostile in everything that it says."""
+    listed = Expected(HOSTILE[0], {"IDC-03": HOSTILE[0], "CTR-01": HOSTILE[4]})
+    said = document(hostile_run(), listed, Exit.VIOLATED)
+    said |= {"made": HOSTILE[1], "gaps": list(HOSTILE), "code": HOSTILE[2], "unsupported": {"WRK-01": HOSTILE[1]}}
+    return table_of.render(table.make([said], {}), Exit.VIOLATED)
+
+
 PAGES: Final = {
     "green": green,
     "incomplete": incomplete,
@@ -130,5 +175,7 @@ PAGES: Final = {
     "hostile": hostile,
     "trace": trace,
     "trace-missing": trace_missing,
+    "table": table_page,
+    "table-hostile": table_hostile,
 }
 """Every kind of page."""

@@ -151,6 +151,9 @@ def test_light_is_light_and_dark_is_dark(browser: Browser, folder: Path) -> None
         ("trace", "light"),
         ("trace", "dark"),
         ("trace-missing", "light"),
+        ("table", "light"),
+        ("table", "dark"),
+        ("table-hostile", "light"),
     ],
 )
 def test_axe_finds_nothing(browser: Browser, folder: Path, name: str, scheme: str) -> None:
@@ -246,7 +249,7 @@ def stop(page: Page, key: str = "Tab") -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("name", ["red", "trace"])
+@pytest.mark.parametrize("name", ["red", "trace", "table"])
 def test_tab_finds_everything_in_order(browser: Browser, folder: Path, name: str) -> None:
     """Tab goes through every link, fold and scrolling box in the order of the page; each is seen, with a frame."""
     with opened(browser, folder / f"{name}.html") as (page, _):
@@ -292,6 +295,48 @@ def test_a_link_to_an_invariant_opens_it(browser: Browser, folder: Path) -> None
         assert page.evaluate("() => location.hash") == "#ctr-03"
         page.get_by_role("link", name="The counterexample of CTR-03").press("Enter")
         assert page.locator("#found-ctr-03").evaluate("one => Math.abs(one.getBoundingClientRect().top) < innerHeight")
+
+
+@BOTH
+def test_a_cell_of_the_table_opens_its_counterexample(browser: Browser, folder: Path, scheme: str) -> None:
+    """Issue 9: "A page shows the table target x invariant with the counterexample behind each cell": by click and by key."""
+    for press in ("click", "key"):
+        with opened(browser, folder / "table.html", color_scheme=scheme) as (page, seen):
+            place = page.locator("#target-2-ctr-03")
+            assert not place.is_visible()
+            cell = page.get_by_role("link", name="CTR-03 on control:duplicate-accepted")
+            assert cell.inner_text().split("\n")[-2:] == ["violated", "expected, peer"]
+            if press == "click":
+                cell.click()
+            else:
+                cell.press("Enter")
+            place.wait_for(state="visible")
+            chart = place.get_by_role("region", name="CTR-03: sequence chart")
+            assert chart.is_visible()
+            assert chart.locator("text.broken").count() >= 1
+            assert "pawl finding export control:duplicate-accepted CTR-03" in place.inner_text()
+            assert page.evaluate("() => location.hash") == "#target-2-ctr-03"
+            # And back, to its row.
+            place.get_by_role("link", name="CTR-03 in the table").press("Enter")
+            assert page.locator("tr#ctr-03").evaluate("one => Math.abs(one.getBoundingClientRect().top) < innerHeight")
+            assert seen.complaints == []
+            assert len(seen.requests) == 1
+
+
+def test_every_open_cell_of_the_table_leads_somewhere(browser: Browser, folder: Path) -> None:
+    """No link of the page is dead, and every violated cell has one."""
+    with opened(browser, folder / "table.html") as (page, _):
+        dead = page.evaluate(
+            "() => [...document.querySelectorAll('a')].map(one => one.getAttribute('href'))"
+            ".filter(to => !document.getElementById(to.slice(1)))"
+        )
+        assert dead == []
+        cells = page.evaluate(
+            "() => [...document.querySelectorAll('.grid td')].map(one => [one.innerText.split('\\n').slice(-2, -1)[0],"
+            " one.querySelector('a') !== null])"
+        )
+        assert {word for word, _ in cells} >= {"holds", "violated", "vanished", "not judged"}
+        assert [word for word, has_link in cells if has_link != (word in ("violated", "vanished"))] == []
 
 
 def test_from_a_line_to_the_code_and_the_evidence(browser: Browser, folder: Path) -> None:

@@ -25,6 +25,7 @@ from pawl_gate.cli import (
     mutants,
     replay,
     store,
+    table,
     trace,
     vectors,
     verify,
@@ -32,7 +33,22 @@ from pawl_gate.cli import (
 from pawl_gate.cli.common import BROKEN, INCOMPLETE, OK, USAGE, Parser, Unwritten, Usage
 from pawl_gate.visible import visible
 
-VERBS = (verify, finding, explore, replay, invariants, driver, mutants, vectors, trace, store, corpus, fuzz, campaign)
+VERBS = (
+    verify,
+    table,
+    finding,
+    explore,
+    replay,
+    invariants,
+    driver,
+    mutants,
+    vectors,
+    trace,
+    store,
+    corpus,
+    fuzz,
+    campaign,
+)
 """In the order of the help."""
 
 

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import IO, Any, Final, NoReturn, cast
@@ -90,6 +90,11 @@ CRASHABLE: Final = frozenset(
     }
 )
 """Verbs within which an armed crash can strike."""
+
+
+# Made once: json.dumps and json.loads would make an encoder for each request and look for the encoding of each answer.
+_ENCODE: Final = json.JSONEncoder(separators=(",", ":")).encode
+_DECODE: Final = json.JSONDecoder().decode
 
 
 def _all_codes(of: type[errors.ProtocolError]) -> set[str]:
@@ -285,7 +290,7 @@ class _Wrong(Exception):
     """Something in an answer is not what the contract says; the text says what."""
 
 
-def _object(value: Any, where: str, required: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Any]:
+def _object(value: Any, where: str, required: Collection[str], optional: Collection[str] = ()) -> dict[str, Any]:
     """`value` as an object with these keys and no others."""
     if type(value) is not dict:
         raise _Wrong(f"{where}: an object was expected")
@@ -394,35 +399,34 @@ LIMITS_ALWAYS: Final = (
 )
 """The limits that every driver names; the others came later, and one that is left out is not declared."""
 
-_OBSERVED = [field.name for field in fields(Observation)]
-_OBSERVED_ALWAYS = [field.name for field in fields(Observation) if field.default is MISSING]
+_OBSERVED = frozenset(field.name for field in fields(Observation))
+_OBSERVED_ALWAYS = tuple(field.name for field in fields(Observation) if field.default is MISSING)
+
+
+_COUNTS: Final = (
+    *("sessions", "chains", "kept_chain", "kept_session", "work", "rows", "written", "memory"),
+    *("group_chains", "group_kept"),
+)
 
 
 def _observation(value: Any) -> Observation:
     seen = _object(value, "observation", _OBSERVED_ALWAYS, _OBSERVED)
-    counts = {
-        name: _number_or_none(seen.get(name), name)
-        for name in (
-            "sessions",
-            "chains",
-            "kept_chain",
-            "kept_session",
-            "work",
-            "rows",
-            "written",
-            "memory",
-            "group_chains",
-            "group_kept",
-        )
-    }
+    counts = {}
+    for name in _COUNTS:
+        number = seen.get(name)
+        if number is not None:
+            counts[name] = _number(number, name)
     durable = seen.get("durable")
     return Observation(
         digest=_text(seen["digest"], "digest", DIGEST_CHARACTERS),
         prekeys=_ids(seen, "prekeys"),
         signed_prekeys=_ids(seen, "signed_prekeys"),
         durable=None if durable is None else _flag(durable, "durable"),
-        **counts,
+        **{**_NO_COUNTS, **counts},
     )
+
+
+_NO_COUNTS: Final[Mapping[str, int | None]] = dict.fromkeys(_COUNTS)
 
 
 def _ids(seen: Mapping[str, Any], name: str) -> tuple[int, ...] | None:
@@ -526,9 +530,9 @@ class DriverTarget:
         self._requests += 1
         request = {"jsonrpc": "2.0", "id": self._requests, "method": verb, "params": params}
         process = self._process
-        line = process.exchange(json.dumps(request, separators=(",", ":")).encode())
+        line = process.exchange(_ENCODE(request).encode())
         try:
-            answer = json.loads(line)
+            answer = _DECODE(line.decode())
         except (ValueError, RecursionError):
             process.broken(f"not JSON on stdout: {_shown(line)}")
         if type(answer) is not dict or answer.get("jsonrpc") != "2.0":
