@@ -137,10 +137,10 @@ def node(rounds: int, count: int) -> dict[str, object]:
         with TemporaryDirectory(prefix="pawl-bench-") as folder:
             told = Path(folder, "clock.json")
             os.environ["PAWL_PEER_CLOCK"] = str(told)
-            with closing(DriverTarget([program, "-r", HERE / "peer_clock.js", *words])) as target, rare_collection():
-                # The peer's code is compiled as it gets warm: as in a run, only less often.
-                with clock(spent):
-                    histories = work(target, chosen)
+            clocked = DriverTarget([program, "-r", HERE / "peer_clock.js", *words])
+            # The peer's code is compiled as it gets warm: as in a run, only less often.
+            with closing(clocked) as target, rare_collection(), clock(spent):
+                histories = work(target, chosen)
             del os.environ["PAWL_PEER_CLOCK"]
             peer = json.loads(told.read_text("utf-8"))
         (wall, gate) = spent[0]
@@ -191,13 +191,13 @@ def main(arguments: list[str]) -> int:
 def _line(result: dict[str, object]) -> str:
     if result["part"] == "instant":
         return (
-            f"instant  {result['steps_per_second']:,} steps a second ({result['by_processor_time']:,} by processor time; "
-            f"goal {GOAL_STEPS:,}): {result['request_us']} us a request, bare {result['bare_us']} us; "
+            f"instant  {result['steps_per_second']:,} steps a second, {result['by_processor_time']:,} by processor "
+            f"time (goal {GOAL_STEPS:,}): {result['request_us']} us a request, bare {result['bare_us']} us; "
             f"judging {result['judged_per_second']:,} steps a second"
         )
+    on_top, gate = (cast("float", result[name]) for name in ("on_top", "gate_on_top_by_processor_time"))
     return (
-        f"node     {result['wall_s']} s for what the peer itself spends {result['peer_s']} s on: "
-        f"{cast('float', result['on_top']):+.0%} (goal {GOAL_ON_TOP:+.0%}); processor time: peer {result['peer_cpu_s']} s, "
-        f"driver {result['driver_cpu_s']} s, gate {result['gate_cpu_s']} s "
-        f"({cast('float', result['gate_on_top_by_processor_time']):+.0%})"
+        f"node     {result['wall_s']} s, of which the peer itself {result['peer_s']} s: {on_top:+.0%} on top "
+        f"(goal {GOAL_ON_TOP:+.0%}); processor time: peer {result['peer_cpu_s']} s, driver {result['driver_cpu_s']} s, "
+        f"gate {result['gate_cpu_s']} s ({gate:+.0%})"
     )

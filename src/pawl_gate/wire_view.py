@@ -8,6 +8,7 @@ Source: Protocol Buffers encoding; framing: version byte, protobuf, and for a Si
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from pawl_gate.targets.base import HarnessBroken, WireMessage
 from pawl_spec.history import Header
@@ -52,6 +53,12 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
 
 def read_fields(data: bytes) -> Fields:
     """The fields of a protobuf with varints and byte strings only. Raises: HarnessBroken for anything else."""
+    return list(_read_fields(data))
+
+
+@lru_cache(maxsize=8)
+def _read_fields(data: bytes) -> tuple[tuple[int, Value], ...]:
+    """Of what was sent just now several questions are asked, one after the other."""
     fields: Fields = []
     at = 0
     try:
@@ -68,7 +75,7 @@ def read_fields(data: bytes) -> Fields:
             fields.append((tag >> 3, value))
     except IndexError:
         raise HarnessBroken("a sent message is cut off") from None
-    return fields
+    return tuple(fields)
 
 
 def write_field(number: int, value: Value) -> bytes:

@@ -142,7 +142,7 @@ def test_a_crash_and_a_hang_are_findings_that_nobody_expects(
     assert begin in sound
     Path("driver.py").write_text(sound.replace(begin, f"{begin}        import os; {deed}\n"))
     driver = [sys.executable, "driver.py"]
-    monkeypatch.setattr("pawl_gate.cli.verify.find_target", lambda args: DriverTarget(driver, timeout=3))
+    monkeypatch.setattr("pawl_gate.cli.verify.find_target", lambda args: DriverTarget(driver, timeout=6))
     monkeypatch.setattr(verify, "MAX_HANGS", 1)
     assert run("verify", "--driver", "./driver.py", "--expect", expectations("./driver.py", "KEY-03")) == 1
     out = capsys.readouterr().out

@@ -17,6 +17,7 @@ import time
 import weakref
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, fields
+from functools import cache
 from pathlib import Path
 from typing import IO, Any, Final, NoReturn, cast
 
@@ -291,17 +292,23 @@ class _Wrong(Exception):
 
 
 def _object(value: Any, where: str, required: Collection[str], optional: Collection[str] = ()) -> dict[str, Any]:
-    """`value` as an object with these keys and no others."""
+    """`value` as an object with these keys and no others. `optional` may name the required ones too."""
     if type(value) is not dict:
         raise _Wrong(f"{where}: an object was expected")
     for key in required:
         if key not in value:
             raise _Wrong(f"{where}: {key!r} is missing")
-    if len(value) > len(required):
+    if len(value) > len(required) and not (isinstance(optional, frozenset) and optional.issuperset(value)):
         for key in value:
             if key not in required and key not in optional:
                 raise _Wrong(f"{where}: {str(key)[:40]!r} is not expected")
     return value
+
+
+@cache
+def _may(*keys: str) -> frozenset[str]:
+    """What may stand in an answer that must have these keys."""
+    return frozenset({*keys, "state", "events"})
 
 
 def _text(value: Any, where: str, longest: int = MAX_TEXT) -> str:
@@ -403,35 +410,30 @@ _OBSERVED = frozenset(field.name for field in fields(Observation))
 _OBSERVED_ALWAYS = tuple(field.name for field in fields(Observation) if field.default is MISSING)
 
 
-_COUNTS: Final = (
-    *("sessions", "chains", "kept_chain", "kept_session", "work", "rows", "written", "memory"),
-    *("group_chains", "group_kept"),
+_COUNTS: Final = frozenset(
+    {
+        *("sessions", "chains", "kept_chain", "kept_session", "work", "rows", "written", "memory"),
+        *("group_chains", "group_kept"),
+    }
 )
 
 
 def _observation(value: Any) -> Observation:
-    seen = _object(value, "observation", _OBSERVED_ALWAYS, _OBSERVED)
-    counts = {}
-    for name in _COUNTS:
-        number = seen.get(name)
-        if number is not None:
-            counts[name] = _number(number, name)
-    durable = seen.get("durable")
-    return Observation(
-        digest=_text(seen["digest"], "digest", DIGEST_CHARACTERS),
-        prekeys=_ids(seen, "prekeys"),
-        signed_prekeys=_ids(seen, "signed_prekeys"),
-        durable=None if durable is None else _flag(durable, "durable"),
-        **{**_NO_COUNTS, **counts},
-    )
+    # What is null says nothing, and is left to the defaults. One loop: this is done for every operation.
+    said: dict[str, Any] = {}
+    for name, thing in _object(value, "observation", _OBSERVED_ALWAYS, _OBSERVED).items():
+        if name in _COUNTS:
+            if thing is not None:
+                said[name] = _number(thing, name)
+        elif name == "digest":
+            said[name] = _text(thing, name, DIGEST_CHARACTERS)
+        elif thing is not None:
+            said[name] = _flag(thing, name) if name == "durable" else _ids(thing, name)
+    return Observation(**said)
 
 
-_NO_COUNTS: Final[Mapping[str, int | None]] = dict.fromkeys(_COUNTS)
-
-
-def _ids(seen: Mapping[str, Any], name: str) -> tuple[int, ...] | None:
-    value = seen.get(name)
-    return None if value is None else tuple(sorted(_number(number, name) for number in _list(value, name)))
+def _ids(value: Any, name: str) -> tuple[int, ...]:
+    return tuple(sorted([_number(number, name) for number in _list(value, name)]))
 
 
 def _bundle(result: Mapping[str, Any]) -> Bundle:
@@ -876,7 +878,7 @@ class DriverWorld(Unable):
                 self._armed.discard(party)
                 self._complete[party] = crash.complete
                 raise
-            result = _object(result, verb, keys, (*keys, "state", "events"))
+            result = _object(result, verb, keys, _may(*keys))
             self._remember(result.get("state"))
             self._hear(party, result.get("events"))
         except _Wrong as wrong:
