@@ -89,8 +89,8 @@ class Hello:
     def lacks(self, needs: frozenset[str], *, anywhere: bool = False) -> list[str]:
         """What it does not declare of `needs`, and of what goes without saying: what needs no groups needs sessions.
 
-        `anywhere`: sessions or groups, either will do. "keeps-current" is declared by the profile: that a late message of
-        an older session leaves the current one where it is.
+        `anywhere`: sessions or groups, either will do. "keeps-current" is declared by the profile: that a late message
+        of an older session leaves the current one where it is.
         """
         due = needs if anywhere or "groups" in needs else needs | {"sessions"}
         said = {"sessions": self.sessions, "keeps-current": self.profile.promotes != "always"}

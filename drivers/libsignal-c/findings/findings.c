@@ -63,7 +63,8 @@ static const struct {
     {"idc-06-pinned-too-early", "an identity is pinned before its message is authenticated", idc_06_pinned_too_early},
     {"idc-08-not-asked-again", "a session goes on under an identity that was replaced", idc_08_not_asked_again},
     {"par-02-lenient-parser", "a message has many spellings", par_02_lenient_parser},
-    {"par-03-no-size-limit", "a message of any size is taken", par_03_no_size_limit},
+    {"par-03-large-message", "a message of any size is taken in a session", par_03_large_message},
+    {"par-03-no-size-limit", "a message of any size is taken in a group", par_03_no_size_limit},
     {"par-05-lenient-distribution", "a distribution has many spellings", par_05_lenient_distribution},
 };
 #define FINDINGS (sizeof findings / sizeof *findings)

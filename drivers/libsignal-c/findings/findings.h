@@ -18,7 +18,7 @@ typedef void finding(void);
 /* In sessions (sessions.c). */
 finding atm_01_torn_update, bnd_01_work_per_message, ctr_06_forgotten_base_key, ctr_06_respelled_base_key;
 finding idc_04_outer_identity, idc_05_all_zero_secrets, idc_06_pinned_too_early, idc_08_not_asked_again;
-finding par_02_lenient_parser;
+finding par_02_lenient_parser, par_03_large_message;
 
 /* In groups (groups.c). */
 finding grp_01_wrapped_chain, grp_02_work_before_signature, grp_03_rewound_chain, grp_05_outlived_identity;

@@ -337,3 +337,23 @@ void par_02_lenient_parser(void)
     signal_buffer_free(first);
     signal_buffer_free(spelled);
 }
+
+/* Attacker: network, under the peer's name. Whatever its length, a message is copied and run through its MAC. */
+void par_03_large_message(void)
+{
+    const size_t length = 16u * 1024 * 1024;
+    begin();
+    talk(alice, bob);
+    char *text = malloc(length + 1);
+    must(text == NULL ? SG_ERR_NOMEM : 0, "memory");
+    memset(text, 'x', length);
+    text[length] = '\0';
+    signal_buffer *message = sealed(alice, bob, text);
+    signal_buffer_data(message)[signal_buffer_len(message) - 1] ^= 1;
+    seen("a forged one of 16 MiB is refused for its MAC, not for its size",
+         !opens(bob, alice, false, message) && says("mac not verified"));
+    signal_buffer_data(message)[signal_buffer_len(message) - 1] ^= 1;
+    seen("a true one is read", opens(bob, alice, false, message));
+    free(text);
+    signal_buffer_free(message);
+}
