@@ -89,10 +89,12 @@ class Hello:
     def lacks(self, needs: frozenset[str], *, anywhere: bool = False) -> list[str]:
         """What it does not declare of `needs`, and of what goes without saying: what needs no groups needs sessions.
 
-        `anywhere`: sessions or groups, either will do.
+        `anywhere`: sessions or groups, either will do. "keeps-current" is declared by the profile: that a late message
+        of an older session leaves the current one where it is.
         """
         due = needs if anywhere or "groups" in needs else needs | {"sessions"}
-        return sorted(due - self.capabilities - ({"sessions"} if self.sessions else set()))
+        said = {"sessions": self.sessions, "keeps-current": self.profile.promotes != "always"}
+        return sorted(due - self.capabilities - {need for need, declared in said.items() if declared})
 
 
 @dataclass(frozen=True, slots=True)

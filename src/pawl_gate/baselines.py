@@ -125,6 +125,9 @@ FUTURE: Final = "from __future__ import annotations\n"
 
 END: Final = "END_OF_THE_FILE"
 
+DRIVER_HEADER: Final = "driver.h"
+"""Whatever includes it speaks to the gate, and is no part of a finding."""
+
 COLUMNS: Final = 110
 """Of a comment."""
 
@@ -176,8 +179,17 @@ def _joined_python(path: Path) -> str:
 
 
 def _built_c(path: Path, folder: Path) -> str:
-    """The commands that build a program: its own file, and all of the folder but the driver itself."""
-    beside = sorted(one for one in folder.glob("*.[ch]") if one.stem != "driver")
-    files = [f"cat > {one.name} <<'{END}'\n{one.read_text('utf-8').rstrip()}\n{END}\n" for one in (*beside, path)]
-    build = "cc -std=c11 -I. -o finding *.c $(pkg-config --cflags --libs libsignal-protocol-c libcrypto)\n"
-    return 'set -eu\ncd "$(mktemp -d)"\n' + "".join(files) + build
+    """The commands that build a program: the files of its own folder, and those of the peer that are not the driver's."""
+    files = [one for one in sorted(folder.glob("*.[ch]")) if one.name != DRIVER_HEADER and not _is_drivers(one)]
+    files += sorted(path.parent.glob("*.[ch]"))
+    own = path.parent.relative_to(folder)
+    sources = " ".join(str(one.relative_to(folder)) for one in files if one.suffix == ".c")
+    written = "".join(
+        f"cat > {one.relative_to(folder)} <<'{END}'\n{one.read_text('utf-8').rstrip()}\n{END}\n" for one in files
+    )
+    build = f"cc -std=c11 -I. -o finding {sources} $(pkg-config --cflags --libs libsignal-protocol-c libcrypto)\n"
+    return f'set -eu\ncd "$(mktemp -d)"\nmkdir {own}\n{written}{build}'
+
+
+def _is_drivers(path: Path) -> bool:
+    return f'#include "{DRIVER_HEADER}"' in path.read_text("utf-8")

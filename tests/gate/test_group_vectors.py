@@ -174,7 +174,8 @@ def test_a_second_producer_confirms_most(name: str) -> None:
     peer = producers.read(FOLDER / "producers" / f"{name}.json")
     tests = [each for path in FILES for each in published(path.stem)]
     confirmed = sum(peer.title in test.confirmed_by for _, test in tests)
-    assert confirmed >= 5 * len(peer.deviations)
+    deviations = peer.only({test.id for _, test in tests}).deviations
+    assert confirmed >= 5 * len(deviations) > 0
     assert confirmed > 100
 
 

@@ -162,6 +162,7 @@ def prekey_messages_are_not_replayed(story: Story) -> Iterator[Finding]:
     id="CTR-07",
     threat="T-REPLAY",
     source="Sesame, section 3.3",
+    needs=("keeps-current",),
     not_covered="a peer that lost its state without saying so",
 )
 def late_messages_leave_the_current_session(story: Story) -> Iterator[Finding]:
