@@ -20,6 +20,7 @@ from pawl_gate.cli import (
     driver,
     explore,
     fuzz,
+    interop,
     invariants,
     mutants,
     replay,
@@ -31,7 +32,7 @@ from pawl_gate.cli import (
 from pawl_gate.cli.common import BROKEN, INCOMPLETE, OK, USAGE, Parser, Unwritten, Usage
 from pawl_gate.visible import visible
 
-VERBS = (verify, explore, replay, invariants, driver, mutants, vectors, trace, store, corpus, fuzz, campaign)
+VERBS = (verify, interop, explore, replay, invariants, driver, mutants, vectors, trace, store, corpus, fuzz, campaign)
 """In the order of the help."""
 
 

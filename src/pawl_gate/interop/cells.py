@@ -23,7 +23,7 @@ from pawl_gate.targets.base import (
 )
 from pawl_gate.targets.mixed import MixedTarget
 from pawl_gate.visible import one_line
-from pawl_spec.history import Event, History, Outcome
+from pawl_spec.history import Event, Hello, History, Outcome
 from pawl_spec.judge import judge
 from pawl_spec.registry import Violation
 from pawl_spec.trace import PARTIES, Trace
@@ -60,6 +60,10 @@ ENDED: Final = "ENDED"
 """What is broken where an implementation crashed or hung."""
 
 
+Gap = tuple[tuple[str, tuple[str, ...]], ...]
+"""Who lacks what; empty: nothing is lacking."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """One implementation as Alice, one as Bob, one scenario."""
@@ -68,7 +72,7 @@ class Cell:
     second: str
     scenario: str
     verdict: Verdict
-    lacks: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    lacks: Gap = ()
     """Of an unsupported one: who lacks what."""
     broken: tuple[str, ...] = ()
     """Of a failed one: ids of invariants, or what is broken where none is."""
@@ -103,9 +107,9 @@ class Fault:
     violation: Violation | None = None
 
 
-def gap(first: Target, second: Target, situation: Situation) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Who lacks what for a scenario; empty: both declare what it needs."""
-    sides = {target.hello.name: target.hello for target in (first, second)}
+def gap(first: Hello, second: Hello, situation: Situation, *, names: tuple[str, str]) -> Gap:
+    """What the two lack for a scenario; `names` are what they are called."""
+    sides = dict(zip(names, (first, second), strict=True))
     lacks = [(name, tuple(missing)) for name, hello in sides.items() if (missing := situation.lacks(hello))]
     layouts = {name: hello.group_layout for name, hello in sides.items()}
     if not lacks and "groups" in situation.scenario.needs and len(set(layouts.values())) > 1:
@@ -117,13 +121,18 @@ def _other(layout: str) -> str:
     return "current" if layout == "earlier" else "earlier"
 
 
+def unsupported(first: str, second: str, situation: Situation, lacks: Gap) -> Cell:
+    """The cell of a scenario for which somebody lacks something."""
+    why = "; ".join(f"{name} does not declare {', '.join(missing)}" for name, missing in lacks)
+    return Cell(first, second, situation.name, Verdict.UNSUPPORTED, lacks=lacks, why=why)
+
+
 def judge_cell(
     first: Target, second: Target, situation: Situation, *, names: tuple[str, str], seed: int = 0, most: int = SKIPPED
 ) -> Cell:
     """Run a scenario with `first` as Alice and Carol and `second` as Bob. `names` are what the two are called."""
-    if lacks := gap(first, second, situation):
-        why = "; ".join(f"{name} does not declare {', '.join(missing)}" for name, missing in lacks)
-        return Cell(*names, situation.name, Verdict.UNSUPPORTED, lacks=lacks, why=why)
+    if lacks := gap(first.hello, second.hello, situation, names=names):
+        return unsupported(*names, situation, lacks)
     started = time.monotonic()
     target = MixedTarget([first, second, first], names=situation.names)
     trace = situation.trace(target.hello.limits, most)
@@ -140,7 +149,7 @@ def judge_cell(
         situation.name,
         Verdict.PASS if fault is None else Verdict.FAIL,
         broken=() if fault is None else fault.broken,
-        why="" if fault is None else one_line(fault.why, MAX_WORDS),
+        why="" if fault is None else one_line(_where(violation, names) + fault.why, MAX_WORDS),
         step=None if violation is None else violation.event.step,
         checked=sum(checked.values()),
         read=sum(_plaintext(event) is not None for event in history.events),
@@ -150,6 +159,15 @@ def judge_cell(
         trace=trace,
         transcript=layout(history, broken=violation, rows=ROWS),
     )
+
+
+def _where(violation: Violation | None, names: tuple[str, str]) -> str:
+    """At which step, and whose it was."""
+    if violation is None:
+        return ""
+    actor = violation.event.actor
+    whose = "" if actor is None else f", {PARTIES[actor]} ({names[actor % 2]})"
+    return f"step {violation.event.step}{whose}: "
 
 
 @dataclass(frozen=True, slots=True)
