@@ -477,7 +477,9 @@ def _asked_again(world: DriverWorld) -> Observation | None:
 
 def _compare_fingerprints(world: DriverWorld) -> None:
     """Both see the same digits; with another key they are others."""
-    keys = [world.create(party, name=name, device_id=1, trust_on_first_use=True) for party, name in ((0, "a"), (1, "b"))]
+    keys = [
+        world.create(party, name=name, device_id=1, trust_on_first_use=True) for party, name in ((0, "a"), (1, "b"))
+    ]
     ours, theirs = world.fingerprint(0, 1, keys[1]), world.fingerprint(1, 0, keys[0])
     if ours.displayable != theirs.displayable:
         raise Failed("fingerprint: the two sides show different digits")

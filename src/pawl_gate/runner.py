@@ -129,7 +129,7 @@ class Run:
     ) -> None:
         """A fresh world. `check` is called before each operation, and may raise to end the run.
 
-        `names` are what the parties are called in it; `sizes`, bytes of filler, is what the operand `size` chooses from.
+        `names` are what the parties are called; `sizes`, bytes of filler, is what the operand `size` chooses from.
         """
         self._check = check
         self._called = names

@@ -15,7 +15,7 @@ from pawl_gate.cli.common import Usage, Verbs, print_json, print_text, seed, wri
 if TYPE_CHECKING:
     from pawl_gate.interop.cells import Cell
     from pawl_gate.interop.expected import Key, Known
-    from pawl_gate.interop.matrix import Matrix, Plan
+    from pawl_gate.interop.matrix import Plan
 
 PAGE: Final = Path("build", "interop", "index.html")
 

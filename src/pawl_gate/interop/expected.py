@@ -1,8 +1,8 @@
 """Cells that are known to fail: a committed list, each with its reason.
 
-A matrix is as expected when exactly these cells fail, by what is said there: a new failure is none of them, and one that
-passes is to be struck off, because a list that nobody shortens hides the next fault. Of a run of some cells only these
-are compared.
+A matrix is as expected when exactly these cells fail, by what is said there: a new failure is none of them, and one
+that passes is to be struck off, because a list that nobody shortens hides the next fault. Of a run of some cells only
+these are compared.
 """
 
 from __future__ import annotations

@@ -81,8 +81,7 @@ def text(matrix: Matrix, known: Mapping[Key, Known] | None, page: Path | None = 
     code = exit_of(matrix, differences)
     lines = [
         verdict_line(matrix, differences, code),
-        f"{counts_line(matrix, known)}, in {matrix.seconds:.1f} s"
-        + (", the short form" if matrix.plan.short else ""),
+        f"{counts_line(matrix, known)}, in {matrix.seconds:.1f} s" + (", the short form" if matrix.plan.short else ""),
         *_news(matrix, differences),
         *(f"incomplete: {one.name} is not installed: {one.missing}" for one in matrix.missing),
         "",

@@ -25,7 +25,7 @@ from pawl_spec.history import Hello, Limits
 from pawl_spec.trace import PARTIES, Trace
 
 SKIPPED: Final = 2_000
-"""Messages that are skipped at most. What the libraries keep of a chain is near it; one that allows more is not asked for it."""
+"""Messages that are skipped at most: near what the libraries keep of a chain. Who allows more is not asked for it."""
 
 SKIPPED_IN_SHORT: Final = 300
 """The same in the short form: some implementations take milliseconds for each."""

@@ -88,9 +88,7 @@ class Scene:
     """Word, how many, colours."""
 
 
-def render(
-    matrix: Matrix, known: Mapping[Key, Known] | None, *, made: datetime, expect: Path | None = None
-) -> str:
+def render(matrix: Matrix, known: Mapping[Key, Known] | None, *, made: datetime, expect: Path | None = None) -> str:
     """The page, ended by a newline. The same arguments give the same text."""
     differences = None if known is None else compare(matrix, known)
     code = exit_of(matrix, differences)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
-from typing import Final
+from typing import Any, Final
 
 from pawl_gate.targets.base import Bundle, Fingerprint, Target, Unable, WireMessage, World
 from pawl_spec.history import Hello, Limits, Observation, Observe
@@ -56,7 +56,7 @@ class MixedTarget:
 
 def smaller(limits: Sequence[Limits]) -> Limits:
     """Of each limit the smallest that somebody declares; None where nobody does."""
-    least = {}
+    least: dict[str, Any] = {}
     for one in fields(Limits):
         declared = [value for each in limits if (value := getattr(each, one.name)) is not None]
         least[one.name] = min(declared, default=None)
