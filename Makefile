@@ -10,7 +10,7 @@ LIBRARY_TESTS := $(wildcard tests/test_*.py) tests/crypto tests/group tests/sess
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup fuzz campaign fuzz-faults fuzz-speed verify table trials storm explore figures reach mutants matrix mutation vectors trace test lint format coverage bench docs serve catalogue faults proto wheel gates audit lock clean
+.PHONY: help setup fuzz campaign fuzz-faults fuzz-speed verify table interop trials storm explore figures reach mutants matrix mutation vectors trace test lint format coverage bench docs serve catalogue faults proto wheel gates audit lock clean
 
 help: ## this list
 	@echo 'Pawl: the commands of this checkout'
@@ -24,6 +24,9 @@ verify: setup ## hold Pawl to its specification (TARGET=node-libsignal, BUDGET=s
 
 table: setup ## one table of targets and invariants from the reports in build/report (ARGS='--all --json')
 	@$(BIN)/pawl table $(ARGS)
+
+interop: setup ## let every implementation talk with every other, both ways (ARGS=--short, ARGS='--scenario loss')
+	@$(BIN)/pawl interop --jobs $(JOBS) --expect drivers/interop.json $(ARGS)
 
 vectors: setup ## write the vectors again (ARGS=--check: compare those in vectors/ with what they should be)
 	@$(BIN)/pawl vectors generate $(ARGS)

@@ -1,6 +1,6 @@
 'use strict';
 /*
- * A driver of Pawl's gate for npm @signalapp/libsignal-client 0.103.0, groups alone: newline-delimited JSON-RPC 2.0 on
+ * A driver of Pawl's gate for npm @signalapp/libsignal-client 0.103.0, groups and fingerprints: newline-delimited JSON-RPC 2.0 on
  * stdin and stdout. The contract is in docs/reference/driver-contract.md; what this driver decides is in README.md
  * beside it. The peer is used through its public API only.
  */
@@ -187,8 +187,17 @@ function party(params, field = 'party') {
 }
 
 function install(name, deviceId) {
-  return new Party({ name, deviceId, senderKeys: {} });
+  const identity = Buffer.from(signal.PrivateKey.generate().serialize()).toString('hex');
+  return new Party({ name, deviceId, identity, senderKeys: {} });
 }
+
+function identityOf(one) {
+  const own = signal.PrivateKey.deserialize(Buffer.from(one.durable.identity, 'hex'));
+  return { identity_key: Buffer.from(own.getPublicKey().serialize()).toString('hex') };
+}
+
+/** Hashes of one side of a fingerprint, and its version: what the contract asks for. */
+const FINGERPRINT = { iterations: 5200, version: 2 };
 
 const verbs = {
   hello: () => ({
@@ -198,7 +207,7 @@ const verbs = {
     // Its sessions are of message version 4, which the gate does not judge.
     message_versions: [],
     level: 2,
-    capabilities: ['groups', 'group-rotate', 'restart', 'reinstall'],
+    capabilities: ['groups', 'group-rotate', 'restart', 'reinstall', 'fingerprint'],
     group_layout: 'current',
     limits: {
       forward_jump: 25000,
@@ -222,19 +231,33 @@ const verbs = {
     const id = need(params, 'party', 'int');
     need(params, 'trust_on_first_use', 'boolean');
     parties.set(id, install(need(params, 'name', 'string'), need(params, 'device_id', 'int')));
-    return { identity_key: null };
+    return identityOf(party(params));
   },
 
   reinstall(params) {
     const { name, deviceId } = party(params).durable;
     parties.set(params.party, install(name, deviceId));
-    return { identity_key: null };
+    return identityOf(party(params));
   },
 
   restart(params) {
     // Through text and back: nothing but what is durable survives.
     parties.set(params.party, new Party(JSON.parse(JSON.stringify(party(params).durable))));
     return {};
+  },
+
+  async fingerprint(params) {
+    const [own, peer] = [party(params), party(params, 'peer')];
+    const [local, remote] = [identityOf(own).identity_key, bytes(params, 'identity_key')];
+    const key = (data) => signal.PublicKey.deserialize(data);
+    const id = (one) => Buffer.from(one.durable.name, 'utf8');
+    const { iterations, version } = FINGERPRINT;
+    const made = await ask(() =>
+      signal.Fingerprint.new(iterations, version, id(own), key(Buffer.from(local, 'hex')), id(peer), key(remote)));
+    return {
+      displayable: made.displayableFingerprint().toString(),
+      scannable: Buffer.from(made.scannableFingerprint().toBuffer()).toString('hex'),
+    };
   },
 
   async group_create(params) {

@@ -379,7 +379,8 @@ function party(params, field = 'party') {
 /** Names become keys of plain objects here, and addresses with a dot. */
 function nameFrom(params) {
   const name = need(params, 'name', 'string');
-  if (!/^[A-Za-z0-9_-]+$/.test(name) || name in {}) throw new BadParams('name: letters, digits, - and _ are allowed');
+  // The peer writes an address as name, dot, device; names are keys of plain objects here.
+  if (!/^[^.]+$/.test(name) || name in {}) throw new BadParams('name: without a dot, and no name that every object has');
   return name;
 }
 

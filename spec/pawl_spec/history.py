@@ -85,6 +85,8 @@ class Hello:
     group_layout: str = "current"
     """Which fields its group messages have: "current", or "earlier", in which no message names its group. A target
     that can do both may be told the other one for a group (`Kind.GROUP_LAYOUT`)."""
+    profiles: tuple[Profile, ...] = ()
+    """By party, where several implementations share a world; without them `profile` is everybody's."""
 
     def lacks(self, needs: frozenset[str], *, anywhere: bool = False) -> list[str]:
         """What it does not declare of `needs`, and of what goes without saying: what needs no groups needs sessions.

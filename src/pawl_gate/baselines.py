@@ -179,7 +179,7 @@ def _joined_python(path: Path) -> str:
 
 
 def _built_c(path: Path, folder: Path) -> str:
-    """The commands that build a program: the files of its own folder, and those of the peer that are not the driver's."""
+    """The commands that build a program: the files of its folder, and those of the peer but for the driver."""
     files = [one for one in sorted(folder.glob("*.[ch]")) if one.name != DRIVER_HEADER and not _is_drivers(one)]
     files += sorted(path.parent.glob("*.[ch]"))
     own = path.parent.relative_to(folder)

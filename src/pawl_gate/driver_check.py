@@ -475,6 +475,18 @@ def _asked_again(world: DriverWorld) -> Observation | None:
     return world.observe(0)
 
 
+def _compare_fingerprints(world: DriverWorld) -> None:
+    """Both see the same digits; with another key they are others."""
+    keys = [
+        world.create(party, name=name, device_id=1, trust_on_first_use=True) for party, name in ((0, "a"), (1, "b"))
+    ]
+    ours, theirs = world.fingerprint(0, 1, keys[1]), world.fingerprint(1, 0, keys[0])
+    if ours.displayable != theirs.displayable:
+        raise Failed("fingerprint: the two sides show different digits")
+    if world.fingerprint(0, 1, keys[0]).displayable == ours.displayable:
+        raise Failed("fingerprint: another identity key gave the same digits")
+
+
 def _import(world: DriverWorld) -> None:
     world.import_party(
         3, name="dave", device_id=1, trust_on_first_use=True, identity=b"\x11" * 31 + b"\x42", registration_id=7
@@ -526,6 +538,7 @@ _OPTIONAL: Final[dict[str, Callable[[DriverWorld], object]]] = {
     "maintain": lambda world: world.maintain(0),
     "forget": lambda world: world.forget(0, 1),
     "compatibility": lambda world: world.be_compatible(0, "none"),
+    "fingerprint": _compare_fingerprints,
     "import_party": _import,
     "import_signed_prekey": _import_signed,
     "import_prekey": _import_one,

@@ -5,7 +5,7 @@ It plays the network, the disk and the attacker; it judges nothing. Whatever the
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
@@ -23,6 +23,7 @@ from pawl_gate.key_search import KeySearch, Recorded, proven
 from pawl_gate.leaks import LeakSearch
 from pawl_gate.targets.base import (
     Bulk,
+    Fingerprint,
     Forkable,
     HarnessBroken,
     Misbehaved,
@@ -97,14 +98,14 @@ MEASURED = frozenset({Kind.INJECT, Kind.TAMPER})
 """Operations whose memory is measured: those that hand over bytes which nobody sent so."""
 
 
-def plaintext_of(handle: int, size: int) -> bytes:
+def plaintext_of(handle: int, size: int, sizes: Sequence[int] = SIZES) -> bytes:
     """The text of message `handle`: its name, so that a plaintext says which message it came from, and filler."""
-    return b"m%d" % handle + b"." * SIZES[size % len(SIZES)]
+    return b"m%d" % handle + b"." * sizes[size % len(sizes)]
 
 
-def group_plaintext_of(handle: int, size: int) -> bytes:
+def group_plaintext_of(handle: int, size: int, sizes: Sequence[int] = SIZES) -> bytes:
     """The text of message `handle` of a group, likewise."""
-    return b"g%d" % handle + b"." * SIZES[size % len(SIZES)]
+    return b"g%d" % handle + b"." * sizes[size % len(sizes)]
 
 
 def _strikes(told: Told) -> tuple[Strike, ...]:
@@ -117,10 +118,22 @@ class Run:
     crashable = CRASHABLE
 
     def __init__(
-        self, target: Target, *, seed: int = 0, strict: int = 0, check: Callable[[], object] = lambda: None
+        self,
+        target: Target,
+        *,
+        seed: int = 0,
+        strict: int = 0,
+        check: Callable[[], object] = lambda: None,
+        names: Sequence[str] = PARTIES,
+        sizes: Sequence[int] = SIZES,
     ) -> None:
-        """A fresh world. `check` is called before each operation, and may raise to end the run."""
+        """A fresh world. `check` is called before each operation, and may raise to end the run.
+
+        `names` are what the parties are called; `sizes`, bytes of filler, is what the operand `size` chooses from.
+        """
         self._check = check
+        self._called = names
+        self._sizes = sizes
         self._hello = target.hello
         self._can = self._hello.capabilities
         self._layouts = dict.fromkeys(range(len(GROUPS)), GROUP_WIRE[self._hello.group_layout])
@@ -334,10 +347,19 @@ class Run:
                 # Declared: the target has no such policy, so the party trusts on first use, and the trace says so.
                 self.history.trace = replace(self.history.trace, strict=self.history.trace.strict & ~(1 << party))
                 trust = True
-            name = PARTIES[party]
+            name = self._called[party]
             key = self._world.create(party, name=name, device_id=DEVICE_ID, trust_on_first_use=trust)
             self._identities[party] = key
             self._names[party] = [key]
+
+    def fingerprints(self, one: int, other: int) -> tuple[Fingerprint, Fingerprint]:
+        """The safety number of two parties as each sees it. Raises: what a target raises."""
+        self._party(one)
+        self._party(other)
+        return (
+            self._world.fingerprint(one, other, self._identities[other]),
+            self._world.fingerprint(other, one, self._identities[one]),
+        )
 
     # -- bundles ------------------------------------------------------------------------------------------------------
 
@@ -373,7 +395,7 @@ class Run:
         self._party(actor)
         self._party(peer)
         handle = len(self._messages)
-        text = plaintext_of(handle, event.op["size"])
+        text = plaintext_of(handle, event.op["size"], self._sizes)
         encrypt = partial(self._world.encrypt, actor, peer, text)
         event, message = self._attempt(event, actor, encrypt, actor=actor, peer=peer)
         if message is None:
@@ -612,7 +634,7 @@ class Run:
             return event
         self._party(actor)
         handle = len(self._group_sent)
-        text = group_plaintext_of(handle, event.op["size"])
+        text = group_plaintext_of(handle, event.op["size"], self._sizes)
         encrypt = partial(self._world.group_encrypt, actor, GROUP_IDS[group], text)
         event, data = self._in_group(event, actor, None, Grouped(group), encrypt)
         if data is None:
@@ -629,7 +651,7 @@ class Run:
             return event
         self._party(actor)
         handle = len(self._group_sent)
-        text = group_plaintext_of(handle, event.op["size"])
+        text = group_plaintext_of(handle, event.op["size"], self._sizes)
         share = partial(self._world.group_share, actor, GROUP_IDS[group], text)
         event, shared = self._in_group(event, actor, None, Grouped(group), share)
         if shared is None:

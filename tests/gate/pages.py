@@ -13,7 +13,14 @@ from typing import Any, Final
 
 from pawl_gate import page, report_text, table, verify
 from pawl_gate.baselines import Baseline
+from pawl_gate.chart import Step
 from pawl_gate.expect import Expected, Unseen
+from pawl_gate.interop.cells import Verdict
+from pawl_gate.interop.expected import Known
+from pawl_gate.interop.matrix import Implementation, Matrix, Plan, probe
+from pawl_gate.interop.matrix import run as run_matrix
+from pawl_gate.interop.situations import situations
+from pawl_gate.page import interop as interop_page
 from pawl_gate.page import table as table_of
 from pawl_gate.page import tracing
 from pawl_gate.scenarios import scenarios
@@ -167,6 +174,50 @@ def table_hostile() -> str:
     return table_of.render(table.make([said], {}), Exit.VIOLATED)
 
 
+@cache
+def small_matrix() -> Matrix:
+    """Pawl, Pawl with earlier groups, and a broken one, in a few scenarios; somebody is not installed."""
+    names = ("establish-with-prekey", "loss", "group", "fingerprints")
+    chosen = tuple(each for each in situations() if each.name in names)
+    there = [probe(name) for name in ("pawl", "pawl-earlier", "control:counter-from-one")]
+    return run_matrix(Plan((*there, Implementation("another", None, "run make setup")), chosen))
+
+
+def interop() -> str:
+    """The matrix, with failures that were expected, new ones, and one that is listed and passes."""
+    matrix = small_matrix()
+    failed = matrix.of(Verdict.FAIL)
+    known = {cell.key: Known(cell.broken, "it is a control") for cell in failed if cell.scenario == "loss"}
+    known["pawl", "pawl", "group"] = Known(("GRP-01",), "it was there once")
+    return interop_page.render(matrix, known, made=MADE, expect=Path("known failures.json"))
+
+
+def interop_green() -> str:
+    """The matrix of one who understands itself."""
+    plan = replace(small_matrix().plan, implementations=small_matrix().plan.implementations[:1])
+    return interop_page.render(run_matrix(plan), None, made=MADE)
+
+
+def interop_hostile() -> str:
+    """The matrix of one who is hostile in everything that it says."""
+    matrix = small_matrix()
+    bad = replace(matrix.plan.implementations[0], name=HOSTILE[0])
+    hello = replace(matrix.plan.present["pawl"], name=HOSTILE[1], version=HOSTILE[3])
+    cell = next(cell for cell in matrix.of(Verdict.FAIL) if cell.scenario == "loss")
+    assert cell.transcript is not None
+    rows = tuple(
+        replace(row, text=" ".join(HOSTILE), broken=row.broken and HOSTILE[2]) if isinstance(row, Step) else row
+        for row in cell.transcript.rows
+    )
+    drawn = replace(cell.transcript, rows=rows)
+    failed = replace(cell, first=HOSTILE[0], second=HOSTILE[0], why=" ".join(HOSTILE), transcript=drawn)
+    broken = replace(failed, scenario="group", verdict=Verdict.BROKEN, why=HOSTILE[4], transcript=None)
+    there = (replace(bad, hello=hello), Implementation(HOSTILE[2], None, HOSTILE[1]))
+    plan = replace(matrix.plan, implementations=there)
+    known = {failed.key: Known(failed.broken, HOSTILE[0])}
+    return interop_page.render(Matrix(plan, [failed, broken]), known, made=MADE, expect=Path("x"))
+
+
 PAGES: Final = {
     "green": green,
     "incomplete": incomplete,
@@ -177,5 +228,8 @@ PAGES: Final = {
     "trace-missing": trace_missing,
     "table": table_page,
     "table-hostile": table_hostile,
+    "interop": interop,
+    "interop-green": interop_green,
+    "interop-hostile": interop_hostile,
 }
 """Every kind of page."""

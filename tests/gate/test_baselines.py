@@ -107,14 +107,14 @@ def test_an_exported_script_of_node_stands_alone(tmp_path: Path, capsys: Output,
 @pytest.mark.c_peer
 def test_an_exported_program_in_c_stands_alone(tmp_path: Path, capsys: Output) -> None:
     """One shell script holds all files, builds them and shows the finding."""
-    assert run("finding", "export", "libsignal-c", "IDC-05") == 0
+    assert run("finding", "export", "libsignal-c", "GRP-02") == 0
     script = tmp_path / "exported.sh"
     script.write_text(capsys.readouterr().out)
     ran = subprocess.run(
         ["sh", script], capture_output=True, text=True, timeout=120, env=os.environ | {"TMPDIR": str(tmp_path)}
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert ran.stdout.startswith("idc-05-small-order")
+    assert ran.stdout.startswith("grp-02-work-before-signature")
 
 
 @pytest.fixture

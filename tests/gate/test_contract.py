@@ -69,6 +69,7 @@ RESULTS: dict[str, dict[str, Any]] = {
     "maintain": {"rotated": False, **BESIDE},
     "forget": {**BESIDE},
     "compatibility": {},
+    "fingerprint": {"displayable": "0123456789" * 6, "scannable": "0802", **BESIDE},
     "import_party": {"identity_key": KEY},
     "import_signed_prekey": {"public_key": KEY},
     "import_prekey": {"public_key": KEY},
@@ -108,6 +109,7 @@ CALLS: dict[str, Callable[[DriverWorld], object]] = {
     "maintain": lambda world: world.maintain(0),
     "forget": lambda world: world.forget(0, 1),
     "compatibility": lambda world: world.be_compatible(0, "all"),
+    "fingerprint": lambda world: world.fingerprint(0, 1, bytes.fromhex(KEY)),
     "import_party": lambda world: world.import_party(
         0, name="a", device_id=1, trust_on_first_use=True, identity=bytes(32), registration_id=7
     ),

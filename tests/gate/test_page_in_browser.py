@@ -154,6 +154,9 @@ def test_light_is_light_and_dark_is_dark(browser: Browser, folder: Path) -> None
         ("table", "light"),
         ("table", "dark"),
         ("table-hostile", "light"),
+        ("interop", "light"),
+        ("interop", "dark"),
+        ("interop-hostile", "light"),
     ],
 )
 def test_axe_finds_nothing(browser: Browser, folder: Path, name: str, scheme: str) -> None:
@@ -249,7 +252,7 @@ def stop(page: Page, key: str = "Tab") -> dict[str, Any]:
     return found
 
 
-@pytest.mark.parametrize("name", ["red", "trace", "table"])
+@pytest.mark.parametrize("name", ["red", "trace", "table", "interop"])
 def test_tab_finds_everything_in_order(browser: Browser, folder: Path, name: str) -> None:
     """Tab goes through every link, fold and scrolling box in the order of the page; each is seen, with a frame."""
     with opened(browser, folder / f"{name}.html") as (page, _):
@@ -365,3 +368,81 @@ def test_what_a_link_opens_shows_its_name(browser: Browser, folder: Path) -> Non
         page.locator("#ctr-06").wait_for(state="visible")
         summary = page.locator("summary", has_text="CTR-06").first
         assert summary.evaluate("one => one.getBoundingClientRect().top >= 0")
+
+
+# -- the interop matrix -----------------------------------------------------------------------------------------------
+
+
+def test_a_cell_opens_its_transcript(browser: Browser, folder: Path) -> None:
+    """Issue: "a self-contained HTML page on which a cell opens the transcript", without a mouse; each cell its own."""
+    with opened(browser, folder / "interop.html") as (page, seen):
+        section = page.locator("#scenarios")
+        link = section.get_by_role("link", name="pass: pawl with pawl-earlier, loss")
+        assert not page.locator(f"[id='{link.get_attribute('href')[1:]}']").is_visible()
+        link.press("Enter")
+        place = page.locator(f"[id='{link.get_attribute('href')[1:]}']")
+        place.wait_for(state="visible")
+        said = place.inner_text()
+        assert "Alice is pawl; Bob is pawl-earlier." in said
+        assert "alice starts a session from bob's bundle" in said
+        assert "the network loses m" in said
+        # What was opened has its name above it, in sight.
+        summary = place.locator("xpath=preceding-sibling::summary")
+        assert summary.inner_text().startswith("loss pass")
+        assert summary.evaluate("one => one.getBoundingClientRect().top >= 0")
+        assert seen.complaints == []
+
+
+def test_every_cell_leads_to_its_own_transcript(browser: Browser, folder: Path) -> None:
+    """Whatever a link of the tables says is what the place that it leads to says."""
+    with opened(browser, folder / "interop.html") as (page, _):
+        page.evaluate(OPEN_ALL)
+        cells = page.locator("#scenarios a.cell, #failures a.cell").evaluate_all(
+            "all => all.map(one => [one.getAttribute('aria-label'), one.getAttribute('href')])"
+        )
+        assert len(cells) > 36
+        for label, href in cells:
+            word, rest = label.split(": ", 1)
+            pair, scenario = rest.rsplit(", ", 1)
+            summary = page.locator(f"details:has(> [id='{href[1:]}']) > summary").inner_text()
+            assert summary.startswith(f"{scenario} {word} {pair}"), label
+
+
+def test_a_failed_cell_shows_the_chart_and_how_to_see_it_again(browser: Browser, folder: Path) -> None:
+    """A counterexample is a sequence chart with the step that broke; the reason of a known one stands there."""
+    with opened(browser, folder / "interop.html") as (page, _):
+        link = page.locator("#failures").get_by_role("link", name="known: control:counter-from-one with pawl, loss")
+        link.press("Enter")
+        place = page.locator(f"[id='{link.get_attribute('href')[1:]}']")
+        place.wait_for(state="visible")
+        assert place.locator("figure.chart svg .band").count() == 1
+        said = place.inner_text()
+        assert "Expected: it is a control" in said
+        assert "With itself it fails too: control:counter-from-one." in said
+        assert "pawl interop --target control:counter-from-one --target pawl --scenario loss --jobs 1" in said
+        words = place.locator("details")
+        assert not words.locator("ol").is_visible()
+        words.locator("summary").press("Enter")
+        assert "Broken here" in words.inner_text()
+
+
+def test_the_overview_leads_to_a_pair(browser: Browser, folder: Path) -> None:
+    """From the table of all to the transcripts of one pair, by Enter; new failures and vanished ones are at the top."""
+    with opened(browser, folder / "interop.html") as (page, _):
+        page.locator("#matrix").get_by_role("link", name="4/4: pawl with pawl", exact=True).press("Enter")
+        place = page.locator(page.evaluate("() => location.hash"))
+        assert place.inner_text() == "pawl with pawl"
+        assert place.evaluate("one => Math.abs(one.getBoundingClientRect().top) < innerHeight")
+        verdict = page.locator("#verdict").inner_text()
+        assert "control:counter-from-one x pawl, establish-with-prekey" in verdict
+        assert "pawl x pawl, group" in verdict
+        assert "another. run make setup" in verdict
+
+
+def test_a_hostile_implementation_in_the_matrix(browser: Browser, folder: Path) -> None:
+    """Names, reasons and refusals that want to be markup stay text."""
+    with opened(browser, folder / "interop-hostile.html") as (page, seen):
+        page.evaluate(OPEN_ALL)
+        assert page.locator("script, img, iframe, svg[onload]").count() == 0
+        assert page.title() != "owned"
+        assert seen.complaints == []

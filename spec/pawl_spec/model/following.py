@@ -193,6 +193,7 @@ class Model(World):
         follow = OPERATIONS.get(event.op.kind)
         if follow is None:
             return None
+        self.act_as(event.actor)
         for strike in event.peer_struck:
             self.struck(self.parties[ends(event)[1]], strike)
         self.busy_in = self._busy_in(event)

@@ -20,6 +20,7 @@ class World:
         self.terms = Terms()
         self.limits: Limits = hello.limits
         self.profile: Profile = hello.profile
+        self.profiles = hello.profiles
         self.ratchet = Ratchet(self.terms, self.limits, self.profile)
         self.parties = [self.new_party(is_strict) for is_strict in strict]
         self.messages: list[Message] = []
@@ -45,6 +46,12 @@ class World:
     def new_party(self, strict: bool) -> Party:
         """A party with a new store."""
         return Party(self.terms.fresh("identity"), [SignedPreKey(self.terms.fresh("signed-prekey"))], strict)
+
+    def act_as(self, party: int | None) -> None:
+        """The operation at hand is this party's, and its implementation does it."""
+        if self.profiles and party is not None:
+            self.profile = self.profiles[party]
+            self.ratchet = replace(self.ratchet, profile=self.profile)
 
     def decide(self, actor: Party, peer: int, identity: Term) -> tuple[str | None, list[Refusal]]:
         """The question that `actor`'s user is asked if `identity` claims to be `peer`'s, and why the answer is no."""

@@ -85,6 +85,16 @@ class Stolen:
     """The same device: reads a message of a sender in a group (by number), or refuses."""
 
 
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """The safety number of two identities, as one of the two sees it."""
+
+    displayable: str
+    """60 digits, the same on both sides."""
+    scannable: bytes | None
+    """The bytes of a code of version 2 that the other one scans; None: it makes none."""
+
+
 class Refused(Exception):
     """The target refused what it was asked. `code` is one of the codes of `pawl.errors`, or "unknown"."""
 
@@ -193,6 +203,12 @@ class World(Protocol):
 
     def forget(self, party: int, peer: int) -> None:
         """Lose all sessions with `peer`; the pin and the memory of base keys stay. Needs "forget"."""
+
+    def fingerprint(self, party: int, peer: int, identity_key: bytes) -> Fingerprint:
+        """The safety number of the party and of a peer with this identity key; identifiers are their names in UTF-8.
+
+        Needs "fingerprint".
+        """
 
     def arm_callback(self, party: int, callback: str, how: str) -> None:
         """Let the party's callback (of `CALLBACKS`) behave like that (of `ANSWERS`) once. Needs "callbacks"."""
@@ -372,6 +388,10 @@ class Unable:
     def forget(self, party: int, peer: int) -> None:
         """See `World`."""
         self._unable("forget")
+
+    def fingerprint(self, party: int, peer: int, identity_key: bytes) -> Fingerprint:
+        """See `World`."""
+        self._unable("fingerprint")
 
     def arm_callback(self, party: int, callback: str, how: str) -> None:
         """See `World`."""

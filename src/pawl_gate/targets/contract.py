@@ -99,6 +99,7 @@ WHO: Final[Mapping[str, Schema]] = {
 
 SECRETS: Final[Mapping[str, Schema]] = {"secrets": {"type": "array", "items": _ref("secret")}}
 GROUP: Final = _hex(16)
+DIGITS: Final = {"type": "string", "pattern": f"^[0-9]{{{driver.FINGERPRINT_DIGITS}}}$"}
 
 VERBS: Final[Mapping[str, Verb]] = {
     "hello": Verb(acts=False, whole=_ref("hello")),
@@ -126,6 +127,11 @@ VERBS: Final[Mapping[str, Verb]] = {
     "maintain": Verb({"party": PARTY}, {"rotated": FLAG}, "rotate"),
     "forget": Verb({"party": PARTY, "peer": PARTY}, needs="forget"),
     "compatibility": Verb({"party": PARTY, "option": OPTION}, needs="compatibility"),
+    "fingerprint": Verb(
+        {"party": PARTY, "peer": PARTY, "identity_key": PUBLIC_KEY},
+        {"displayable": DIGITS, "scannable": _or_null(BYTES)},
+        "fingerprint",
+    ),
     "import_party": Verb(
         {**WHO, "identity": PRIVATE_KEY, "registration_id": NUMBER},
         {"identity_key": _or_null(PUBLIC_KEY)},

@@ -25,6 +25,7 @@ from pawl import errors
 from pawl_gate.lifetimes import killed_with_parent
 from pawl_gate.targets.base import (
     Bundle,
+    Fingerprint,
     HarnessBroken,
     Refused,
     SimulatedCrash,
@@ -57,7 +58,7 @@ MAX_TEXT: Final = 500
 CAPABILITIES: Final = frozenset(
     {
         *("reinstall", "approve", "strict-identity", "restart", "crash", "work", "rows", "deterministic", "counts"),
-        *("clock", "rotate", "forget", "compatibility", "events", "import-keys", "inject-keys"),
+        *("clock", "rotate", "forget", "compatibility", "events", "import-keys", "inject-keys", "fingerprint"),
         *("groups", "group-rotate", "group-forget", "group-members"),
     }
 )
@@ -75,6 +76,7 @@ SIGNATURE_BYTES: Final = 64
 SECRET_BYTES: Final = 32
 GROUP_LAYOUTS: Final = ("current", "earlier")
 DIGEST_CHARACTERS: Final = 128
+FINGERPRINT_DIGITS: Final = 60
 MAX_UINT32: Final = 2**32 - 1
 
 # JSON-RPC 2.0, section 5.1, and two codes of ours.
@@ -692,6 +694,16 @@ class DriverWorld(Unable):
         self._need("forget")
         self._act("forget", party, (), peer=peer)
 
+    def fingerprint(self, party: int, peer: int, identity_key: bytes) -> Fingerprint:
+        """See `World.fingerprint`."""
+        self._need("fingerprint")
+        keys = ("displayable", "scannable")
+        result = self._act("fingerprint", party, keys, peer=peer, identity_key=identity_key.hex())
+        digits = result["displayable"]
+        if type(digits) is not str or not (len(digits) == FINGERPRINT_DIGITS and digits.isascii() and digits.isdigit()):
+            self._target.broken(f"fingerprint: displayable is {FINGERPRINT_DIGITS} digits")
+        return Fingerprint(digits, None if result["scannable"] is None else self._bytes(result, "scannable"))
+
     def be_compatible(self, party: int, option: str) -> None:
         """See `World.be_compatible`."""
         self._need("compatibility")
@@ -908,7 +920,8 @@ class DriverWorld(Unable):
             self._target.broken(str(wrong))
 
     def _key(self, result: Mapping[str, Any]) -> bytes:
-        # Only sessions name parties by their keys.
-        if result["identity_key"] is None and not self._hello.sessions:
+        # Only sessions and fingerprints name parties by their keys.
+        has_keys = self._hello.sessions or "fingerprint" in self._hello.capabilities
+        if result["identity_key"] is None and not has_keys:
             return b""
         return self._bytes(result, "identity_key", PUBLIC_KEY_BYTES)

@@ -23,6 +23,8 @@ from pawl import (
     MessageType,
     ProtocolAddress,
     ProtocolError,
+    SafetyNumber,
+    safety_number,
 )
 from pawl.application import ApplicationRows, StorePlaintext
 from pawl.crypto.keys import ChainKey as Secret
@@ -55,6 +57,7 @@ from pawl_gate.targets.application import Application
 from pawl_gate.targets.base import (
     Bundle,
     ChainKey,
+    Fingerprint,
     GroupChainKey,
     HarnessBroken,
     Misbehaved,
@@ -107,7 +110,7 @@ HELLO = Hello(
             *("rows", "memory", "clock", "damage", "texts", "events", "callbacks", "rotate", "forget", "compromise"),
             *("compatibility", "store-faults", "rival", "medium", "plaintext-hook", "import-keys", "inject-keys"),
             *("groups", "group-rotate", "group-forget", "group-members", "group-layout", "group-share"),
-            "import-sender-keys",
+            *("import-sender-keys", "fingerprint"),
         }
     ),
     limits=LIMITS,
@@ -553,6 +556,20 @@ class InProcessWorld(Unable):
     def forget(self, party: int, peer: int) -> None:
         address = self._talking(party, peer)
         self._do(party, lambda device: device.forget_session(address))
+
+    def fingerprint(self, party: int, peer: int, identity_key: bytes) -> Fingerprint:
+        own, address = self._parties[party].address, self._talking(party, peer)
+
+        def make(device: DeviceLike) -> SafetyNumber:
+            return safety_number(
+                local_identifier=own.name.encode(),
+                local_key=device.identity_key,
+                remote_identifier=address.name.encode(),
+                remote_key=PublicKey.deserialize(identity_key),
+            )
+
+        made = self._do(party, make)
+        return Fingerprint(made.display, made.scannable)
 
     def be_compatible(self, party: int, option: str) -> None:
         one = self._parties[party]

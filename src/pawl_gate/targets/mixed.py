@@ -1,6 +1,7 @@
 """Two implementations in one world: some parties live in one target, the others in another. For interop traces.
 
-What both do is what the pair does: sessions where both do them, and groups where both do them in one layout.
+What both do is what the pair does: sessions where both do them, and groups where both do them in one layout. Of each
+limit the pair has the smaller one; the profile of each party is that of its own implementation.
 
 Each target also holds a stand-in for every party that lives elsewhere, so that it knows the names of its peers.
 """
@@ -8,41 +9,58 @@ Each target also holds a stand-in for every party that lives elsewhere, so that 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Final
+from dataclasses import fields, replace
+from typing import Any, Final
 
-from pawl_gate.targets.base import Bundle, Target, Unable, WireMessage, World
-from pawl_spec.history import Hello, Observation, Observe
+from pawl_gate.targets.base import Bundle, Fingerprint, Target, Unable, WireMessage, World
+from pawl_spec.history import Hello, Limits, Observation, Observe
 from pawl_spec.trace import PARTIES
 
 GROUP_CAPABILITIES: Final = frozenset({"groups", "group-rotate", "group-forget", "group-members"})
+
+SHARED_CAPABILITIES: Final = frozenset({"reinstall", "approve", "restart", "fingerprint"})
+"""What each party does by itself, in sessions or without."""
+
+SEEDS: Final = 1 << 16
+"""From the seed of one target's world to that of the next: a trace's seed is below it, and no two draw alike."""
 
 
 class MixedTarget:
     """`home[party]` is the target in which a party lives. What both can do is what the pair can do."""
 
-    def __init__(self, home: Sequence[Target]) -> None:
+    def __init__(self, home: Sequence[Target], *, names: Sequence[str] = PARTIES) -> None:
         self._home = list(home)
-        first, limits = home[0].hello, min((target.hello.limits for target in home), key=lambda one: one.forward_jump)
-        name = " and ".join(sorted({target.hello.name for target in home}))
+        self._names = names
+        hellos = [target.hello for target in home]
         self.hello: Hello = replace(
-            first,
-            name=name,
+            hellos[0],
+            name=" and ".join(sorted({hello.name for hello in hellos})),
             level=Observe.WIRE,
-            capabilities=_of_groups([target.hello for target in home]),
-            limits=limits,
-            sessions=all(target.hello.sessions for target in home),
+            capabilities=_of_groups(hellos) | SHARED_CAPABILITIES.intersection(*(one.capabilities for one in hellos)),
+            limits=smaller([hello.limits for hello in hellos]),
+            sessions=all(hello.sessions for hello in hellos),
+            profiles=tuple(hello.profile for hello in hellos),
         )
 
     def world(self, seed: int) -> MixedWorld:
         """A fresh world in each target."""
-        worlds = {id(target): target.world(seed) for target in self._home}
-        return MixedWorld([worlds[id(target)] for target in self._home])
+        targets = {id(target): target for target in self._home}
+        worlds = {key: target.world(seed + SEEDS * at) for at, (key, target) in enumerate(targets.items())}
+        return MixedWorld([worlds[id(target)] for target in self._home], names=self._names)
 
     def close(self) -> None:
         """Close both."""
         for target in self._home:
             target.close()
+
+
+def smaller(limits: Sequence[Limits]) -> Limits:
+    """Of each limit the smallest that somebody declares; None where nobody does."""
+    least: dict[str, Any] = {}
+    for one in fields(Limits):
+        declared = [value for each in limits if (value := getattr(each, one.name)) is not None]
+        least[one.name] = min(declared, default=None)
+    return Limits(**least)
 
 
 def _of_groups(hellos: Sequence[Hello]) -> frozenset[str]:
@@ -55,10 +73,10 @@ def _of_groups(hellos: Sequence[Hello]) -> frozenset[str]:
 class MixedWorld(Unable):
     """Hands each operation to the world in which its actor lives."""
 
-    def __init__(self, home: Sequence[World]) -> None:
+    def __init__(self, home: Sequence[World], *, names: Sequence[str] = PARTIES) -> None:
         self._home = home
         for world in {id(world): world for world in home}.values():
-            for party, name in enumerate(PARTIES):
+            for party, name in enumerate(names):
                 if home[party] is not world:
                     world.create(party, name=name, device_id=1, trust_on_first_use=True)
 
@@ -89,6 +107,10 @@ class MixedWorld(Unable):
     def approve(self, party: int, peer: int, identity_key: bytes) -> None:
         """See `World`."""
         self._home[party].approve(party, peer, identity_key)
+
+    def fingerprint(self, party: int, peer: int, identity_key: bytes) -> Fingerprint:
+        """See `World`."""
+        return self._home[party].fingerprint(party, peer, identity_key)
 
     def restart(self, party: int) -> None:
         """See `World`."""

@@ -138,3 +138,11 @@ TARGETS: Final[Mapping[str, Callable[[], Target]]] = {
     "libsignal-c": _libsignal_c,
 }
 """The targets by name."""
+
+OVER_STORES: Final = frozenset({"pawl-adapter", "pawl-json", "pawl-postgres", "pawl-sqlite"})
+"""The same library once more, over another store: it sends the same bytes."""
+
+
+def implementations() -> list[str]:
+    """The targets that speak for themselves, by name: with each other they make the interop matrix."""
+    return [name for name in TARGETS if name not in OVER_STORES]
