@@ -233,6 +233,8 @@ static json_t *answered(json_t *request)
     struct device *before = party_at(params);
     if (before != NULL && before->crashed && verb->acts && verb->run != restart)
         return error_of(BAD_PARAMS, "it crashed; restart it first");
+    const bool stored = before != NULL && before->stored;
+    const unsigned long work = peer_work;
     if (verb->acts) {
         if (before != NULL)
             before->stored = false;
@@ -255,7 +257,12 @@ static json_t *answered(json_t *request)
         return json_pack("{s:o}", "result", result);
     }
     json_t *error = error_of(failed.code, failed.text);
-    if (failed.code == REFUSED) {
+    if (failed.code != REFUSED) {
+        /* Nothing was done: what the last operation did stays to be seen. */
+        if (before != NULL)
+            before->stored = stored;
+        peer_work = work;
+    } else {
         json_t *data = json_pack("{s:s}", "refusal", failed.refusal);
         add_state(data, params);
         json_object_set_new(json_object_get(error, "error"), "data", data);
