@@ -135,6 +135,7 @@ TARGETS: Final[Mapping[str, Callable[[], Target]]] = {
     "node-libsignal-live": partial(_node, "node-libsignal", "libsignal", "--store", "live"),
     # Groups alone.
     "libsignal-client": partial(_node, "libsignal-client", "@signalapp/libsignal-client"),
+    # Sessions, and groups with the messages of older clients.
     "libsignal-c": _libsignal_c,
 }
 """The targets by name."""
