@@ -120,7 +120,7 @@ def reproduced(folder: Path, script: str) -> tuple[bool, str]:
 
 
 IN_JS: Final = re.compile(r"require\('\./([a-z0-9_-]+)'\)")
-IN_PYTHON: Final = re.compile(r"^from ([a-z0-9_]+) import .*\n", re.MULTILINE)
+IN_PYTHON: Final = re.compile(r"^from ([a-z0-9_]+) import (?:\([^)]*\)|[^(\n]*)\n", re.MULTILINE)
 FUTURE: Final = "from __future__ import annotations\n"
 
 END: Final = "END_OF_THE_FILE"
@@ -148,7 +148,7 @@ def exported(finding: Finding, script: str) -> str:
         said = _said(finding, "#", "sh, where a C compiler, pkg-config and the headers of the target are installed")
         return f"#!/bin/sh\n{said}{_built_c(path, finding.folder)}./finding {part}".rstrip() + "\n"
     said = _said(finding, "#", f"python {path.name}, where the package of the target is installed")
-    return f"{said}{_joined_python(path)}\n"
+    return f"{said}{_joined_python(path, finding.folder)}\n"
 
 
 def _said(finding: Finding, mark: str, how: str) -> str:
@@ -162,18 +162,31 @@ def _said(finding: Finding, mark: str, how: str) -> str:
 
 def _joined_js(path: Path) -> str:
     def inside(match: re.Match[str]) -> str:
-        shared = (path.parent / f"{match[1]}.js").read_text("utf-8").rstrip()
+        shared = _joined_js(path.parent / f"{match[1]}.js")
         return f"(() => {{\nconst module = {{ exports: {{}} }};\n{shared}\nreturn module.exports;\n}})()"
 
     return IN_JS.sub(inside, path.read_text("utf-8")).rstrip()
 
 
-def _joined_python(path: Path) -> str:
-    def inside(match: re.Match[str]) -> str:
-        shared = path.parent / f"{match[1]}.py"
-        return shared.read_text("utf-8").rstrip() + "\n\n\n" if shared.is_file() else match[0]
+def _joined_python(path: Path, folder: Path) -> str:
+    """The script, and each module of its folder, or of the driver's, where it is first imported from."""
+    done = set[Path]()
 
-    whole = IN_PYTHON.sub(inside, path.read_text("utf-8")).rstrip()
+    def joined(path: Path) -> str:
+        return IN_PYTHON.sub(inside, path.read_text("utf-8"))
+
+    def inside(match: re.Match[str]) -> str:
+        places = [each / f"{match[1]}.py" for each in (path.parent, folder)]
+        shared = next((each for each in places if each.is_file()), None)
+        # What is renamed at its import stays one.
+        if shared is None or " as " in match[0]:
+            return match[0]
+        if shared in done:
+            return ""
+        done.add(shared)
+        return f"{joined(shared).rstrip()}\n\n\n"
+
+    whole = joined(path).rstrip()
     # It must come first in a file.
     return FUTURE + whole.replace(FUTURE, "") if FUTURE in whole else whole
 

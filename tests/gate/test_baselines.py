@@ -117,17 +117,31 @@ def test_an_exported_program_in_c_stands_alone(tmp_path: Path, capsys: Output) -
     assert ran.stdout.startswith("grp-02-work-before-signature")
 
 
+REACHES_OUT = re.compile(r"require\('\.|^from (?:lib|peer) import", re.MULTILINE)
+
+
+@pytest.mark.parametrize(("folder", "script"), SCRIPTS, ids=lambda part: part if isinstance(part, str) else part.name)
+def test_an_exported_script_reaches_for_no_other_file(folder: Path, script: str) -> None:
+    """Whatever a script takes from the files beside it is in what is printed."""
+    assert not REACHES_OUT.search(exported(FIRST[folder, script], script))
+
+
 @pytest.fixture
 def toys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of drivers with one list, and three scripts in Python."""
     folder = tmp_path / "drivers" / "toy"
     (folder / "findings").mkdir(parents=True)
-    (folder / "findings" / "shared.py").write_text('"""Shared."""\nfrom __future__ import annotations\nHERE = "here"\n')
+    (folder / "peer.py").write_text("WHERE = 'here'\n")
+    (folder / "findings" / "shared.py").write_text(
+        '"""Shared."""\nfrom __future__ import annotations\nfrom peer import WHERE\nfrom peer import (\n    WHERE,\n)\nHERE = WHERE\n'
+    )
     here = '"""Shows it."""\n\nfrom __future__ import annotations\n\nimport sys\n\nfrom shared import HERE\n\nsys.exit(HERE != "here")\n'
     (folder / "findings" / "here.py").write_text(here)
     (folder / "findings" / "gone.py").write_text("import sys\nprint('it is refused')\nsys.exit(1)\n")
     write_list(folder, ("PAR-03", "network", "findings/here.py"))
     monkeypatch.setenv("PAWL_DRIVERS", str(tmp_path / "drivers"))
+    # The peer's own modules, as a script finds them.
+    monkeypatch.setenv("PYTHONPATH", str(folder))
     monkeypatch.chdir(tmp_path)
     return folder
 
