@@ -10,7 +10,7 @@ LIBRARY_TESTS := $(wildcard tests/test_*.py) tests/crypto tests/group tests/sess
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup fuzz campaign fuzz-faults fuzz-speed verify table interop trials storm explore figures reach mutants matrix mutation vectors trace test lint format coverage bench docs serve catalogue faults proto wheel gates audit lock clean
+.PHONY: help setup fuzz campaign fuzz-faults fuzz-speed dictionaries pythons verify table interop trials storm explore figures reach mutants matrix mutation vectors trace test lint format coverage bench docs serve catalogue faults proto wheel gates audit lock clean
 
 help: ## this list
 	@echo 'Pawl: the commands of this checkout'
@@ -78,6 +78,7 @@ lint: setup ## style, types, one-way arrows, and that what is generated is up to
 	@$(BIN)/python -m tools.make_catalogue --check
 	@$(BIN)/python -m tools.make_faults --check
 	@$(BIN)/python -m tools.make_entries --check
+	@$(BIN)/python -m tools.make_dictionaries --check
 	@echo 'lint: the schemas of traces and vectors' >&2
 	@$(BIN)/python -m tools.write_schema --check
 	@echo 'lint: traceability' >&2
@@ -100,6 +101,12 @@ fuzz-faults: setup ## plant each of the fuzzers' faults and measure how long it 
 
 fuzz-speed: setup ## executions a second of each entry point, and what bounds them (ARGS=NAME)
 	@$(BIN)/python -m tools.fuzz_speed $(ARGS)
+
+dictionaries: setup ## write the words of each entry point for libFuzzer again
+	@$(BIN)/python -m tools.make_dictionaries
+
+pythons: setup ## replay the whole corpus twice under each supported Python that is here (ARGS='signal_message --json')
+	@$(BIN)/python -m tools.pythons $(ARGS)
 
 bench: setup ## time the public API beside its floor of bare primitives (ARGS='--rounds 15 --json'; ARGS=stores, groups, workers, harness, fleet)
 	@$(BIN)/python -m bench.run $(ARGS)

@@ -11,6 +11,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 MOST_TEXT = 300
@@ -30,7 +31,7 @@ def main(prepare: Callable[[], tuple[Fuzz, Mutate, Cross]], instruments: Sequenc
     startable()
     import atheris
 
-    with atheris.instrument_imports(include=list(instruments)):
+    with atheris.instrument_imports(include=list(instruments), exclude=beside(instruments)):
         fuzz, mutate, cross = prepare()
 
     def change(data: bytes, max_size: int, seed: int) -> bytes:
@@ -39,6 +40,21 @@ def main(prepare: Callable[[], tuple[Fuzz, Mutate, Cross]], instruments: Sequenc
 
     atheris.Setup(sys.argv, fuzz, custom_mutator=change, custom_crossover=cross)
     atheris.Fuzz()
+
+
+def beside(instruments: Sequence[str]) -> list[str]:
+    """The modules that Atheris would instrument as well: of a name with dots it looks at the first part alone.
+
+    They are named by their files, as nothing may be imported yet.
+    """
+    found = []
+    for package in {name.partition(".")[0] for name in instruments} - set(instruments):
+        spec = find_spec(package)
+        for root in map(Path, (spec and spec.submodule_search_locations) or ()):
+            places = (path.relative_to(root.parent).with_suffix("") for path in root.rglob("*.py"))
+            found += [".".join(place.parts).removesuffix(".__init__") for place in places]
+    chosen = tuple(f"{name}." for name in instruments)
+    return sorted(name for name in found if not f"{name}.".startswith(chosen))
 
 
 def startable() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from pawl_gate.attacker import ATTACKER, forge, junk, tamper
 from pawl_gate.derivations import Derivations
@@ -184,7 +184,8 @@ class Run:
             raise HarnessBroken(f"the worlds of {self._hello.name} cannot be forked")
         twin = copy(self)
         twin._world = self._world.fork()
-        twin._ask_world()
+        # A copy can do what its original can.
+        twin._tells = None if self._tells is None else cast(Any, twin._world)
         twin.history = replace(self.history, events=list(self.history.events))
         twin._ops, twin._flight = list(self._ops), list(self._flight)
         twin._messages, twin._routes = list(self._messages), list(self._routes)
@@ -207,7 +208,7 @@ class Run:
         """Carry out one operation. Raises: HarnessBroken, what `check` raises, and nothing for what the target does."""
         self._check()
         self._ops.append(operation)
-        event = Event(len(self.history.events), operation, Outcome.SKIPPED)
+        event = Event.begun(len(self.history.events), operation, Outcome.SKIPPED)
         if not self._over:
             try:
                 event = HANDLERS[operation.kind](self, event)

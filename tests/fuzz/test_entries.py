@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from functools import cache
@@ -198,3 +199,21 @@ def test_a_hunt_says_what_it_found_and_how_long_it_took() -> None:
     assert said["executions"] > 0
     with FAULTS["previous-counter-in-two-bytes"].planted(), pytest.raises(AssertionError, match="OverflowError"):
         prepared("sealed_message").hold(bytes.fromhex(said["input"]))
+
+
+@pytest.mark.atheris
+@pytest.mark.parametrize(
+    ("name", "chosen"), [("driver_answer", r"pawl_gate\.targets\.driver"), ("key", r"pawl(\..*)?")]
+)
+def test_what_is_fuzzed_is_instrumented_and_nothing_else(name: str, chosen: str) -> None:
+    """Atheris looks at the first part of a name alone: of a single module it would instrument all the package's."""
+    ended = subprocess.run(
+        [sys.executable, str(ENTRIES[name].program), "-runs=1"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    modules = re.findall(r"INFO: Instrumenting (\S+)", ended.stderr)
+    assert modules
+    assert [module for module in modules if not re.fullmatch(chosen, module)] == []

@@ -7,7 +7,6 @@ handles work as in the gate's runner, so that a trace means the same in both.
 
 from __future__ import annotations
 
-from copy import copy
 from dataclasses import replace
 
 from pawl_spec.history import Event, Grouped, GroupHeader, Header, Hello, Observe, Outcome
@@ -85,7 +84,7 @@ class Ideal:
 
     def step(self, op: Op) -> tuple[Event, Expect | None]:
         """Carry out one operation; what happened, and what the model said of it."""
-        event = Event(self.made, op, Outcome.DONE)
+        event = Event.begun(self.made, op, Outcome.DONE)
         self.made += 1
         kind = op.kind
         if kind is Kind.DELIVER and self.flight:
@@ -225,9 +224,19 @@ class Ideal:
 
 def copied(party: Party) -> Party:
     """A copy of a party; what it holds is immutable."""
-    twin = copy(party)
-    twin.signed_prekeys = list(party.signed_prekeys)
-    twin.pins, twin.sessions = dict(party.pins), dict(party.sessions)
-    twin.prekeys, twin.seen = dict(party.prekeys), set(party.seen)
-    twin.own_chains, twin.memberships = dict(party.own_chains), dict(party.memberships)
-    return twin
+    return Party(
+        party.identity,
+        list(party.signed_prekeys),
+        party.strict,
+        dict(party.pins),
+        dict(party.sessions),
+        dict(party.prekeys),
+        set(party.seen),
+        party.asks,
+        party.armed,
+        party.compatible,
+        dict(party.own_chains),
+        dict(party.memberships),
+        party.members,
+        party.gave,
+    )

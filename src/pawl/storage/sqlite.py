@@ -56,9 +56,10 @@ class _Statements:
         in_range = "WHERE key >= ? AND key < ?"
         self.get = f"SELECT value, version FROM {table} WHERE key = ?"
         one = f"SELECT value, version FROM {table} WHERE key"
+        # The key is given twice: a number at the mark makes it a named one, which Python 3.12 warns of.
         self.beside = (
-            f"SELECT * FROM ({one} < ?1 ORDER BY key DESC LIMIT 1)"
-            f" UNION ALL SELECT * FROM ({one} > ?1 ORDER BY key LIMIT 1)"
+            f"SELECT * FROM ({one} < ? ORDER BY key DESC LIMIT 1)"
+            f" UNION ALL SELECT * FROM ({one} > ? ORDER BY key LIMIT 1)"
         )
         self.insert = f"INSERT INTO {table} (value, version, key) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
         self.update = f"UPDATE {table} SET value = ?, version = ? WHERE key = ? AND version = ?"
@@ -276,7 +277,7 @@ class _SQLiteTransaction:
 
         Where it does not hold, that is noticed when the store is opened. Raises: CorruptRecord.
         """
-        rows, _ = self._run(_STATEMENTS[table._value_].beside, key)
+        rows, _ = self._run(_STATEMENTS[table._value_].beside, key, key)
         for stored, version in rows:
             if self._seal.is_for(table, key, self._layout.sealed(table._value_, stored), version):
                 raise CorruptRecord(f"{table.value}: the key of a record is damaged")

@@ -116,7 +116,7 @@ _LIST: Final = (
         ("boundary-api", "boundary-message", "boundary-store"),
         ("CTR-03", "CTR-05", "PAR-01"),
         "pawl_gate.fuzzing.traces:session_trace",
-        "the specification itself, then key agreements",
+        "the library, the runner and the specification, a third each",
     ),
     Entry(
         "group_trace",

@@ -38,8 +38,14 @@ class Shape:
     inside: Mapping[int, Shape] = field(default_factory=dict)
 
 
+ONE_BYTE: Final = tuple(bytes([number]) for number in range(128))
+"""The encodings of 0 to 127."""
+
+
 def varint(number: int) -> bytes:
     """The shortest encoding."""
+    if number < 128:
+        return ONE_BYTE[number]
     out = bytearray()
     while number > 127:
         out.append(number & 127 | 128)
@@ -50,6 +56,8 @@ def varint(number: int) -> bytes:
 
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
     """The integer at `at`, however it is spelt, and the place behind it; -1 where there is none."""
+    if at < len(data) and data[at] < 128:
+        return data[at], at + 1
     number = shift = 0
     while at < len(data) and shift < 70:
         byte = data[at]
@@ -63,22 +71,27 @@ def read_varint(data: bytes, at: int) -> tuple[int, int]:
 
 def take_apart(data: bytes, shape: Shape) -> tuple[bytes, list[bytes], bytes]:
     """What stands before the fields, the bytes of each, and what stands behind them. Joined they are `data`."""
-    end = max(len(data) - shape.trailer, min(shape.header, len(data)))
-    head, body, tail = data[: shape.header], data[shape.header : end], data[end:]
+    at, size = shape.header, len(data) - shape.trailer
+    if size <= at:
+        return data[:at], [], data[at:]
     parts = []
-    at, size = 0, len(body)
+    # A tag and an integer of one byte each are the common case, then a length of one byte.
     while at < size:
-        # Tag and length of one byte each are the common case.
-        tag, end = body[at], at + 2
-        if tag < 128 and end <= size and body[at + 1] < 128 and (wire := tag & 7) in (0, 2):
-            if wire == 2:
-                end += body[at + 1]
-            end = min(end, size)
-        else:
-            end = at + _length(body, at)
-        parts.append(body[at:end])
+        wire, end = AFTER_TAG[data[at]], at + 2
+        if wire < 0 or end > size or data[at + 1] > 127:
+            # What stands behind the fields is none of theirs.
+            end = at + _length(data[at:size], 0)
+        elif wire:
+            end += data[at + 1]
+            if end > size:
+                end = size
+        parts.append(data[at:end])
         at = end
-    return head, parts, tail
+    return data[: shape.header], parts, data[size:]
+
+
+AFTER_TAG: Final = tuple({0: 0, 2: 1}.get(tag & 7, -1) if tag < 128 else -1 for tag in range(256))
+"""By the first byte of a field: 0 before an integer, 1 before a length; -1: a longer tag, or another wire type."""
 
 
 def _length(body: bytes, at: int) -> int:

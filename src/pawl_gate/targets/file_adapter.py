@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,10 @@ class FileAdapter:
     def _connection(self) -> sqlite3.Connection:
         # The engine's connections are each thread's own.
         if not hasattr(self._own, "connection"):
-            self._own.connection = sqlite3.connect(self.path, timeout=self._timeout, isolation_level=None)
+            made = sqlite3.connect(self.path, timeout=self._timeout, isolation_level=None, check_same_thread=False)
+            self._own.connection = made
+            # Threads end without a word. Whoever lets go of the adapter closes what they left, as Python 3.13 asks for.
+            weakref.finalize(self, made.close)
         connection: sqlite3.Connection = self._own.connection
         return connection
 

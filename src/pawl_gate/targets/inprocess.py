@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from copy import copy
 from dataclasses import replace
 from importlib.metadata import version
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
@@ -208,6 +208,8 @@ class _Party:
         """The message that is being read."""
         self.in_group: tuple[bytes, Callable[[Group], object] | None] | None = None
         """The group in which an operation is, and how a message is read there, if one is."""
+        self.observed: tuple[dict[str, Any], tuple[object, ...], Observation] | None = None
+        """What was seen of it last, and of what that was made."""
         self.raced = 0
         """Transactions that another process committed during the last operation."""
 
@@ -770,15 +772,16 @@ class InProcessWorld(Unable):
         one = self._parties[party]
         store = one.store
         store.look_again()
-        return Observation(
-            digest=store.digest(),
-            durable=one.durable,
-            work=one.work,
-            rows=store.touched,
-            written=store.written,
-            memory=one.memory,
-            **store.held(),
-        )
+        held = store.held()
+        counted = (store.digest(), one.durable, one.work, store.touched, store.written, one.memory)
+        # Mostly an operation begins in the state in which the last one ended.
+        last = one.observed
+        if last is not None and last[0] is held and last[1] == counted:
+            return last[2]
+        digest, durable, work, rows, written, memory = counted
+        seen = Observation(digest=digest, durable=durable, work=work, rows=rows, written=written, memory=memory, **held)
+        one.observed = held, counted, seen
+        return seen
 
     def secrets(self, party: int) -> Sequence[bytes]:
         store = self._parties[party].store
