@@ -10,7 +10,7 @@ LIBRARY_TESTS := $(wildcard tests/test_*.py) tests/crypto tests/group tests/sess
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help setup fuzz campaign fuzz-faults fuzz-speed dictionaries pythons verify table interop trials storm explore figures reach mutants matrix mutation vectors trace test lint format coverage bench docs serve catalogue faults proto wheel gates audit lock clean
+.PHONY: help setup fuzz campaign fuzz-faults fuzz-speed dictionaries pythons verify nodes table interop trials storm explore figures reach mutants matrix mutation vectors trace test lint format coverage bench docs serve catalogue faults proto wheel gates audit lock clean
 
 help: ## this list
 	@echo 'Pawl: the commands of this checkout'
@@ -27,6 +27,9 @@ table: setup ## one table of targets and invariants from the reports in build/re
 
 interop: setup ## let every implementation talk with every other, both ways (ARGS=--short, ARGS='--scenario loss')
 	@$(BIN)/pawl interop --jobs $(JOBS) --expect drivers/interop.json $(ARGS)
+
+nodes: setup ## judge node-libsignal under Node 20, 22 and 24, in short (ARGS=--whole: the whole search; ARGS='--line 22')
+	@$(BIN)/python -m tools.node_lines $(ARGS)
 
 vectors: setup ## write the vectors again (ARGS=--check: compare those in vectors/ with what they should be)
 	@$(BIN)/pawl vectors generate $(ARGS)

@@ -42,6 +42,11 @@ def why_no_official_peer() -> str | None:
     return why_no_node_peer("libsignal-client", "@signalapp/libsignal-client")
 
 
+def why_no_privacyresearch_peer() -> str | None:
+    """What keeps the driver of privacyresearch from running, or None."""
+    return why_no_node_peer("privacyresearch", "@privacyresearch/libsignal-protocol-typescript")
+
+
 def why_no_c_peer() -> str | None:
     """What keeps the driver of libsignal-c from running, or None."""
     if not (ROOT / "drivers" / "libsignal-c" / "build" / "driver").is_file():
@@ -59,6 +64,7 @@ def why_no_atheris() -> str | None:
 NEEDS = {
     "node_peer": why_no_node_peer,
     "official_peer": why_no_official_peer,
+    "privacyresearch_peer": why_no_privacyresearch_peer,
     "c_peer": why_no_c_peer,
     "atheris": why_no_atheris,
     "browser": why_no_browser,

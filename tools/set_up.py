@@ -20,7 +20,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "pawl-stamp"
 LOCKS = [ROOT / "requirements" / "dev.txt", ROOT / "requirements" / "fuzz.txt", ROOT / "pyproject.toml"]
-NODE_PEERS = [ROOT / "drivers" / name for name in ("libsignal-client", "node-libsignal")]
+NODE_PEERS = [ROOT / "drivers" / name for name in ("libsignal-client", "node-libsignal", "privacyresearch")]
 
 C_PEER = ROOT / "drivers" / "libsignal-c"
 C_PACKAGES = ["libsignal-protocol-c", "libcrypto", "jansson"]

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from pawl_spec.history import Hello, Limits, Observe
+from pawl_spec.history import Hello, Limits, Observe, Profile
 from pawl_spec.invariants import INVARIANTS
 from pawl_spec.judge import Tally, Verdict, judge, judgeable
 from pawl_spec.registry import REGISTRY, Finding, Invariant, Story, Violation
@@ -82,7 +82,17 @@ def test_what_is_needed(entry: Invariant) -> None:
     if entry.level > Observe.WIRE:
         assert not judgeable(entry, hello(Observe(entry.level - 1), entry.needs))
     for missing in entry.needs:
-        assert not judgeable(entry, hello(entry.level, entry.needs - {missing}))
+        # The profile says whether late messages stay behind, where no capability does.
+        lacking = replace(hello(entry.level, entry.needs - {missing}), profile=Profile(promotes="always"))
+        assert not judgeable(entry, lacking)
+
+
+@pytest.mark.parametrize(("promotes", "judged"), [("never", True), ("on-new-chain", True), ("always", False)])
+def test_where_all_late_messages_lead_nothing_says_that_they_do_not(promotes: str, judged: bool) -> None:
+    """Driver contract: with `always` there is nothing that CTR-07 could be judged by. The others have more to show."""
+    entry = next(entry for entry in INVARIANTS if entry.id == "CTR-07")
+    assert judgeable(entry, replace(hello(can=frozenset()), profile=Profile(promotes=promotes))) is judged
+    assert not any("keeps-current" in other.needs for other in INVARIANTS if other.id != "CTR-07")
 
 
 @pytest.mark.parametrize("entry", [entry for entry in INVARIANTS if entry.predicate], ids=lambda entry: entry.id)

@@ -386,6 +386,21 @@ def test_filling_is_bounded_by_the_jump() -> None:
             refused(tale, "too-far-ahead", rule="CTR-04")
 
 
+def test_who_closes_chains_may_hold_none_for_the_signed_prekey() -> None:
+    """Driver contract, `counts`: an initiator may hold a chain for the peer's signed prekey, which a claimed previous
+    counter would have to fill, or none: then the MAC is what fails. Once it was answered there is a chain for certain.
+    """
+    for answered in (False, True):
+        tale = Tale(profile=CLOSING).establish(ALICE, BOB)
+        accepted(tale, tale.send(ALICE, BOB))
+        if answered:
+            accepted(tale, tale.send(BOB, ALICE))
+            accepted(tale, tale.send(ALICE, BOB))
+        far = tale.send(BOB, ALICE)
+        tale.tamper(far, "previous-counter", choice=4, code="bad-mac")
+        refused(tale, *(["too-far-ahead"] if answered else ["too-far-ahead", "bad-mac"]), rule="AUT-01")
+
+
 # -- several sessions -------------------------------------------------------------------------------------------------
 
 

@@ -211,6 +211,10 @@ def _receive_signal(
             return world.ratchet.receive(party.identity, session, message, step), session
         except Refusal as refusal:
             reasons.append(refusal)
+            if session.pending is not None and refusal.code == "too-far-ahead" and world.profile.closes_chains:
+                # Not everybody holds a chain for the peer's signed prekey, which would have to be filled before it is
+                # closed: whoever holds none comes as far as the MAC.
+                reasons.append(Refusal("bad-mac", "AUT-01"))
     if any(session not in tried for session in party.sessions.get(peer, ())):
         # A retired session, one with a former identity, may be the one that would read it: refused for that identity.
         reasons.append(Refusal("untrusted-identity", "IDC-08"))

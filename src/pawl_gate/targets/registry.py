@@ -77,17 +77,22 @@ def _pawl_earlier() -> Target:
     return InProcessTarget(name="pawl-earlier", layout=GroupLayout.EARLIER)
 
 
-def _node(peer: str, package: str, *arguments: str) -> Target:
-    """The driver of a peer that is the npm package `package`. Raises: TargetMissing, HarnessBroken."""
-    from pawl_gate.targets.driver import DriverTarget
+SLOW_SECONDS: Final = 60.0
+"""For an answer of a peer that spends some 40 µs on each step of a chain: a message may cause 60,000 of them, and the
+machine may be busy."""
 
-    folder = _folder(peer, "driver.js")
+
+def _node(peer: str, package: str, *arguments: str, program: str = "driver.js", timeout: float | None = None) -> Target:
+    """The driver `program` of a peer that is the npm package `package`. Raises: TargetMissing, HarnessBroken."""
+    from pawl_gate.targets.driver import TIMEOUT_SECONDS, DriverTarget
+
+    folder = _folder(peer, program)
     node = shutil.which(os.environ.get("PAWL_NODE", "node"))
     if node is None:
         raise TargetMissing(f"{peer}: there is no Node here; install Node 18 or later with npm, then `make setup`")
     if not (folder / "node_modules" / package / "package.json").is_file():
         raise TargetMissing(f"{peer}: its Node packages are not installed; run `make setup`")
-    return DriverTarget([node, folder / "driver.js", *arguments])
+    return DriverTarget([node, folder / program, *arguments], timeout=timeout or TIMEOUT_SECONDS)
 
 
 def _folder(peer: str, driver: str) -> Path:
@@ -133,6 +138,13 @@ TARGETS: Final[Mapping[str, Callable[[], Target]]] = {
     "pawl-earlier": _pawl_earlier,
     "node-libsignal": partial(_node, "node-libsignal", "libsignal"),
     "node-libsignal-live": partial(_node, "node-libsignal", "libsignal", "--store", "live"),
+    "privacyresearch": partial(
+        _node, "privacyresearch", "@privacyresearch/libsignal-protocol-typescript", timeout=SLOW_SECONDS
+    ),
+    # Sessions that this driver begins and the peer goes on with.
+    "libsignal-client-sessions": partial(
+        _node, "libsignal-client", "@signalapp/libsignal-client", program="sessions.js"
+    ),
     # Groups alone.
     "libsignal-client": partial(_node, "libsignal-client", "@signalapp/libsignal-client"),
     # Sessions, and groups with the messages of older clients.
