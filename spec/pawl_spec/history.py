@@ -89,10 +89,12 @@ class Hello:
     def lacks(self, needs: frozenset[str], *, anywhere: bool = False) -> list[str]:
         """What it does not declare of `needs`, and of what goes without saying: what needs no groups needs sessions.
 
-        `anywhere`: sessions or groups, either will do.
+        "steady-session" is what its profile says: not every late message makes the session that it came on the current
+        one. `anywhere`: sessions or groups, either will do.
         """
         due = needs if anywhere or "groups" in needs else needs | {"sessions"}
-        return sorted(due - self.capabilities - ({"sessions"} if self.sessions else set()))
+        said = {"sessions": self.sessions, "steady-session": self.profile.promotes != "always"}
+        return sorted(due - self.capabilities - {name for name, holds in said.items() if holds})
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,7 +162,8 @@ def prekey_messages_are_not_replayed(story: Story) -> Iterator[Finding]:
     id="CTR-07",
     threat="T-REPLAY",
     source="Sesame, section 3.3",
-    not_covered="a peer that lost its state without saying so",
+    needs=("steady-session",),
+    not_covered="a peer that lost its state without saying so; one that says that each late message changes sessions",
 )
 def late_messages_leave_the_current_session(story: Story) -> Iterator[Finding]:
     """A late message of an older session never harms the current one: what is sent next goes on in it."""
