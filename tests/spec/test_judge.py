@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from pawl_spec.history import Hello, Limits, Observe
+from pawl_spec.history import Hello, Limits, Observe, Profile
 from pawl_spec.invariants import INVARIANTS
 from pawl_spec.judge import Tally, Verdict, judge, judgeable
 from pawl_spec.registry import REGISTRY, Finding, Invariant, Story, Violation
@@ -81,8 +81,15 @@ def test_what_is_needed(entry: Invariant) -> None:
     assert judgeable(entry, hello(entry.level, entry.needs))
     if entry.level > Observe.WIRE:
         assert not judgeable(entry, hello(Observe(entry.level - 1), entry.needs))
-    for missing in entry.needs:
+    for missing in entry.needs - {"steady-session"}:
         assert not judgeable(entry, hello(entry.level, entry.needs - {missing}))
+
+
+def test_a_target_whose_late_messages_change_sessions_says_so() -> None:
+    """CTR-07 is nothing to ask of a target that declares that each session becomes current on which it receives."""
+    ways = {"on-new-chain": True, "never": True, "always": False}
+    for promotes, judged in ways.items():
+        assert judgeable(REGISTRY["CTR-07"], replace(hello(can=frozenset()), profile=Profile(promotes))) is judged
 
 
 @pytest.mark.parametrize("entry", [entry for entry in INVARIANTS if entry.predicate], ids=lambda entry: entry.id)
