@@ -14,11 +14,14 @@ def body() -> list[tuple[str, bool]]:
     for _ in range(CHAINS):
         alice.rows.remove(f"chains/{chain_of(alice).serialize()}")
         bob.take(alice, alice.give())
+    bob.take(alice, alice.give())
     held = len(bob.chains.loadSenderKey(chain_of(alice)).senderKeyStates)
+    ids = [state.getKeyId() for state in bob.chains.loadSenderKey(chain_of(alice)).senderKeyStates]
     skipped, read = alice.say("skipped"), alice.say("read")
     kept, used = counted(bob.hear, alice, read), counted(bob.hear, alice, skipped)
     return [
-        (f"{held} chains are held of one member in one group", held == CHAINS),
+        (f"{held} chains are held of one member in one group", held == CHAINS + 1),
+        ("the last one twice, for its distribution came twice", ids[-1] == ids[-2]),
         (
             f"a message that passes over one derives {kept} keys, and {used} more when that one is used",
             (kept, used) == (2, 1),
