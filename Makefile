@@ -147,5 +147,5 @@ lock: ## pin all dependencies with hashes again (ARGS=--upgrade for the newest r
 	@.venv-lock/bin/python tools/lock.py $(ARGS)
 
 clean: ## remove whatever make made: environments, packages of the Node peers, builds, caches
-	@rm -rf .venv .venv-lock .venv-docs .venv-gates build dist mutants drivers/*/node_modules drivers/*/build .coverage .coverage.* .hypothesis .*_cache
+	@rm -rf .venv .venv-lock .venv-docs .venv-gates build dist mutants drivers/*/node_modules drivers/*/build drivers/*/.venv .coverage .coverage.* .hypothesis .*_cache
 	@find src spec tests tools bench -name __pycache__ -prune -exec rm -rf {} +

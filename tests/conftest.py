@@ -54,6 +54,18 @@ def why_no_c_peer() -> str | None:
     return None
 
 
+def why_no_axolotl() -> str | None:
+    """What keeps the driver of python-axolotl from running, or None."""
+    return why_no_python_peer("python-axolotl")
+
+
+def why_no_python_peer(peer: str) -> str | None:
+    """What keeps the driver of a peer in Python from running, or None."""
+    if not (ROOT / "drivers" / peer / ".venv" / ".pawl-stamp").is_file():
+        return f"the environment of drivers/{peer} is not made: make setup, with a C compiler"
+    return None
+
+
 def why_no_atheris() -> str | None:
     """What keeps Atheris from running, or None."""
     if importlib.util.find_spec("atheris") is None:
@@ -66,6 +78,7 @@ NEEDS = {
     "official_peer": why_no_official_peer,
     "privacyresearch_peer": why_no_privacyresearch_peer,
     "c_peer": why_no_c_peer,
+    "axolotl_peer": why_no_axolotl,
     "atheris": why_no_atheris,
     "browser": why_no_browser,
 }

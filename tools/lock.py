@@ -1,8 +1,9 @@
 """Pin every dependency with the hashes of its files: `make lock`.
 
-Writes `requirements/*.txt` without the address of any index, so that a checkout installs from whichever index its user
-has set up. One lock serves Python 3.11 to 3.14. Atheris alone has another release on Python 3.11 and wheels only for
-Linux on x86-64, which pip-compile cannot express from one interpreter: it is pinned here, by markers.
+Writes `requirements/*.txt`, and the locks of the peers in Python, without the address of any index, so that a checkout
+installs from whichever index its user has set up. One lock serves Python 3.11 to 3.14. Atheris alone has another
+release on Python 3.11 and wheels only for Linux on x86-64, which pip-compile cannot express from one interpreter: it
+is pinned here, by markers.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ COMPILE = [
     *("--no-config", "--resolver=backtracking"),
 ]
 HEADER = "# Written by `make lock`. Install with pip's --require-hashes, from any index.\n"
+
+PYTHON_PEERS = ("python-axolotl",)
+"""Implementations that are judged, each in an environment of its own: drivers/NAME."""
 
 LINUX = 'sys_platform == "linux" and platform_machine == "x86_64"'
 ATHERIS = [
@@ -67,13 +71,16 @@ def main(arguments: list[str]) -> int:
     gate = ["--extra=gate", "--constraint=requirements/dev.txt", "pyproject.toml", "requirements/gate.in"]
     compile_lock("gate.txt", gate, upgrade)
     compile_lock("lock-tool.txt", ["requirements/lock-tool.in"], upgrade)
+    compile_lock("../drivers/python-build.txt", ["drivers/python-build.in"], upgrade)
+    for peer in PYTHON_PEERS:
+        compile_lock(f"../drivers/{peer}/requirements.txt", [f"drivers/{peer}/requirements.in"], upgrade)
     write("fuzz.txt", "".join(pin_atheris(*release) for release in ATHERIS))
     return 0
 
 
 def compile_lock(name: str, sources: list[str], options: list[str]) -> None:
     """Resolve `sources` into `requirements/name`."""
-    print(f"lock: requirements/{name}", file=sys.stderr)
+    print(f"lock: {(LOCKS / name).resolve().relative_to(ROOT)}", file=sys.stderr)
     run([*COMPILE, *options, f"--output-file=requirements/{name}", *sources])
     write(name, (LOCKS / name).read_text())
 

@@ -1,7 +1,8 @@
 """Set the checkout up: `make setup`, and first of all in `make test` and `make verify`.
 
 Makes `.venv`, installs the locked packages with their hashes, this project in place and, where npm is there, the Node
-packages of the peers; builds the driver of the peer in C where its headers are. What is already as the locks say is
+packages of the peers; makes the environments of the peers in Python where a C compiler is, and builds the driver of the
+peer in C where its headers are. What is already as the locks say is
 left alone without asking the network. With CI set, a peer that cannot be installed is a failure; otherwise its tests
 are skipped and this says so.
 
@@ -21,6 +22,9 @@ PYTHON = VENV / "bin" / "python"
 STAMP = VENV / "pawl-stamp"
 LOCKS = [ROOT / "requirements" / "dev.txt", ROOT / "requirements" / "fuzz.txt", ROOT / "pyproject.toml"]
 NODE_PEERS = [ROOT / "drivers" / name for name in ("libsignal-client", "node-libsignal", "privacyresearch")]
+
+PYTHON_PEERS = [ROOT / "drivers" / name for name in ("python-axolotl",)]
+PYTHON_BUILD = ROOT / "drivers" / "python-build.txt"
 
 C_PEER = ROOT / "drivers" / "libsignal-c"
 C_PACKAGES = ["libsignal-protocol-c", "libcrypto", "jansson"]
@@ -43,6 +47,8 @@ def main() -> int:
         set_up_python()
         for peer in NODE_PEERS:
             set_up_node(peer)
+        for peer in PYTHON_PEERS:
+            set_up_python_peer(peer)
         set_up_c(C_PEER)
     except SetupError as error:
         say(str(error))
@@ -97,6 +103,35 @@ def set_up_node(peer: Path) -> None:
     stamp_file.write_text(stamp)
 
 
+def set_up_python_peer(peer: Path) -> None:
+    """Make the environment of a peer in Python, unless it is what its lock says. Its parts in C are built here."""
+    name = peer.name
+    lock = peer / "requirements.txt"
+    if not lock.exists():
+        return
+    environment = peer / ".venv"
+    stamp_file = environment / ".pawl-stamp"
+    stamp = digest([PYTHON_BUILD, lock], str(peer), sys.version)
+    if up_to_date(stamp_file, stamp):
+        return
+    if not shutil.which("cc"):
+        without_peer(name, "there is no C compiler")
+        return
+    say(f"making the environment of {name}")
+    if subprocess.call([sys.executable, "-m", "venv", "--clear", str(environment)], stdout=subprocess.DEVNULL) != 0:
+        without_peer(name, "its environment could not be made")
+        return
+    python = environment / "bin" / "python"
+    try:
+        for of, more in ((PYTHON_BUILD, []), (lock, ["--no-build-isolation", "--use-pep517"])):
+            locked = ("--no-deps", "--require-hashes", "-r", str(of))
+            pip(*more, *locked, otherwise="its packages could not be installed", python=python)
+    except SetupError as error:
+        without_peer(name, str(error))
+        return
+    stamp_file.write_text(stamp)
+
+
 def set_up_c(peer: Path) -> None:
     """Build the driver of the peer in C, unless it was built from these very files."""
     sources = [*sorted(peer.glob("**/*.[ch]")), peer / "Makefile"]
@@ -129,9 +164,9 @@ def without_peer(name: str, reason: str) -> None:
     say(f"{name}: {reason}; its tests will be skipped")
 
 
-def pip(*arguments: str, otherwise: str) -> None:
-    """Run pip of the new environment."""
-    command = [str(PYTHON), "-m", "pip", "install", "-qq", "--disable-pip-version-check", *arguments]
+def pip(*arguments: str, otherwise: str, python: Path = PYTHON) -> None:
+    """Run pip of a new environment."""
+    command = [str(python), "-m", "pip", "install", "-qq", "--disable-pip-version-check", *arguments]
     if subprocess.call(command, cwd=str(ROOT)) != 0:
         raise SetupError(otherwise)
 

@@ -83,9 +83,9 @@ KEPT_FOLDERS = ("src", "spec", "tests", "fuzz", "corpus", "drivers", "docs", "to
 """Where every file is part of the project, but for what `MADE` names."""
 
 MADE = re.compile(
-    r"(^|/)(node_modules|__pycache__|\.[a-z_]+_cache|\.hypothesis)/|^fuzz/(crash|timeout|oom)-[^/]*$|^drivers/[a-z-]+/build/"
+    r"(^|/)(node_modules|__pycache__|\.[a-z_]+_cache|\.hypothesis)/|^fuzz/(crash|timeout|oom)-[^/]*$|^drivers/[a-z-]+/(build|\.venv)/"
 )
-"""What tools leave there: packages, caches, the findings of a fuzzer that was started in fuzz/, and built drivers."""
+"""What tools leave there: packages, caches, the findings of a fuzzer that was started in fuzz/, built drivers and environments."""
 
 
 def ignored(root: Path) -> list[str]:
@@ -129,7 +129,7 @@ def test_files_are_small() -> None:
     assert [path.name for path in tracked_files() if path.stat().st_size >= MAX_FILE_BYTES] == []
 
 
-LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
+LOCKS = sorted([*(ROOT / "requirements").glob("*.txt"), *(ROOT / "drivers").glob("**/[pr]*.txt")])
 PINNED = re.compile(r"^[A-Za-z0-9._-]+==[^\s;]+( ; .+)?$")
 
 

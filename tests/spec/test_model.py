@@ -11,9 +11,10 @@ from dataclasses import replace
 
 import pytest
 
-from pawl_spec.history import Hello, Observe, Outcome, Profile
+from pawl_spec.history import Event, Hello, Observation, Observe, Outcome, Profile
 from pawl_spec.model import LOW, Model, Refusal, Terms
-from pawl_spec.trace import FORGERIES, JUNK, TAMPERS
+from pawl_spec.model.world import took_effect
+from pawl_spec.trace import FORGERIES, JUNK, TAMPERS, Kind, Op
 from tests.spec.histories import ABLE, ALICE, BOB, CAROL, SMALL, Tale, met, replaced
 
 CLOSING = Profile(closes_chains=True)
@@ -1024,3 +1025,20 @@ def test_parties_differ() -> None:
     """Each party of a fresh model has keys of its own."""
     model = Model(Hello("by hand", "1", Observe.WIRE, ABLE, SMALL), [False] * 3)
     assert len({party.identity for party in model.parties} | {party.signed_prekey for party in model.parties}) == 6
+
+
+# -- half of a step ----------------------------------------------------------------------------------------------------
+
+
+def test_half_of_a_step_without_its_session_is_no_session() -> None:
+    """ATM-01 reports a half. Where nothing that is counted of sessions changed, it was a pin, say, and no session came of it."""
+    before, pinned = Observation("before", (1,), chains=0), Observation("half", (1,), chains=0)
+    half = Event(0, Op(Kind.DELIVER, (0,)), Outcome.CRASHED, ALICE, BOB, before=before, after=pinned, complete="whole")
+    assert not took_effect(half)
+    assert took_effect(replace(half, after=replace(pinned, chains=1)))
+    assert took_effect(replace(half, after=replace(pinned, prekeys=())))
+    # A whole step, one that nobody can compare, and a target of which nothing is counted.
+    assert took_effect(replace(half, complete="half"))
+    assert took_effect(replace(half, complete=None))
+    assert took_effect(replace(half, before=replace(before, chains=None), after=replace(pinned, chains=None)))
+    assert not took_effect(replace(half, after=before))

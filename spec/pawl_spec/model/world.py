@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Final
 
 from pawl_spec.history import Event, Hello, Limits, Outcome, Profile, Strike
 from pawl_spec.model.knowledge import Knowledge
@@ -139,10 +140,26 @@ def replace_session(party: Party, peer: int, old: Session, new: Session, *, to_f
 
 
 def took_effect(event: Event) -> bool:
-    """Whether the operation's change of state is there: it was done, or a crash came after the commit."""
+    """Whether the operation's change of state is there: it was done, or a crash came after the commit.
+
+    Where a crash left half of a step, which ATM-01 reports, it is what was counted of sessions that tells.
+    """
     if event.outcome is Outcome.CRASHED:
-        return event.changed
+        return event.changed and not _without_its_session(event)
     return event.outcome is Outcome.DONE
+
+
+def _without_its_session(event: Event) -> bool:
+    """Whether a crash left half of a step, the other half than the session, as far as can be seen."""
+    before, after = event.before, event.after
+    if before is None or after is None or event.complete in (None, after.digest) or after.chains is None:
+        return False
+    # A pin that is stored by a call of its own, say.
+    return all(getattr(before, name) == getattr(after, name) for name in COUNTED)
+
+
+COUNTED: Final = ("sessions", "chains", "kept_chain", "kept_session", "prekeys", "group_chains", "group_kept")
+"""What is counted of an observation."""
 
 
 def ends(event: Event) -> tuple[int, int]:

@@ -117,6 +117,21 @@ def _libsignal_c() -> Target:
     return DriverTarget([program])
 
 
+PYTHON_SECONDS: Final = 30.0
+"""How long an answer of a peer in Python may take: what it computes for one message takes up to 4 s of an idle core."""
+
+
+def _python(peer: str, package: str) -> Target:
+    """The driver of a peer that is the Python package `package`. Raises: TargetMissing, HarnessBroken."""
+    from pawl_gate.targets.driver import DriverTarget
+
+    folder = _folder(peer, "driver.py")
+    python = folder / ".venv" / "bin" / "python"
+    if not any((folder / ".venv").glob(f"lib/python*/site-packages/{package}/__init__.py")):
+        raise TargetMissing(f"{peer}: its environment is not made; install a C compiler, then `make setup`")
+    return DriverTarget([python, folder / "driver.py"], timeout=PYTHON_SECONDS)
+
+
 def _program(path: Path) -> Target:
     from pawl_gate.targets.driver import DriverTarget
 
@@ -145,6 +160,8 @@ TARGETS: Final[Mapping[str, Callable[[], Target]]] = {
     "libsignal-client-sessions": partial(
         _node, "libsignal-client", "@signalapp/libsignal-client", program="sessions.js"
     ),
+    # Sessions, and groups in the earlier layout.
+    "python-axolotl": partial(_python, "python-axolotl", "axolotl"),
     # Groups alone.
     "libsignal-client": partial(_node, "libsignal-client", "@signalapp/libsignal-client"),
     # Sessions, and groups with the messages of older clients.
