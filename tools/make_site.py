@@ -31,7 +31,10 @@ LINK = re.compile(r"(\]\()(?![a-z]+:|#)([^)#\s]+)((?:#[^)\s]*)?\))")
 def outside_pages() -> dict[Path, str]:
     """Pages that live outside of docs/, and where the site shows them."""
     pages = {ROOT / "SECURITY.md": "project/security.md", ROOT / "CHANGELOG.md": "project/changelog.md"}
-    return pages | {path: f"project/driver-{path.parent.name}.md" for path in sorted(ROOT.glob("drivers/*/README.md"))}
+    drivers = sorted(ROOT.glob("drivers/*/README.md"))
+    pages |= {path: f"project/driver-{path.parent.name}.md" for path in drivers}
+    more = (path for path in sorted(ROOT.glob("drivers/*/[A-Z]*.md")) if path not in drivers)
+    return pages | {path: f"project/driver-{path.parent.name}-{path.stem.lower()}.md" for path in more}
 
 
 def stage() -> None:
