@@ -1,6 +1,7 @@
 """The committed lists of findings, their scripts, and `pawl finding`.
 
 Each script is run where a peer can be had; `export` is tested by running what it prints in a folder of its own.
+The ids in it are examples.
 """
 
 from __future__ import annotations

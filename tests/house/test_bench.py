@@ -69,7 +69,7 @@ def test_the_instant_driver_says_what_the_gate_looks_for() -> None:
     assert {event.outcome.value for event in history.events[:13]} == {"done"}
     assert [event.plaintext for event in history.events[7:13]] == list(range(6))
     _, checked = judge(history)
-    assert checked["AUT-01"] > 0
+    assert len(checked) > 5
 
 
 def test_the_harness_is_measured(capsys: Output) -> None:
