@@ -230,11 +230,11 @@ def test_a_check_that_could_not_be_made_is_no_success(
 # -- workflows --------------------------------------------------------------------------------------------------------
 
 USES = re.compile(r"uses: (\S+)")
-PINNED = re.compile(r"^[\w./-]+@(?:[0-9a-f]{40}|v\d+(?:\.\d+){0,2})$")
+PINNED = re.compile(r"^[\w./-]+@[0-9a-f]{40}$")
 
 
-def test_actions_are_named_by_a_version_or_a_hash() -> None:
-    """Never by a branch, and each in one version everywhere."""
+def test_actions_are_pinned_by_their_commits() -> None:
+    """Never by a branch or a tag, which can be moved; and each in one version everywhere."""
     used = [
         name for path in (*WORKFLOWS, ROOT / "action.yml") for name in USES.findall(path.read_text(encoding="utf-8"))
     ]
