@@ -31,7 +31,7 @@ CRASHABLE = frozenset(
 )
 """Verbs within which a crash can strike."""
 
-NAME = re.compile(r"(?!.*::)[^\x00-\x1f\ud800-\udfff]{1,512}")
+NAME = re.compile(r"(?!.*::)[^\x00-\x1f.\ud800-\udfff]{1,512}")
 
 
 class BadParams(Exception):
@@ -261,7 +261,7 @@ class World:
 def device(name: Any, device_id: Any, trust_on_first_use: Any) -> tuple[str, int, bool]:
     """What a device is created with. Raises: BadParams."""
     if type(name) is not str or not NAME.fullmatch(name):
-        raise BadParams("name: 1 to 512 characters, no control characters and no :: (which divides the names of rows)")
+        raise BadParams("name: 1 to 512 characters, none that controls, no dot, no :: (they divide the names of rows)")
     if type(trust_on_first_use) is not bool:
         raise BadParams("trust_on_first_use: true or false was expected")
     return name, whole(device_id, "device_id"), trust_on_first_use

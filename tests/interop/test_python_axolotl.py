@@ -21,8 +21,8 @@ from pawl_gate.targets.registry import find_target
 from pawl_spec.history import Outcome
 from pawl_spec.judge import judge
 from pawl_spec.trace import Kind
+from tests.interop.interleavings import interleaving
 from tests.interop.test_group_peers import conversation
-from tests.interop.test_node_libsignal import interleaving
 
 pytestmark = pytest.mark.axolotl_peer
 
