@@ -61,7 +61,7 @@ class Listening(DriverTarget):
             self.lines.append(line)
             return exchange(line)
 
-        self._process.exchange = kept  # type: ignore[method-assign]
+        self._process.exchange = kept  # type: ignore[method-assign]  # the lines are listened to on their way
 
 
 def work(target: DriverTarget, chosen: Sequence[Trace]) -> list[History]:
@@ -79,7 +79,9 @@ def clock(sums: list[tuple[float, float]]) -> Iterator[None]:
 
 def bare(lines: Sequence[bytes]) -> float:
     """Seconds of exchanging these lines with the instant driver, and nothing else: the floor."""
-    with subprocess.Popen(INSTANT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0) as program:  # noqa: S603
+    with subprocess.Popen(  # noqa: S603 - a program of this checkout
+        INSTANT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+    ) as program:
         stdin, stdout = cast("IO[bytes]", program.stdin), cast("IO[bytes]", program.stdout)
         said, heard = stdin.fileno(), stdout.fileno()
         os.write(said, lines[0] + b"\n")

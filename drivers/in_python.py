@@ -50,6 +50,7 @@ def ask(call: Callable[..., T], *args: Any) -> T:
     """Call the peer. Raises: PeerRefused."""
     try:
         return call(*args)
+    # Of any class: a peer answers hostile input with whatever it comes across, and that is a refusal.
     except Exception as error:
         raise PeerRefused(error) from None
 
@@ -362,5 +363,5 @@ def _act(
         text = f"{type(cause).__name__}: {cause}"
         return crashed() or _error(number, -32000, text, refusal=world.refusal(cause), **state())
     except Exception as mistake:
-        # The driver's own.
+        # The driver's own: told as such, which the gate takes for a broken harness and not for a refusal.
         return _error(number, -32603, f"{type(mistake).__name__}: {mistake}")

@@ -114,7 +114,7 @@ def sessions_in(record: SessionRecord) -> dict[str, int]:
 class Counted(Store):
     """Counts a session's record when it is stored, so that it need not be read again for that."""
 
-    def storeSession(self, name: str, device_id: int, record: SessionRecord) -> None:  # noqa: D102, N802
+    def storeSession(self, name: str, device_id: int, record: SessionRecord) -> None:  # noqa: D102, N802 - the peer's
         super().storeSession(name, device_id, record)
         self.rows.counts[f"{SESSION}{name}.{device_id}"] = sessions_in(record)
 

@@ -74,20 +74,20 @@ class Store(AxolotlStore):
         self.trusts = trusts
         self.answers_none = answers_none
 
-    def getIdentityKeyPair(self) -> IdentityKeyPair:  # noqa: D102, N802
+    def getIdentityKeyPair(self) -> IdentityKeyPair:  # noqa: D102, N802 - the peer's
         return IdentityKeyPair(serialized=self.rows.load("identity"))
 
-    def getLocalRegistrationId(self) -> int:  # noqa: D102, N802
+    def getLocalRegistrationId(self) -> int:  # noqa: D102, N802 - the peer's
         return int.from_bytes(self.rows.load("registration") or b"", "big")
 
-    def isTrustedIdentity(self, name: str, key: IdentityKey) -> bool:  # noqa: D102, N802
+    def isTrustedIdentity(self, name: str, key: IdentityKey) -> bool:  # noqa: D102, N802 - the peer's
         pin = self.rows.load(f"pin/{name}")
         return self.trusts if pin is None else pin == key.serialize()
 
-    def saveIdentity(self, name: str, key: IdentityKey) -> None:  # noqa: D102, N802
+    def saveIdentity(self, name: str, key: IdentityKey) -> None:  # noqa: D102, N802 - the peer's
         self.rows.store(f"pin/{name}", key.serialize())
 
-    def loadPreKey(self, number: int) -> PreKeyRecord | WithoutPreKey:  # noqa: D102, N802
+    def loadPreKey(self, number: int) -> PreKeyRecord | WithoutPreKey:  # noqa: D102, N802 - the peer's
         record = self.rows.load(f"prekey/{number}")
         if record is None and number == 0 and self.answers_none:
             return WithoutPreKey()
@@ -95,23 +95,23 @@ class Store(AxolotlStore):
             raise UnknownPreKey(f"no prekey {number}")
         return PreKeyRecord(serialized=record)
 
-    def removePreKey(self, number: int) -> None:  # noqa: D102, N802
+    def removePreKey(self, number: int) -> None:  # noqa: D102, N802 - the peer's
         self.rows.remove(f"prekey/{number}")
 
-    def loadSignedPreKey(self, number: int) -> SignedPreKeyRecord:  # noqa: D102, N802
+    def loadSignedPreKey(self, number: int) -> SignedPreKeyRecord:  # noqa: D102, N802 - the peer's
         record = self.rows.load(f"signed/{number}")
         if record is None:
             raise UnknownSignedPreKey(f"no signed prekey {number}")
         return SignedPreKeyRecord(serialized=record)
 
-    def loadSession(self, name: str, device_id: int) -> SessionRecord:  # noqa: D102, N802
+    def loadSession(self, name: str, device_id: int) -> SessionRecord:  # noqa: D102, N802 - the peer's
         record = self.rows.load(f"session/{name}.{device_id}")
         return SessionRecord() if record is None else SessionRecord(serialized=record)
 
-    def storeSession(self, name: str, device_id: int, record: SessionRecord) -> None:  # noqa: D102, N802
+    def storeSession(self, name: str, device_id: int, record: SessionRecord) -> None:  # noqa: D102, N802 - the peer's
         self.rows.store(f"session/{name}.{device_id}", record.serialize())
 
-    def containsSession(self, name: str, device_id: int) -> bool:  # noqa: D102, N802
+    def containsSession(self, name: str, device_id: int) -> bool:  # noqa: D102, N802 - the peer's
         return self.rows.load(f"session/{name}.{device_id}") is not None
 
 
@@ -121,11 +121,11 @@ class Chains(SenderKeyStore):
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
 
-    def loadSenderKey(self, name: SenderKeyName) -> SenderKeyRecord:  # noqa: D102, N802
+    def loadSenderKey(self, name: SenderKeyName) -> SenderKeyRecord:  # noqa: D102, N802 - the peer's
         record = self.rows.load(f"chains/{name.serialize()}")
         return SenderKeyRecord(serialized=record)
 
-    def storeSenderKey(self, name: SenderKeyName, record: SenderKeyRecord) -> None:  # noqa: D102, N802
+    def storeSenderKey(self, name: SenderKeyName, record: SenderKeyRecord) -> None:  # noqa: D102, N802 - the peer's
         self.rows.store(f"chains/{name.serialize()}", record.serialize())
 
 

@@ -111,7 +111,9 @@ def reproduced(folder: Path, script: str) -> tuple[bool, str]:
     """Whether a script shows its finding, and what it said. Raises: NoScript."""
     words = command(folder, script)
     try:
-        ran = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=SECONDS)  # noqa: S603
+        ran = subprocess.run(  # noqa: S603 - a script that the list in this checkout names
+            words, capture_output=True, text=True, errors="replace", timeout=SECONDS
+        )
     except OSError as error:
         raise NoScript(f"{words[0]} cannot be started: {error.strerror}") from None
     except subprocess.TimeoutExpired:

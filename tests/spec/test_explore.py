@@ -1,14 +1,17 @@
 """The exhaustive search of the model: it ends, comes to the committed figures, and notices each planted fault."""
 
-from dataclasses import replace
+from dataclasses import fields, replace
+from typing import Any, cast
 
 import pytest
 
 from pawl_spec.explore import FAULTS, SCOPES, Ideal, committed, differs, explore
 from pawl_spec.explore.canonical import Canonical
+from pawl_spec.explore.ideal import copied
 from pawl_spec.explore.properties import PROPERTIES
 from pawl_spec.history import Outcome
 from pawl_spec.invariants import INVARIANTS
+from pawl_spec.model.state import Party
 from pawl_spec.trace import Kind, op
 
 SMALL = ["smoke", "order", "restart", "rekey", "replay", "three"]
@@ -137,3 +140,18 @@ def test_properties_stand_for_invariants_of_the_catalogue() -> None:
         assert entry.id in {known.id for known in INVARIANTS}, entry.name
         assert entry.claim
         assert entry.source
+
+
+def test_a_copy_of_a_party_has_all_that_it_holds_and_shares_nothing() -> None:
+    """A field that the copy forgets would be empty in every later state, and one that is shared would leak into earlier ones."""
+    party = cast("Any", Party)(identity="identity", signed_prekeys=["key"], strict=True)
+    filled = {"signed_prekeys", "identity", "strict"}
+    for each in fields(Party):
+        value = getattr(party, each.name)
+        if each.name not in filled:
+            setattr(party, each.name, {1: each.name} if isinstance(value, dict) else type(value)([each.name]))
+    twin = copied(party)
+    assert twin == party
+    for each in fields(Party):
+        value = getattr(party, each.name)
+        assert isinstance(value, (str, bool, frozenset)) or getattr(twin, each.name) is not value, each.name

@@ -15,7 +15,7 @@ class Ended(Exception):
 class Dying(Store):
     """A store whose process ends before a prekey is removed."""
 
-    def removePreKey(self, number: int) -> None:  # noqa: D102, N802
+    def removePreKey(self, number: int) -> None:  # noqa: D102, N802 - the peer's
         raise Ended
 
 

@@ -141,6 +141,7 @@ def outcome(call: Callable[..., Any], *args: Any, **named: Any) -> Any:
     """What a call returned, or what it threw."""
     try:
         return call(*args, **named)
+    # Of any class: how the peer refuses is what is looked at.
     except Exception as error:
         return error
 
@@ -238,6 +239,7 @@ def finding(id_: str, title: str, body: Callable[[], list[tuple[str, bool]]]) ->
     print(f"{id_} · {title}")
     try:
         seen = body()
+    # Whatever went wrong, nothing is shown by it.
     except Exception:
         seen = [(traceback.format_exc(), False)]
     for statement, held in seen:

@@ -223,7 +223,7 @@ class Ideal:
 
 
 def copied(party: Party) -> Party:
-    """A copy of a party; what it holds is immutable."""
+    """A copy of a party, field by field; what its collections hold is immutable."""
     return Party(
         party.identity,
         list(party.signed_prekeys),
@@ -232,11 +232,11 @@ def copied(party: Party) -> Party:
         dict(party.sessions),
         dict(party.prekeys),
         set(party.seen),
-        party.asks,
-        party.armed,
+        set(party.asks),
+        dict(party.armed),
         party.compatible,
         dict(party.own_chains),
         dict(party.memberships),
-        party.members,
-        party.gave,
+        dict(party.members),
+        dict(party.gave),
     )
