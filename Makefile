@@ -58,7 +58,7 @@ reach: setup ## write the list of what each engine must reach again (read the di
 	@$(BIN)/python -m tools.write_reach $(ARGS)
 
 fuzz: setup ## run the whole corpus twice, then fuzz each entry point (TIME=20s, ENTRY=session_trace, ARGS=--json)
-	@$(BIN)/pawl corpus verify
+	@$(BIN)/pawl corpus verify --jobs $(JOBS)
 	@$(BIN)/pawl fuzz run $(or $(ENTRY),all) --time $(TIME) --jobs $(JOBS) $(ARGS)
 
 campaign: setup ## fuzz in rounds, from the corpus (TIME=8h, ARGS='--engine dask://HOST:PORT', ARGS=--resume)
@@ -66,7 +66,7 @@ campaign: setup ## fuzz in rounds, from the corpus (TIME=8h, ARGS='--engine dask
 
 test: setup ## run the tests (ARGS='-k storage')
 	@echo 'test: running the tests on $(JOBS) processes' >&2
-	@$(BIN)/pytest -q -n $(JOBS) $(ARGS)
+	@$(BIN)/pytest -q -n $(JOBS) --dist worksteal $(ARGS)
 
 lint: setup ## style, types, one-way arrows, and that what is generated is up to date
 	@echo 'lint: ruff' >&2
@@ -92,7 +92,7 @@ format: setup ## let ruff format the code and sort its imports
 	@$(BIN)/ruff format --quiet .
 
 coverage: setup ## the branch coverage of src/pawl by its own tests; fails below 98 %, or where a gap has no written reason
-	@$(BIN)/pytest -q -n $(JOBS) --cov --cov-report=term --cov-report=json:build/coverage.json $(LIBRARY_TESTS) $(ARGS)
+	@$(BIN)/pytest -q -n $(JOBS) --dist worksteal --cov --cov-report=term --cov-report=json:build/coverage.json $(LIBRARY_TESTS) $(ARGS)
 	@$(BIN)/python -m tools.check_coverage build/coverage.json
 
 mutation: setup ## plain mutants of src/pawl, do the tests notice? (SAMPLE=300 SEED=1, or SINCE=origin/main; neither: all)

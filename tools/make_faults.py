@@ -40,8 +40,9 @@ MATRIX = """\
 Each engine is given each fault alone, and stops at the first trace on which the invariant that names the fault is
 violated. A cell lists every invariant that is violated on that trace; `-` means that the engine did not come to
 one. The random engines search little here ({walks} walks, {examples} examples), so that the table is made in
-minutes; `pawl mutants --budget pr` searches more. The matrix is committed, and CI holds the directed
-scenarios' column to it.
+minutes; `pawl mutants --budget pr` searches more. The matrix is committed, and CI holds it to what it makes
+again: the directed scenarios' column at each commit, and of everything else one part of eight, chosen by the commit,
+so that eight commits or so go round. `make mutants` makes the whole again, every night too.
 """
 
 SPECIFICATION = """\

@@ -131,7 +131,7 @@ def trace() -> str:
 def trace_missing() -> str:
     """The same with orphans and differences, and no run."""
     found = [Orphan("src/pawl/device.py:7", f"CTR-01: {text}") for text in HOSTILE]
-    return tracing.render(replace(quick(), lines=quick().lines[1:]), found, list(HOSTILE), None)
+    return tracing.render(replace(quick(), lines=quick().lines[1:6]), found, list(HOSTILE), None)
 
 
 def document(report: Report, expected: Expected | None = None, code: Exit | None = None) -> dict[str, Any]:

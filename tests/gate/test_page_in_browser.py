@@ -148,8 +148,8 @@ def test_light_is_light_and_dark_is_dark(browser: Browser, folder: Path) -> None
         ("red", "light"),
         ("expected", "dark"),
         ("hostile", "light"),
+        # The largest by far; what differs in the dark are its contrasts, which are computed for every page above.
         ("trace", "light"),
-        ("trace", "dark"),
         ("trace-missing", "light"),
         ("table", "light"),
         ("table", "dark"),

@@ -45,6 +45,14 @@ def report_of(name: str, budget: Budget = TINY, seed: int = 0) -> Report:
         return Verification(target, name=name, budget=budget, seed=seed, progress=io.StringIO()).run()
 
 
+def without_engines(monkeypatch: pytest.MonkeyPatch, *scenario: str) -> None:
+    """No corpus and no exhaustive search, and no scenario but these."""
+    few = [each for each in scenarios() if each.name in scenario]
+    assert len(few) == len(scenario)
+    monkeypatch.setattr(verify, "scenarios", lambda: few)
+    monkeypatch.setattr(verify.corpus, "load", lambda folder: [])
+
+
 @pytest.fixture(scope="module")
 def pawl() -> Iterator[Report]:
     with pytest.MonkeyPatch.context() as patch:
@@ -63,8 +71,9 @@ def test_pawl_holds(pawl: Report) -> None:
     )
 
 
-def test_control_is_reported_shrunk_and_reproduced() -> None:
+def test_control_is_reported_shrunk_and_reproduced(monkeypatch: pytest.MonkeyPatch) -> None:
     """A violation is printed with the shortest trace as a sequence chart, which shows the fault again."""
+    without_engines(monkeypatch, "conversation", "forged-bundle-later")
     report = report_of("control:signature-unchecked", replace(TINY, walks=0, examples=0))
     assert report.exit is Exit.VIOLATED
     found = report.found["IDC-03"]
@@ -84,8 +93,7 @@ def test_control_is_reported_shrunk_and_reproduced() -> None:
 
 def test_same_seed_same_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """Contract of `--seed`: the same seed gives the same traces and verdicts, another one other traces."""
-    monkeypatch.setattr(verify, "scenarios", list)
-    monkeypatch.setattr(verify.corpus, "load", lambda folder: [])
+    without_engines(monkeypatch)
 
     def essence(seed: int) -> object:
         report = report_of("control:version-unauthenticated", replace(TINY, shrink_steps=500), seed)
@@ -118,8 +126,7 @@ def test_time_cap_makes_the_run_incomplete() -> None:
 
 def test_what_was_not_reached_is_never_success(monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that judged nothing is never a success: the invariants that no trace reached are named."""
-    monkeypatch.setattr(verify, "scenarios", list)
-    monkeypatch.setattr(verify.corpus, "load", lambda folder: [])
+    without_engines(monkeypatch)
     report = report_of("pawl", replace(TINY, walks=0, examples=1))
     assert report.exit is Exit.INCOMPLETE
     missed = [entry.id for entry in report.with_verdict(Verdict.NOT_REACHED)]
@@ -230,7 +237,8 @@ ON_TRIAL = replace(TINY, name="pr", walks=0, examples=0, trials=True)
 
 @pytest.fixture
 def one_campaign(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The campaigns as they are, but only one of them, on one store, with one trace."""
+    """The campaigns as they are, but only one of them, on one store, with two traces; of the other engines none."""
+    without_engines(monkeypatch)
     monkeypatch.setattr(trials, "MODULES", {"crash-points": "crash_points"})
     monkeypatch.setattr(crash_points, "STORES", ("memory",))
     monkeypatch.setattr(crash_points, "AMOUNTS", {"pr": 2, "nightly": 2})

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pawl_gate.cli.common import BROKEN, Usage, Verbs, print_json, print_text, seed, write
-from pawl_gate.cli.fuzz import UNIT_SECONDS, chosen, count, duration, jobs
+from pawl_gate.cli.common import BROKEN, Usage, Verbs, jobs, print_json, print_text, seed, write
+from pawl_gate.cli.fuzz import UNIT_SECONDS, chosen, count, duration
 
 if TYPE_CHECKING:
     from pawl_gate.fuzzing.campaign import Campaign, Moment

@@ -21,6 +21,9 @@ DEFAULT_TARGET: Final = "pawl"
 FINDINGS: Final = Path("build", "findings")
 """Where findings are saved."""
 
+MOST_JOBS: Final = 256
+"""Processes at once, wherever there is a choice."""
+
 OK, USAGE, BROKEN, INCOMPLETE = 0, 2, 3, 4
 
 Verbs = Any
@@ -41,6 +44,16 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and where help is; exit code 2."""
         self.exit(USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+
+# -- options -----------------------------------------------------------------------------------------------------------
+
+
+def jobs(text: str) -> int:
+    """The option --jobs. Raises: ArgumentTypeError."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 3) or not 1 <= int(text) <= MOST_JOBS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {MOST_JOBS}")
+    return int(text)
 
 
 # -- targets and traces ------------------------------------------------------------------------------------------------

@@ -6,13 +6,14 @@ import argparse
 import sys
 import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pawl_gate.cli.common import BROKEN, OK, Usage, Verbs, print_json, print_text
+from pawl_gate.cli.common import BROKEN, OK, Usage, Verbs, jobs, print_json, print_text
 
 if TYPE_CHECKING:
-    from pawl_gate.fuzzing.corpus import Change, Origin
+    from pawl_gate.fuzzing.corpus import Change, Origin, Verified
     from pawl_gate.fuzzing.entries import Entry
 
 
@@ -28,6 +29,7 @@ def add(verbs: Verbs) -> None:
     for some in (stats, verify):
         some.add_argument("entry", nargs="*", metavar="ENTRY", help="entry points; none: all that have a corpus")
         some.add_argument("--json", action="store_true", help="print JSON")
+    verify.add_argument("--jobs", type=jobs, default=1, metavar="N", help="entry points at once (default: 1)")
     merge = what.add_parser(
         "merge", help="add what other folders reach more, or reach with smaller inputs", allow_abbrev=False
     )
@@ -120,10 +122,13 @@ def _verify(args: argparse.Namespace) -> int:
     from pawl_gate.fuzzing.corpus import MOST_BYTES, verify
     from pawl_gate.verify import Exit
 
-    found = []
-    for entry in _chosen(args.entry):
+    def one(entry: Entry) -> Verified:
         print(f"corpus: running {entry.name} twice", file=sys.stderr)
-        found.append(verify(entry, entry.corpus))
+        return verify(entry, entry.corpus)
+
+    # The inputs run in processes of their own; a thread waits for them.
+    with ThreadPoolExecutor(args.jobs) as at_once:
+        found = list(at_once.map(one, _chosen(args.entry)))
     if not any(each.inputs for each in found):
         raise Usage("there are no inputs: nothing was judged")
     wrong = [f"{each.entry}/{line}" for each in found for line in each.wrong]

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from pawl_gate.cli.common import BROKEN, OK, Usage, Verbs, print_json, print_text, seed
+from pawl_gate.cli.common import BROKEN, OK, Usage, Verbs, jobs, print_json, print_text, seed
 from pawl_gate.cli.corpus import find_entry
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 FOLDER: Final = Path("build", "fuzz")
 EXPORTS: Final = Path("build", "export")
 
-MOST_JOBS: Final = 256
 UNIT_SECONDS: Final = 60
 """Of one unit: what a unit begins with, running the corpus, is then a small part of it."""
 
@@ -83,13 +82,6 @@ def duration(text: str) -> int:
     if not (number.isascii() and number.isdecimal() and 0 < len(number) <= 7) or int(number) == 0:
         raise argparse.ArgumentTypeError(f"{text!r} is no time: 90s, 10m or 8h, for example")
     return int(number) * {"s": 1, "m": 60, "h": 3600}[unit]
-
-
-def jobs(text: str) -> int:
-    """The option --jobs. Raises: ArgumentTypeError."""
-    if not (text.isascii() and text.isdecimal() and 0 < len(text) <= 3) or not 0 < int(text) <= MOST_JOBS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {MOST_JOBS}")
-    return int(text)
 
 
 def count(text: str) -> int:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pawl_gate.cli.common import Usage, Verbs, print_json, print_text, seed, write
+from pawl_gate.cli.common import Usage, Verbs, jobs, print_json, print_text, seed, write
 
 if TYPE_CHECKING:
     from pawl_gate.interop.cells import Cell
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from pawl_gate.interop.matrix import Plan
 
 PAGE: Final = Path("build", "interop", "index.html")
-
-MOST_JOBS: Final = 64
 
 
 def add(verbs: Verbs) -> None:
@@ -40,7 +38,7 @@ def add(verbs: Verbs) -> None:
     one.add_argument(
         "--short", action="store_true", help="each implementation with itself and with Pawl alone, and shorter skips"
     )
-    one.add_argument("--jobs", type=_jobs, default=2, metavar="N", help="pairs side by side (default: 2)")
+    one.add_argument("--jobs", type=jobs, default=2, metavar="N", help="pairs side by side (default: 2)")
     one.add_argument("--seed", type=seed, default=0, metavar="N", help="of those that draw their randomness from us")
     known = one.add_mutually_exclusive_group()
     known.add_argument(
@@ -57,12 +55,6 @@ def add(verbs: Verbs) -> None:
     one.add_argument("--list", action="store_true", help="list implementations and scenarios, and run nothing")
     one.add_argument("--json", action="store_true", help="print the report as JSON")
     one.set_defaults(verb=interop)
-
-
-def _jobs(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and len(text) <= 2) or not 1 <= int(text) <= MOST_JOBS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to {MOST_JOBS}")
-    return int(text)
 
 
 def interop(args: argparse.Namespace) -> int:

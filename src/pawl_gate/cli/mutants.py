@@ -9,10 +9,9 @@ import time
 from pathlib import Path
 from typing import Final
 
-from pawl_gate.cli.common import Usage, Verbs, print_json, print_text, write
+from pawl_gate.cli.common import Usage, Verbs, jobs, print_json, print_text, write
 
 FOLDER: Final = Path("build", "mutants")
-MOST_JOBS: Final = 64
 
 
 def add(verbs: Verbs) -> None:
@@ -35,7 +34,7 @@ def add(verbs: Verbs) -> None:
         default="matrix",
         help="how much the random engines search (default: matrix, which the committed matrix is made with)",
     )
-    one.add_argument("--jobs", type=_jobs, default=2, metavar="N", help="processes (default: 2)")
+    one.add_argument("--jobs", type=jobs, default=2, metavar="N", help="processes (default: 2)")
     one.add_argument(
         "--no-specification", dest="specification", action="store_false", help="leave the specification whole"
     )
@@ -103,10 +102,3 @@ def _part(value: str) -> tuple[int, int]:
     if not 1 <= int(part) <= int(parts):
         raise argparse.ArgumentTypeError(f"{value!r} is not one of the parts")
     return int(part), int(parts)
-
-
-def _jobs(value: str) -> int:
-    """The option --jobs. Raises: ArgumentTypeError."""
-    if not (value.isascii() and value.isdecimal() and len(value) <= 2) or not 1 <= int(value) <= MOST_JOBS:
-        raise argparse.ArgumentTypeError(f"{value!r} is not a whole number from 1 to {MOST_JOBS}")
-    return int(value)
