@@ -157,6 +157,8 @@ def test_fuzzing_and_going_on_with_a_campaign(tmp_path: Path) -> None:
     assert "double_ratchet.py" in page
     # It loads nothing from anywhere.
     assert "http" not in page.replace("http-equiv", "")
+    again = pawl("fuzz", "run", "session_trace", "--out", tmp_path / "run")
+    assert (again.returncode, "begins in a new folder" in again.stderr) == (2, True)
     out = tmp_path / "campaign"
     first = pawl(
         *("campaign", "session_trace", "--rounds", 1, "--unit-runs", 40, "--jobs", 1, "--corpus", start.parent),

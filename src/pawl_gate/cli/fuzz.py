@@ -131,7 +131,7 @@ def missing(entry: Entry) -> str:
 def _run(args: argparse.Namespace) -> int:
     """Fuzz. Exit codes: 0 nothing was found, 1 something was."""
     from pawl_gate.cli.campaign import carry_out, conclude
-    from pawl_gate.fuzzing.campaign import Campaign, plan, starting_corpora
+    from pawl_gate.fuzzing.campaign import Campaign, Unfit, plan, starting_corpora
 
     entries = chosen(args.entry)
     if not entries:
@@ -141,7 +141,10 @@ def _run(args: argparse.Namespace) -> int:
     lanes = max(1, args.jobs // len(entries))
     rounds = max(1, args.time // UNIT_SECONDS)
     made = plan(entries, seed=args.seed, unit_seconds=math.ceil(args.time / rounds), lanes=lanes)
-    campaign = Campaign.begin(folder, entries, made, starting_corpora(entries, args.corpus))
+    try:
+        campaign = Campaign.begin(folder, entries, made, starting_corpora(entries, args.corpus))
+    except Unfit:
+        raise Usage(f"{folder} is not empty: each run begins in a new folder; pawl campaign goes on with one") from None
     carry_out(campaign, "local", args.jobs, seconds=None, rounds=rounds)
     return conclude(campaign, json=args.json, report=folder / "report" / "index.html")
 
