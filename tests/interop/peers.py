@@ -13,8 +13,8 @@ TEMPLATE = (ROOT / "src" / "pawl_gate" / "templates" / "driver.py").read_text("u
 
 OTHER_LABEL = """
 from pawl.crypto import kdf
-label = kdf.HKDF
-kdf.HKDF = lambda hash_, length, salt, info: label(hash_, length, salt, info.replace(b"Message", b"Massage"))
+label = kdf.HKDFExpand
+kdf.HKDFExpand = lambda hash_, length, info: label(hash_, length, info.replace(b"Message", b"Massage"))
 """
 """Keys are derived under another label: it understands itself, and nobody else."""
 
