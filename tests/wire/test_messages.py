@@ -20,6 +20,7 @@ from pawl.wire.messages import (
     encode_prekey_message,
     encode_signal_body,
 )
+from pawl.wire.varint import encode_varint
 from tests.labels import label
 from tests.vectors import transcripts
 
@@ -54,6 +55,105 @@ def encode_again(message: SignalMessage | PreKeySignalMessage) -> bytes:
         return body + message.mac
     fields = {each: getattr(message, each) for each in FIELDS}
     return encode_prekey_message(**fields | {"message": encode_again(message.message)})
+
+
+integer = st.one_of(
+    uint32.map(encode_varint),
+    # Over 32 bits, longer than it need be, and cut off.
+    st.sampled_from([b"\xff\xff\xff\xff\x0f", b"\x80\x80\x80\x80\x10", b"\x87\x00", b"\x80", b"\xff" * 10, b""]),
+)
+"""What stands where an integer should."""
+
+
+@st.composite
+def almost_in_order(draw):
+    """A SignalMessage in the usual order of its fields; as often as not something about it is not as usual."""
+    text = draw(st.binary(max_size=300))
+    usual = [
+        draw(st.sampled_from([b"\x33", b"\x34"])),
+        b"\x0a\x21\x05",
+        draw(st.binary(min_size=32, max_size=32)),
+        b"\x10",
+        draw(uint32.map(encode_varint)),
+        b"\x18",
+        draw(uint32.map(encode_varint)),
+        b"\x22",
+        encode_varint(len(text)),
+        text,
+        MAC,
+    ]
+    others = [
+        *[st.binary(max_size=4)] * 4,
+        integer,
+        st.binary(max_size=2),
+        integer,
+        st.binary(max_size=2),
+        st.one_of(integer, st.integers(-9, 9).map(lambda off: encode_varint(max(len(text) + off, 0)))),
+        # Another field may come after the text.
+        st.binary(max_size=20).map(lambda more: text + more),
+        st.binary(max_size=9),
+    ]
+    for at in draw(st.sets(st.integers(0, len(usual) - 1), max_size=2)):
+        usual[at] = draw(others[at])
+    data = b"".join(usual)
+    return data[: draw(st.one_of(st.just(len(data)), st.integers(0, len(data))))]
+
+
+def outcome(data: bytes, **options: bool) -> object:
+    try:
+        return decode_signal_message(data, **options)
+    except ProtocolError as refusal:
+        return type(refusal), str(refusal)
+
+
+def same_with_the_scanner_alone(data: bytes, **options: bool) -> bool:
+    """Whether the layout that is read in order was read so; the scanner alone says the same of `data`."""
+    found = outcome(data, **options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(messages, "_read_in_order", lambda data, end: None)
+        assert outcome(data, **options) == found
+    return isinstance(found, SignalMessage)
+
+
+@given(almost_in_order(), st.booleans())
+def test_what_is_read_in_order_the_scanner_reads_so_too(data, untyped):
+    """PAR-02, a message has one reading: the usual layout is read without the scanner, and never in another way."""
+    same_with_the_scanner_alone(data, untyped_keys=untyped)
+
+
+@pytest.mark.parametrize("counter", [0, 300, 2**32 - 1])
+@pytest.mark.parametrize("length", [0, 20, 200])
+def test_each_byte_of_what_is_read_in_order(counter, length):
+    """PAR-02, a message has one reading: with any one byte of its frame changed, the usual layout has that of the
+    scanner.
+    """
+    text = bytes(length)
+    data = encode_signal_body(ratchet_key=KEY, counter=counter, previous_counter=counter, ciphertext=text) + MAC
+    # Of the key, only the type and the top byte decide anything.
+    for at in (*range(4), *range(35, len(data) - len(text) - len(MAC))):
+        for value in range(256):
+            same_with_the_scanner_alone(data[:at] + bytes([value]) + data[at + 1 :])
+
+
+@pytest.mark.parametrize("over", [-1, 0, 1])
+def test_the_limit_of_what_is_read_in_order(over):
+    """PAR-03, each field has a limit: that of the ciphertext holds in the usual layout."""
+    text = bytes(MAX_CIPHERTEXT_BYTES + over)
+    head = encode_signal_body(ratchet_key=KEY, counter=0, previous_counter=0, ciphertext=b"")[:-1]
+    data = head + encode_varint(len(text)) + text + MAC
+    assert same_with_the_scanner_alone(data) == (over <= 0)
+    assert over <= 0 or outcome(data) == (MessageTooLarge, f"the field ciphertext is over {MAX_CIPHERTEXT_BYTES} bytes")
+
+
+@pytest.mark.parametrize("length", range(14))
+def test_where_reading_in_order_begins(length):
+    """PAR-01, fields end inside the message: short messages with the longest integers, cut off before their MAC."""
+    body = encode_signal_body(ratchet_key=KEY, counter=2**32 - 1, previous_counter=2**32 - 1, ciphertext=bytes(length))
+    assert same_with_the_scanner_alone(body + MAC)
+    for cut in range(len(body)):
+        # What would be read as the MAC and what after it as fields, and tags where they would be expected.
+        for end in (MAC, b"\x18" * 8, b"\x22" * 8, b"\x80" * 8):
+            assert not same_with_the_scanner_alone(body[:cut] + end)
 
 
 @pytest.mark.parametrize(("untyped", "least"), [(False, 33), (True, 32)])

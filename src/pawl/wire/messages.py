@@ -4,8 +4,9 @@ A message is a version byte, a protobuf and, for a SignalMessage, a MAC of 8 byt
 were received, never over a re-encoding. A PreKeySignalMessage has none: what stands around its inner message is
 authenticated only as far as it enters the key agreement, its registration id and prekey ids not at all.
 
-The strict scanner is the only reader of what a peer sent: the protobuf package never sees an attacker's bytes. In the
-tests it is the second opinion, which has to read every accepted message in the same way.
+The strict scanner reads what a peer sent, or `_read_in_order`, which knows one layout and leaves all others to it: the
+protobuf package never sees an attacker's bytes. In the tests it is the second opinion, which has to read every accepted
+message in the same way.
 
 Source: the existing clients' message formats; Double Ratchet, section 3.4 (header); X3DH, section 3.3 (first message).
 """
@@ -21,7 +22,7 @@ from pawl.crypto.keys import KEY_BYTES, PublicKey
 from pawl.errors import InvalidArgument, MalformedMessage, MessageTooLarge, UnknownVersion
 from pawl.limits import MAX_CIPHERTEXT_BYTES, MAX_MESSAGE_BYTES
 from pawl.wire.scanner import Schema, bytes_field, key_field, scan, uint32_field
-from pawl.wire.varint import MAX_UINT32, encode_varint, varint
+from pawl.wire.varint import MAX_UINT32, encode_varint, read_varint, varint
 
 MESSAGE_VERSION: Final = 3
 """The message version that this library speaks: the high nibble of the version byte."""
@@ -62,6 +63,10 @@ SIGNAL_SCHEMA: Final = signal_schema(untyped_keys=False)
 PREKEY_SCHEMA: Final = prekey_schema(untyped_keys=False)
 UNTYPED_SIGNAL_SCHEMA: Final = signal_schema(untyped_keys=True)
 UNTYPED_PREKEY_SCHEMA: Final = prekey_schema(untyped_keys=True)
+
+
+_LEAST_IN_ORDER: Final = 36 + 3 * 6
+"""Bytes of the version and the ratchet key, then of three fields whose tag has 1 and whose integer has 5."""
 
 
 class MessageType(IntEnum):
@@ -186,7 +191,11 @@ def decode_signal_message(data: bytes, *, untyped_keys: bool = False) -> SignalM
     # A message has room for its MAC.
     if len(data) <= MAC_BYTES:
         raise MalformedMessage("the message has no room for its MAC")
-    values = scan(data, UNTYPED_SIGNAL_SCHEMA if untyped_keys else SIGNAL_SCHEMA, 1, len(data) - MAC_BYTES)
+    end = len(data) - MAC_BYTES
+    message = _read_in_order(data, end)
+    if message is not None:
+        return message
+    values = scan(data, UNTYPED_SIGNAL_SCHEMA if untyped_keys else SIGNAL_SCHEMA, 1, end)
     # Derive
     return SignalMessage(
         version_byte,
@@ -194,9 +203,35 @@ def decode_signal_message(data: bytes, *, untyped_keys: bool = False) -> SignalM
         values[2],
         values.get(3, 0),
         values[4],
-        data[-MAC_BYTES:],
-        data[:-MAC_BYTES],
+        data[end:],
+        data[:end],
     )
+
+
+def _read_in_order(data: bytes, end: int) -> SignalMessage | None:
+    """The message in `data`, if it is written as the clients write it: each field once, in order, and no other.
+
+    None if it is not: the scanner reads it then, or says what is wrong with it. What is read here the scanner would
+    read in the same way, and what is refused here it would refuse in the same words. `end`: where the MAC begins.
+
+    Raises: MalformedMessage, InvalidKey.
+    """
+    # Check: in a message of this length even the longest integers end before the MAC.
+    if end < _LEAST_IN_ORDER or data[1:3] != b"\x0a\x21" or data[36] != 0x10:
+        return None
+    counter, at = (data[37], 38) if data[37] < 0x80 else read_varint(data, 37, end, MAX_UINT32)
+    if data[at] != 0x18:
+        return None
+    previous, at = (data[at + 1], at + 2) if data[at + 1] < 0x80 else read_varint(data, at + 1, end, MAX_UINT32)
+    if data[at] != 0x22:
+        return None
+    length, at = read_varint(data, at + 1, end, MAX_UINT32)
+    # The ciphertext is the rest.
+    if at + length != end or length > MAX_CIPHERTEXT_BYTES:
+        return None
+    # Derive
+    key = PublicKey.deserialize(data[3:36])
+    return SignalMessage(data[0], key, counter, previous, data[at:end], data[end:], data[:end])
 
 
 def decode_prekey_message(data: bytes, *, untyped_keys: bool = False) -> PreKeySignalMessage:
