@@ -183,6 +183,10 @@ class PeerRows:
         if pinned is None:
             return iter(())
         identity = pinned.data
+        # One alone is the common case, and whoever asks reads the first one.
+        if len(self._base_keys) == 1:
+            session = self.session(self._base_keys[0])
+            return iter((session,) if session.remote_identity.data == identity else ())
         # Not a generator: one that is left half-way costs more than all that it does.
         return filter(lambda session: session.remote_identity.data == identity, map(self.session, self._base_keys))
 
@@ -257,13 +261,16 @@ class PeerRows:
         An archived session becomes the current one only if the message starts a chain there: then the peer has heard
         from us in it and uses it now. A late message says nothing about what the peer uses (CTR-07).
         """
-        self.keep(advanced)
-        if advanced.starts_chain:
+        session, _, starts_chain, used, skipped, dropped, unchanged = advanced
+        # The common case: no kept seed comes or goes.
+        if used is not None or skipped or dropped:
+            self.keep(advanced)
+        if starts_chain:
             self.events.append(RatchetStepped(self._peer))
-        base_key = advanced.session.base_key.data
-        if not advanced.unchanged:
-            self.save(advanced.session)
-        if advanced.starts_chain and self._base_keys[0] != base_key:
+        if not unchanged:
+            self.save(session)
+        if starts_chain and self._base_keys[0] != session.base_key.data:
+            base_key = session.base_key.data
             self._write_index((base_key, *(each for each in self._base_keys if each != base_key)))
             self.events.append(SessionPromoted(self._peer))
 

@@ -275,7 +275,7 @@ slip(
     "late-message-promotes",
     "CTR-07",
     "Any message of an archived session makes it the current one.",
-    Edit(PeerRows.apply, "if advanced.starts_chain and", "if"),
+    Edit(PeerRows.apply, "if starts_chain and", "if"),
 )
 slip(
     "second-session-refused",

@@ -239,6 +239,7 @@ slip(
     "retired-sessions-used",
     "IDC-08",
     "Sessions made under a replaced identity still encrypt and decrypt.",
+    Edit(PeerRows.candidates, "(session,) if session.remote_identity.data == identity else ()", "(session,)"),
     Edit(
         PeerRows.candidates,
         "filter(lambda session: session.remote_identity.data == identity, map(self.session, self._base_keys))",
