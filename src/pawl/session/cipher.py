@@ -20,6 +20,7 @@ from pawl.session import double_ratchet
 from pawl.session.double_ratchet import Derived, Lookup
 from pawl.session.state import Session
 from pawl.sources import Clock
+from pawl.values import made
 from pawl.wire.messages import (
     EncryptedMessage,
     MessageType,
@@ -100,7 +101,7 @@ def open_message(sessions: Iterable[Session], message: SignalMessage, kept: Look
                     raise WorkLimitExceeded("too many sessions would have to be tried so far ahead")
                 # Derive
                 derived = double_ratchet.derive(session, chain, message.ratchet_key, message.counter, kept)
-                return Opened(session, derived, _decrypt(session, derived.seed, message))
+                return made(Opened, (session, derived, _decrypt(session, derived.seed, message)))
             except (BadMac, DuplicateMessage, TooFarAhead) as refusal:
                 refusals.append(refusal)
         # Where a session knows the ratchet key, the message belongs to no other.

@@ -26,6 +26,7 @@ from pawl.limits import (
 )
 from pawl.session.state import ReceivingChain, SendingChain, Session
 from pawl.sources import Rng
+from pawl.values import made
 
 Skipped: TypeAlias = tuple[tuple[int, bytes], ...]
 """Counters and 32-byte seeds of messages that were passed over, in ascending order."""
@@ -150,7 +151,7 @@ def derive(
     # The common case: nothing is passed over.
     if counter == due:
         seed, chain_key = kdf.step_chain(chain_key)
-        return Derived(chain, ratchet_key, counter, seed, chain_key, (), root_key)
+        return made(Derived, (chain, ratchet_key, counter, seed, chain_key, (), root_key))
     skipped: list[tuple[int, bytes]] = []
     oldest_kept = counter - MAX_SKIPPED_KEYS_PER_CHAIN
     for passed in range(due, counter):
@@ -177,7 +178,7 @@ def advance(session: Session, derived: Derived, *, rng: Rng, count: Count) -> Ad
             return Advanced(session, chain.ratchet_key, False, used=derived.counter, unchanged=True)
         answered = _with_receiving(session, session.receiving)
         return Advanced(answered, chain.ratchet_key, False, used=derived.counter)
-    stepped = ReceivingChain(chain.ratchet_key, ChainKey(derived.chain_key), derived.counter + 1, chain.kept)
+    stepped = made(ReceivingChain, (chain.ratchet_key, ChainKey(derived.chain_key), derived.counter + 1, chain.kept))
     former = session.receiving
     # The newest chain is the common case.
     chains = (
@@ -185,7 +186,7 @@ def advance(session: Session, derived: Derived, *, rng: Rng, count: Count) -> Ad
     )
     # The common case.
     if not derived.skipped:
-        return Advanced(_with_receiving(session, chains), chain.ratchet_key, False)
+        return made(Advanced, (_with_receiving(session, chains), chain.ratchet_key, False, None, (), (), False))
     chains, skipped, dropped = _keep(session, chains, stepped, derived.skipped, count)
     return Advanced(_with_receiving(session, chains), chain.ratchet_key, False, skipped=skipped, dropped=dropped)
 
@@ -268,9 +269,11 @@ def _counted(session: Session, chain: ReceivingChain, count: Count) -> Receiving
 def _with_sending(session: Session, sending: SendingChain) -> Session:
     # Taken apart at once: to ask a named tuple for each of its fields costs several times as much.
     version, base, local, remote, local_id, remote_id, root_key, _, receiving, previous, pending = session
-    return Session(version, base, local, remote, local_id, remote_id, root_key, sending, receiving, previous, pending)
+    fields = (version, base, local, remote, local_id, remote_id, root_key, sending, receiving, previous, pending)
+    return made(Session, fields)
 
 
 def _with_receiving(session: Session, receiving: Chains) -> Session:
     version, base, local, remote, local_id, remote_id, root_key, sending, _, previous, _ = session
-    return Session(version, base, local, remote, local_id, remote_id, root_key, sending, receiving, previous, None)
+    fields = (version, base, local, remote, local_id, remote_id, root_key, sending, receiving, previous, None)
+    return made(Session, fields)

@@ -25,6 +25,7 @@ from pawl.storage.rows import (
     prefix_end,
 )
 from pawl.storage.seal import MAX_SEALED_BYTES, STORE_ID_BYTES, Seal
+from pawl.values import made
 
 Rows = Mapping[Table, Mapping[bytes, Row]]
 """All rows of a store, by table and key."""
@@ -258,7 +259,7 @@ class MemoryTransaction:
             raise Conflict(f"{table.value}: a row is at version {old.version}, expected {version}")
         # Commit
         self._undo.append((shelf, key, old))
-        shelf.rows[key] = Row(value, version + 1)
+        shelf.rows[key] = made(Row, (value, version + 1))
         if old is _MISSING and shelf.order is not None:
             insort(shelf.order, key)
         return version + 1

@@ -21,6 +21,7 @@ from pawl.crypto.kdf import MAC_BYTES
 from pawl.crypto.keys import KEY_BYTES, PublicKey
 from pawl.errors import InvalidArgument, MalformedMessage, MessageTooLarge, UnknownVersion
 from pawl.limits import MAX_CIPHERTEXT_BYTES, MAX_MESSAGE_BYTES
+from pawl.values import made
 from pawl.wire.scanner import Schema, bytes_field, key_field, scan, uint32_field
 from pawl.wire.varint import MAX_UINT32, encode_varint, read_varint, varint
 
@@ -231,7 +232,7 @@ def _read_in_order(data: bytes, end: int) -> SignalMessage | None:
         return None
     # Derive
     key = PublicKey.deserialize(data[3:36])
-    return SignalMessage(data[0], key, counter, previous, data[at:end], data[end:], data[:end])
+    return made(SignalMessage, (data[0], key, counter, previous, data[at:end], data[end:], data[:end]))
 
 
 def decode_prekey_message(data: bytes, *, untyped_keys: bool = False) -> PreKeySignalMessage:

@@ -144,7 +144,7 @@ slip(
     "A chain on which a message came in order stays where it was.",
     Edit(
         double_ratchet.advance,
-        "ReceivingChain(chain.ratchet_key, ChainKey(derived.chain_key), derived.counter + 1, chain.kept)",
+        "made(ReceivingChain, (chain.ratchet_key, ChainKey(derived.chain_key), derived.counter + 1, chain.kept))",
         "chain",
     ),
 )

@@ -99,8 +99,8 @@ slip(
     "The key of a receiving chain stays as it is after a message.",
     Edit(
         double_ratchet.advance,
-        "ReceivingChain(chain.ratchet_key, ChainKey(derived.chain_key)",
-        "ReceivingChain(chain.ratchet_key, chain.chain_key",
+        "ReceivingChain, (chain.ratchet_key, ChainKey(derived.chain_key)",
+        "ReceivingChain, (chain.ratchet_key, chain.chain_key",
     ),
 )
 slip(
