@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from pawl.address import ProtocolAddress
 from pawl.application import ApplicationRows, HookTrouble, run_hook
@@ -14,7 +14,7 @@ from pawl.device_base import Decided, DeviceBase, check_batch, check_peer
 from pawl.errors import Conflict, InvalidArgument, InvalidKey, ProtocolError, UntrustedIdentity, WorkLimitExceeded
 from pawl.events import CallbackFailed, CompatibilityUsed, MessageRefused, MessagesRolledBack, SessionEstablished
 from pawl.limits import MAX_KEPT_PER_BATCH
-from pawl.retry import retried
+from pawl.retry import again, retried
 from pawl.session import cipher, double_ratchet, prekeys, x3dh
 from pawl.session.rows import Memos, PeerRows
 from pawl.storage.contract import Transaction
@@ -28,6 +28,9 @@ from pawl.wire.messages import (
 )
 
 T = TypeVar("T")
+
+_SIGNAL: Final = MessageType.SIGNAL
+"""Asked of its Enum once, not for each message."""
 
 
 class ReceivingDevice(DeviceBase):
@@ -48,7 +51,7 @@ class ReceivingDevice(DeviceBase):
             raise InvalidArgument("a message is an EncryptedMessage")
         untyped = False
         try:
-            if message.type is MessageType.SIGNAL:
+            if message.type is _SIGNAL:
                 try:
                     signal = decode_signal_message(message.serialized)
                 except InvalidKey as refusal:
@@ -159,8 +162,15 @@ class ReceivingDevice(DeviceBase):
             return self._take_prekey(tx, peer, message, decided)
         return self._take_signal(tx, peer, message)
 
-    @retried
     def _decrypt_signal(self, peer: ProtocolAddress, message: SignalMessage) -> bytes:
+        # As `retried`, for a call whose arguments are known.
+        try:
+            return self._signal_step(peer, message)
+        except Conflict:
+            pass
+        return again(self, partial(self._signal_step, peer, message))
+
+    def _signal_step(self, peer: ProtocolAddress, message: SignalMessage) -> bytes:
         with self._store.transaction() as tx:
             rows, plaintext = self._take_signal(tx, peer, message)
         rows.remember()

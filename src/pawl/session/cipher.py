@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pawl.crypto import cbc, kdf
 from pawl.errors import BadMac, DuplicateMessage, NoSession, ProtocolError, StaleSession, TooFarAhead, WorkLimitExceeded
@@ -28,6 +28,9 @@ from pawl.wire.messages import (
     encode_prekey_message,
     encode_signal_body,
 )
+
+_SIGNAL: Final = MessageType.SIGNAL
+"""Asked of its Enum once, not for each message."""
 
 
 class Opened(NamedTuple):
@@ -64,7 +67,7 @@ def encrypt(session: Session, plaintext: bytes, *, clock: Clock) -> tuple[Sessio
     sender, receiver = session.local_identity.serialize(), session.remote_identity.serialize()
     message = body + kdf.message_mac(mac_key, sender, receiver, body)
     if pending is None:
-        return stepped, EncryptedMessage(MessageType.SIGNAL, message)
+        return stepped, EncryptedMessage(_SIGNAL, message)
     # Until the peer answers, each message carries what it needs to build the session (CNF-01).
     wrapped = encode_prekey_message(
         registration_id=session.local_registration_id,
@@ -88,19 +91,20 @@ def open_message(sessions: Iterable[Session], message: SignalMessage, kept: Look
     refusals: list[ProtocolError] = []
     others: list[Session] = []
     work = 0
+    ratchet_key, counter = message.ratchet_key, message.counter
     for only_known in (True, False):
         for session in sessions:
-            chain = double_ratchet.find_chain(session, message.ratchet_key)
+            chain = double_ratchet.find_chain(session, ratchet_key)
             if chain is None and only_known:
                 others.append(session)
                 continue
             try:
                 # Check: the work is bounded before it is done (BND-01).
-                work += double_ratchet.cost(chain, message.counter)
+                work += double_ratchet.cost(chain, counter)
                 if work > MAX_DERIVATIONS_PER_MESSAGE:
                     raise WorkLimitExceeded("too many sessions would have to be tried so far ahead")
                 # Derive
-                derived = double_ratchet.derive(session, chain, message.ratchet_key, message.counter, kept)
+                derived = double_ratchet.derive(session, chain, ratchet_key, counter, kept)
                 return made(Opened, (session, derived, _decrypt(session, derived.seed, message)))
             except (BadMac, DuplicateMessage, TooFarAhead) as refusal:
                 refusals.append(refusal)

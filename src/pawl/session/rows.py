@@ -38,6 +38,12 @@ REPLACED_KEY: Final = b"replaced identities"
 
 REPLACED_BYTES: Final = 8
 
+# The tables that each message comes to, named once: asking an Enum for a member takes longer than reading a row.
+_IDENTITY: Final = Table.IDENTITY
+_INDEX: Final = Table.SESSION_INDEX
+_SESSION: Final = Table.SESSION
+_KEPT: Final = Table.SKIPPED_KEY
+
 T = TypeVar("T")
 
 
@@ -142,7 +148,7 @@ class PeerRows:
         self._peer = peer
         self._memos = memos
         self._name, self._address = _keys_of(peer.name, peer.device_id)
-        row = tx.get(Table.SESSION_INDEX, self._address)
+        row = tx.get(_INDEX, self._address)
         self._index_version = 0 if row is None else row.version
         self._base_keys = () if row is None else memos.indexes.read(self._address, row.value)
         self._versions: dict[bytes, int] = {}
@@ -153,7 +159,7 @@ class PeerRows:
 
     def pinned(self) -> PublicKey | None:
         """The identity pinned for the name. Raises: CorruptStore."""
-        row = self._tx.get(Table.IDENTITY, self._name)
+        row = self._tx.get(_IDENTITY, self._name)
         return None if row is None else self._memos.identities.read(self._name, row.value)
 
     def has_session(self, base_key: PublicKey) -> bool:
@@ -163,7 +169,7 @@ class PeerRows:
     def session(self, base_key: bytes) -> Session:
         """The session of a base key that the index names. Raises: CorruptStore."""
         key = self._address + base_key
-        row = self._tx.get(Table.SESSION, key)
+        row = self._tx.get(_SESSION, key)
         if row is None:
             raise CorruptStore("the index names a session that is not there")
         session = self._memos.sessions.read(key, row.value)
@@ -193,7 +199,7 @@ class PeerRows:
     def kept(self, session: Session, ratchet_key: PublicKey, counter: int) -> bytes | None:
         """The kept seed, 32 bytes, if it is there. Raises: CorruptStore."""
         key = self._kept_key(session, ratchet_key, counter)
-        row = self._tx.get(Table.SKIPPED_KEY, key)
+        row = self._tx.get(_KEPT, key)
         if row is None:
             return None
         self._versions[key] = row.version
@@ -233,7 +239,7 @@ class PeerRows:
     def save(self, session: Session) -> None:
         """Write the new state of a session that was read here, or the first of one that was not there."""
         key, data = self._address + session.base_key.data, records.encode_session(session)
-        self._tx.put(Table.SESSION, key, data, version=self._versions.get(key, 0))
+        self._tx.put(_SESSION, key, data, version=self._versions.get(key, 0))
         self._written.append((key, data, session))
 
     def add(self, session: Session) -> None:
@@ -279,7 +285,7 @@ class PeerRows:
         session, ratchet_key, _, used, skipped, to_drop, _ = advanced
         if used is not None:
             key = self._kept_key(session, ratchet_key, used)
-            self._tx.delete(Table.SKIPPED_KEY, key, version=self._versions[key])
+            self._tx.delete(_KEPT, key, version=self._versions[key])
         dropped = 0
         for closed, count in to_drop:
             dropped += self._delete_kept(self._address + session.base_key.data + closed.data, count)
@@ -288,7 +294,7 @@ class PeerRows:
         self.added += len(skipped)
         for counter, seed in skipped:
             value = records.encode_message_seed(MessageSeed(seed))
-            self._tx.put(Table.SKIPPED_KEY, self._kept_key(session, ratchet_key, counter), value, version=0)
+            self._tx.put(_KEPT, self._kept_key(session, ratchet_key, counter), value, version=0)
 
     def remember(self) -> None:
         """Remember what was written.
