@@ -168,24 +168,27 @@ def test_an_error_of_its_beginning_is_one(path: Path) -> None:
 @pytest.mark.parametrize(
     "changed", [b"peer\x01base kez", b"peer\x01base kex", b"peer\x01base key\0", b"peer\x01base ke"]
 )
-def test_a_record_under_another_key_is_not_missed(path: Path, changed: bytes) -> None:
+@pytest.mark.parametrize(
+    ("table", "other"), [(Table.SESSION, Table.PREKEY), (Table.IDENTITY, Table.SESSION)], ids=["secret", "public"]
+)
+def test_a_record_under_another_key_is_not_missed(path: Path, changed: bytes, table: Table, other: Table) -> None:
     """ATM-06: "never silently treated as empty": its neighbour is it, with its key damaged."""
     with closing(SQLiteStore(path)) as store:
-        put(store, 0)
-        put(store, 0, b"a")
-        put(store, 0, b"z")
+        for key in (KEY, b"a", b"z"):
+            with store.transaction() as tx:
+                tx.put(table, key, b"0", version=0)
         with store.transaction() as tx:
-            assert tx.get(Table.SESSION, changed) is None
+            assert tx.get(table, changed) is None
     with closing(sqlite3.connect(path)) as hand:
-        hand.execute("UPDATE session SET key = ? WHERE key = ?", (changed, KEY))
+        hand.execute(f"UPDATE {table.value} SET key = ? WHERE key = ?", (changed, KEY))  # noqa: S608 - a name of ours
         hand.commit()
     with closing(SQLiteStore(path)) as store, store.transaction() as tx:
         with pytest.raises(CorruptRecord, match="the key of a record is damaged"):
-            tx.get(Table.SESSION, KEY)
-        assert tx.get(Table.SESSION, b"b") is None
-        assert tx.get(Table.SESSION, b"a") == Row(b"0", 1)
+            tx.get(table, KEY)
+        assert tx.get(table, b"b") is None
+        assert tx.get(table, b"a") == Row(b"0", 1)
         # Of another table it is nobody's.
-        assert tx.get(Table.PREKEY, KEY) is None
+        assert tx.get(other, KEY) is None
 
 
 def test_whose_record_it_is() -> None:
