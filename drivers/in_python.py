@@ -259,6 +259,221 @@ class World:
         return self.parties[number]
 
 
+class Sessions(World):
+    """The verbs of sessions, for a peer that reads and writes its own records: identity, prekeys, sessions.
+
+    The rows are `identity`, `registration`, `next-prekey`, `signed/ID`, `prekey/ID`, `session/NAME.DEVICE`, `pin/NAME`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.injected: list[bytes] = []
+        """Private keys that the next operation draws, in order."""
+
+    # What a driver adds.
+
+    def device(self, name: str, device_id: int, trusts: bool, rows: dict[str, bytes]) -> Party:
+        """A device with these rows."""
+        raise NotImplementedError
+
+    def new_identity(self) -> tuple[bytes, int]:
+        """The record of an identity that the peer draws, and a registration id."""
+        raise NotImplementedError
+
+    def identity_of(self, private: bytes) -> bytes:
+        """The record of this identity."""
+        raise NotImplementedError
+
+    def identity_public(self, record: bytes) -> bytes:
+        """The public key of an identity's record."""
+        raise NotImplementedError
+
+    def signed_prekey(self, number: int, identity: bytes) -> bytes:
+        """The record of a signed prekey that the peer draws and signs."""
+        raise NotImplementedError
+
+    def signed_prekey_of(self, number: int, private: bytes, signature: bytes) -> bytes:
+        """The record of this signed prekey."""
+        raise NotImplementedError
+
+    def signed_prekey_public(self, record: bytes) -> tuple[bytes, bytes]:
+        """The public key and the signature of a signed prekey's record."""
+        raise NotImplementedError
+
+    def prekey_of(self, number: int, private: bytes | None = None) -> bytes:
+        """The record of this one-time prekey, or of one that the peer draws."""
+        raise NotImplementedError
+
+    def prekey_public(self, record: bytes) -> bytes:
+        """The public key of a one-time prekey's record."""
+        raise NotImplementedError
+
+    def process(self, party: Party, peer: Party, bundle: dict[str, Any]) -> None:
+        """Process a bundle; of its keys those of bytes are bytes, and `prekey_id` and `prekey` may be None."""
+        raise NotImplementedError
+
+    def sealed(self, party: Party, peer: Party, plaintext: bytes) -> tuple[str, bytes]:
+        """Encrypt for the peer: the kind of the message, and its bytes."""
+        raise NotImplementedError
+
+    def read(self, party: Party, peer: Party, kind: str, message: bytes) -> bytes:
+        """Decrypt a message that claims to come from the peer."""
+        raise NotImplementedError
+
+    # The verbs.
+
+    def install(self, name: str, device_id: int, trusts: bool) -> Party:
+        """A new device with a new identity."""
+        return self.made(name, device_id, trusts, *self.new_identity())
+
+    def opened(self, party: Party) -> Party:
+        """The device, opened anew from copies of its rows."""
+        copies = {row: bytes(data) for row, data in party.rows.items()}
+        return self.device(party.name, party.device_id, party.trusts, copies)
+
+    def made(self, name: str, device_id: int, trusts: bool, identity: bytes, registration_id: int) -> Party:
+        """A device with this identity, and nothing else."""
+        rows = {
+            "identity": identity,
+            "registration": registration_id.to_bytes(4, "big"),
+            "next-prekey": (1).to_bytes(4, "big"),
+        }
+        return self.device(name, device_id, trusts, rows)
+
+    def identity_key(self, party: Party) -> str:
+        """The party's public identity key, in hex."""
+        return self.identity_public(party.rows["identity"]).hex()
+
+    def reset(self, seed: int) -> dict[str, Any]:
+        """A fresh world."""
+        self.injected = []
+        return super().reset(seed)
+
+    def bundle(self, party: int, one_time: bool) -> dict[str, Any]:
+        """The signed prekey and, if asked, a fresh one-time prekey."""
+        one = self.party(party)
+        if type(one_time) is not bool:
+            raise BadParams("one_time: true or false was expected")
+        if "signed/1" not in one.rows:
+            one.put("signed/1", self.signed_prekey(1, one.rows["identity"]))
+        signed, signature = self.signed_prekey_public(one.rows["signed/1"])
+        number = prekey = None
+        if one_time:
+            number = int.from_bytes(one.rows["next-prekey"], "big")
+            prekey = self.prekey_of(number)
+            one.put(f"prekey/{number}", prekey)
+            one.put("next-prekey", (number + 1).to_bytes(4, "big"))
+        return {
+            "registration_id": int.from_bytes(one.rows["registration"], "big"),
+            "device_id": one.device_id,
+            "identity_key": self.identity_key(one),
+            "signed_prekey_id": 1,
+            "signed_prekey": signed.hex(),
+            "signature": signature.hex(),
+            "prekey_id": number,
+            "prekey": prekey and self.prekey_public(prekey).hex(),
+        }
+
+    def establish(self, party: int, peer: int, bundle: dict[str, Any]) -> dict[str, Any]:
+        """Process a bundle that claims to be the peer's; it may be forged."""
+        one, other = self.party(party), self.party(peer, "peer")
+        if type(bundle) is not dict or set(bundle) != FIELDS:
+            raise BadParams("bundle: what a bundle has was expected")
+        given = {name: bundle[name] if name in NUMBERS else raw(bundle[name] or "", name) for name in FIELDS}
+        for name in NUMBERS - ({"prekey_id"} if given["prekey_id"] is None else set()):
+            whole(given[name], name)
+        if bundle["prekey"] is None:
+            given["prekey"] = None
+        ask(self.process, one, other, given)
+        return {}
+
+    def encrypt(self, party: int, peer: int, plaintext: str) -> dict[str, Any]:
+        """A message, as it goes over the wire."""
+        one, other = self.party(party), self.party(peer, "peer")
+        kind, data = ask(self.sealed, one, other, raw(plaintext, "plaintext"))
+        return {"kind": kind, "data": data.hex()}
+
+    def decrypt(self, party: int, peer: int, kind: str, data: str) -> dict[str, Any]:
+        """The message claims to come from the peer; it may be anything."""
+        one, other = self.party(party), self.party(peer, "peer")
+        if kind not in ("prekey", "signal"):
+            raise BadParams("kind: prekey or signal was expected")
+        return {"plaintext": ask(self.read, one, other, kind, raw(data, "data")).hex()}
+
+    def forget(self, party: int, peer: int) -> dict[str, Any]:
+        """All sessions with the peer are lost."""
+        one, other = self.party(party), self.party(peer, "peer")
+        one.remove(f"session/{other.name}.{other.device_id}")
+        return {}
+
+    def import_party(
+        self, party: int, name: str, device_id: int, trust_on_first_use: bool, identity: str, registration_id: int
+    ) -> dict[str, Any]:
+        """As `create`, with this private identity key."""
+        record = self.identity_of(raw(identity, "identity", 32))
+        who = device(name, device_id, trust_on_first_use)
+        new = self.made(*who, record, whole(registration_id, "registration_id"))
+        self.parties[whole(party, "party")] = new
+        return {"identity_key": self.identity_key(new)}
+
+    def import_signed_prekey(self, party: int, id: int, private: str, signature: str) -> dict[str, Any]:
+        """It is the current one."""
+        number = whole(id, "id")
+        record = self.signed_prekey_of(number, raw(private, "private", 32), raw(signature, "signature"))
+        self.party(party).put(f"signed/{number}", record)
+        return {"public_key": self.signed_prekey_public(record)[0].hex()}
+
+    def import_prekey(self, party: int, id: int, private: str) -> dict[str, Any]:
+        """One more one-time prekey."""
+        number = whole(id, "id")
+        record = self.prekey_of(number, raw(private, "private", 32))
+        self.party(party).put(f"prekey/{number}", record)
+        return {"public_key": self.prekey_public(record).hex()}
+
+    def inject_keys(self, party: int, private: list[str]) -> dict[str, Any]:
+        """The private keys that the next operation draws, in order."""
+        self.party(party)
+        if type(private) is not list:
+            raise BadParams("private: a list was expected")
+        self.injected = [raw(key, "private", 32) for key in private]
+        return {}
+
+    # What the drivers replace in their peers, from outside.
+
+    def counted(self, call: Callable[..., T]) -> Callable[..., T]:
+        """A function that counts as a step of work."""
+
+        def counting(*args: Any, **named: Any) -> T:
+            self.work += 1
+            return call(*args, **named)
+
+        return counting
+
+    def drawing(self, drawn: Callable[[], T], of: Callable[[bytes], T]) -> Callable[[], T]:
+        """A function that hands out the pair of a key that was put in, else draws as ever."""
+        return lambda: of(self.injected.pop(0)) if self.injected else drawn()
+
+
+NUMBERS = {"registration_id", "device_id", "signed_prekey_id", "prekey_id"}
+FIELDS = NUMBERS | {"identity_key", "signed_prekey", "signature", "prekey"}
+
+VERBS = [
+    *("hello", "reset", "create", "reinstall", "restart", "approve", "bundle", "establish", "encrypt", "decrypt"),
+    *("forget", "arm_crash", "disarm_crash", "observe"),
+    *("import_party", "import_signed_prekey", "import_prekey", "inject_keys"),
+]
+"""Those of `Sessions`, with the driver's own `hello`."""
+
+
+def coded(error: Exception, types: list[tuple[type[Exception], str]], texts: list[tuple[str, str]]) -> str:
+    """Our code for what a peer threw, by its type or by how its text begins; "unknown" where neither tells."""
+    for type_, code in types:
+        # A peer wraps some of what it catches in an error of its own.
+        if isinstance(error, type_) or isinstance(error.__context__, type_):
+            return code
+    return next((code for text, code in texts if str(error).startswith(text)), "unknown")
+
+
 def device(name: Any, device_id: Any, trust_on_first_use: Any) -> tuple[str, int, bool]:
     """What a device is created with. Raises: BadParams."""
     if type(name) is not str or not NAME.fullmatch(name):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -54,11 +55,6 @@ def why_no_c_peer() -> str | None:
     return None
 
 
-def why_no_axolotl() -> str | None:
-    """What keeps the driver of python-axolotl from running, or None."""
-    return why_no_python_peer("python-axolotl")
-
-
 def why_no_python_peer(peer: str) -> str | None:
     """What keeps the driver of a peer in Python from running, or None."""
     if not (ROOT / "drivers" / peer / ".venv" / ".pawl-stamp").is_file():
@@ -78,7 +74,8 @@ NEEDS = {
     "official_peer": why_no_official_peer,
     "privacyresearch_peer": why_no_privacyresearch_peer,
     "c_peer": why_no_c_peer,
-    "axolotl_peer": why_no_axolotl,
+    "axolotl_peer": partial(why_no_python_peer, "python-axolotl"),
+    "omemo_peer": partial(why_no_python_peer, "omemo-dr"),
     "atheris": why_no_atheris,
     "browser": why_no_browser,
 }

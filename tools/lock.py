@@ -25,7 +25,7 @@ COMPILE = [
 ]
 HEADER = "# Written by `make lock`. Install with pip's --require-hashes, from any index.\n"
 
-PYTHON_PEERS = ("python-axolotl",)
+PYTHON_PEERS = ("omemo-dr", "python-axolotl")
 """Implementations that are judged, each in an environment of its own: drivers/NAME."""
 
 LINUX = 'sys_platform == "linux" and platform_machine == "x86_64"'

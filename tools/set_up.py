@@ -23,7 +23,7 @@ STAMP = VENV / "pawl-stamp"
 LOCKS = [ROOT / "requirements" / "dev.txt", ROOT / "requirements" / "fuzz.txt", ROOT / "pyproject.toml"]
 NODE_PEERS = [ROOT / "drivers" / name for name in ("libsignal-client", "node-libsignal", "privacyresearch")]
 
-PYTHON_PEERS = [ROOT / "drivers" / name for name in ("python-axolotl",)]
+PYTHON_PEERS = [ROOT / "drivers" / name for name in ("omemo-dr", "python-axolotl")]
 PYTHON_BUILD = ROOT / "drivers" / "python-build.txt"
 
 C_PEER = ROOT / "drivers" / "libsignal-c"

@@ -7,7 +7,6 @@ The contract is in docs/reference/driver-contract.md; what this driver's store d
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -39,8 +38,9 @@ from axolotl.state.signedprekeyrecord import SignedPreKeyRecord
 from axolotl.untrustedidentityexception import UntrustedIdentityException
 from axolotl.util.keyhelper import KeyHelper
 from google.protobuf.message import DecodeError
-from in_python import BadParams, Party, World, ask, device, raw, serve, whole
-from peer import Chains, Rows, Store, UnknownPreKey, UnknownSignedPreKey, bundle_of, pair_of
+from in_python import VERBS, Party, Sessions, ask, coded, raw, serve
+from rows_in_python import Rows
+from peer import Chains, Store, UnknownPreKey, UnknownSignedPreKey, bundle_of, pair_of
 
 HELLO = {
     "name": "python-axolotl",
@@ -146,113 +146,73 @@ class Device(Party):
         return {**seen, "group_chains": self.most("group_chains"), "group_kept": self.most("group_kept")}
 
 
-class Axolotl(World):
-    """All parties. Each public method is a verb of the contract, and its parameters are the verb's."""
+class Axolotl(Sessions):
+    """All parties. Each verb of the contract is a public method, and its parameters are the verb's."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.injected: list[bytes] = []
-        """Private keys that the next operation draws, in order."""
-        self.watch()
-
-    def watch(self) -> None:
-        """Count the peer's work, and hand out the keys that were put in, else draw as ever."""
-
-        def counted(call: Callable[..., Any]) -> Callable[..., Any]:
-            def counting(*args: Any, **named: Any) -> Any:
-                self.work += 1
-                return call(*args, **named)
-
-            return counting
-
-        ChainKey.getNextChainKey = counted(ChainKey.getNextChainKey)
-        SenderChainKey.getNext = counted(SenderChainKey.getNext)
-        HKDF.deriveSecrets = counted(HKDF.deriveSecrets)
-        drawn = Curve.generateKeyPair
-        Curve.generateKeyPair = staticmethod(lambda: pair_of(self.injected.pop(0)) if self.injected else drawn())
+        ChainKey.getNextChainKey = self.counted(ChainKey.getNextChainKey)
+        SenderChainKey.getNext = self.counted(SenderChainKey.getNext)
+        HKDF.deriveSecrets = self.counted(HKDF.deriveSecrets)
+        Curve.generateKeyPair = staticmethod(self.drawing(Curve.generateKeyPair, pair_of))
 
     def hello(self) -> dict[str, Any]:
         """Who this is, and what it can do."""
         return HELLO
 
-    def install(self, name: str, device_id: int, trusts: bool) -> Device:
-        """A new device with a new identity."""
-        return made(name, device_id, trusts, KeyHelper.generateIdentityKeyPair(), KeyHelper.generateRegistrationId())
+    def device(self, name: str, device_id: int, trusts: bool, rows: dict[str, bytes]) -> Device:
+        """A device with these rows."""
+        return Device(name, device_id, trusts, rows)
 
-    def opened(self, party: Party) -> Device:
-        """The device, opened anew from copies of its rows."""
-        return Device(party.name, party.device_id, party.trusts, {row: bytes(data) for row, data in party.rows.items()})
+    def new_identity(self) -> tuple[bytes, int]:
+        """A drawn identity and registration id."""
+        return KeyHelper.generateIdentityKeyPair().serialize(), KeyHelper.generateRegistrationId()
 
-    def identity_key(self, party: Party) -> str:
-        """The party's public identity key, in hex."""
-        return IdentityKeyPair(serialized=party.rows["identity"]).getPublicKey().serialize().hex()
+    def identity_of(self, private: bytes) -> bytes:
+        """The record of this identity."""
+        pair = pair_of(private)
+        return IdentityKeyPair(IdentityKey(pair.getPublicKey()), pair.getPrivateKey()).serialize()
 
-    def reset(self, seed: int) -> dict[str, Any]:
-        """A fresh world."""
-        self.injected = []
-        return super().reset(seed)
+    def identity_public(self, record: bytes) -> bytes:
+        """The public key of an identity's record."""
+        return IdentityKeyPair(serialized=record).getPublicKey().serialize()
 
-    def bundle(self, party: int, one_time: bool) -> dict[str, Any]:
-        """The signed prekey and, if asked, a fresh one-time prekey."""
-        one = self.party(party)
-        if type(one_time) is not bool:
-            raise BadParams("one_time: true or false was expected")
-        identity = IdentityKeyPair(serialized=one.rows["identity"])
-        if "signed/1" not in one.rows:
-            one.put("signed/1", KeyHelper.generateSignedPreKey(identity, 1).serialize())
-        signed = SignedPreKeyRecord(serialized=one.rows["signed/1"])
-        prekey = None
-        if one_time:
-            number = int.from_bytes(one.rows["next-prekey"], "big")
-            prekey = PreKeyRecord(number, Curve.generateKeyPair())
-            one.put(f"prekey/{number}", prekey.serialize())
-            one.put("next-prekey", (number + 1).to_bytes(4, "big"))
-        return {
-            "registration_id": int.from_bytes(one.rows["registration"], "big"),
-            "device_id": one.device_id,
-            "identity_key": identity.getPublicKey().serialize().hex(),
-            "signed_prekey_id": 1,
-            "signed_prekey": signed.getKeyPair().getPublicKey().serialize().hex(),
-            "signature": signed.getSignature().hex(),
-            "prekey_id": prekey and prekey.getId(),
-            "prekey": prekey and prekey.getKeyPair().getPublicKey().serialize().hex(),
-        }
+    def signed_prekey(self, number: int, identity: bytes) -> bytes:
+        """The record of a drawn signed prekey."""
+        return KeyHelper.generateSignedPreKey(IdentityKeyPair(serialized=identity), number).serialize()
 
-    def establish(self, party: int, peer: int, bundle: dict[str, Any]) -> dict[str, Any]:
-        """Process a bundle that claims to be the peer's; it may be forged."""
-        if type(bundle) is not dict or set(bundle) != FIELDS:
-            raise BadParams("bundle: what a bundle has was expected")
-        given = {name: bundle[name] if name in NUMBERS else raw(bundle[name] or "", name) for name in FIELDS}
-        for name in NUMBERS - ({"prekey_id"} if given["prekey_id"] is None else set()):
-            whole(given[name], name)
-        if bundle["prekey"] is None:
-            given["prekey"] = None
-        process = SessionBuilder(*self.between(party, peer)).processPreKeyBundle
-        ask(lambda: process(bundle_of(**given)))
-        return {}
+    def signed_prekey_of(self, number: int, private: bytes, signature: bytes) -> bytes:
+        """The record of this signed prekey."""
+        return SignedPreKeyRecord(number, 0, pair_of(private), signature).serialize()
 
-    def encrypt(self, party: int, peer: int, plaintext: str) -> dict[str, Any]:
-        """A message, as it goes over the wire."""
-        message = ask(SessionCipher(*self.between(party, peer)).encrypt, raw(plaintext, "plaintext"))
-        kind = "prekey" if message.getType() == CiphertextMessage.PREKEY_TYPE else "signal"
-        return {"kind": kind, "data": message.serialize().hex()}
+    def signed_prekey_public(self, record: bytes) -> tuple[bytes, bytes]:
+        """The public key and the signature of a signed prekey's record."""
+        signed = SignedPreKeyRecord(serialized=record)
+        return signed.getKeyPair().getPublicKey().serialize(), signed.getSignature()
 
-    def decrypt(self, party: int, peer: int, kind: str, data: str) -> dict[str, Any]:
-        """The message claims to come from the peer; it may be anything."""
-        if kind not in ("prekey", "signal"):
-            raise BadParams("kind: prekey or signal was expected")
-        cipher, message = SessionCipher(*self.between(party, peer)), raw(data, "data")
+    def prekey_of(self, number: int, private: bytes | None = None) -> bytes:
+        """The record of this one-time prekey, or of a drawn one."""
+        return PreKeyRecord(number, Curve.generateKeyPair() if private is None else pair_of(private)).serialize()
+
+    def prekey_public(self, record: bytes) -> bytes:
+        """The public key of a one-time prekey's record."""
+        return PreKeyRecord(serialized=record).getKeyPair().getPublicKey().serialize()
+
+    def process(self, party: Party, peer: Party, bundle: dict[str, Any]) -> None:
+        """Process a bundle."""
+        SessionBuilder(*between(party, peer)).processPreKeyBundle(bundle_of(**bundle))
+
+    def sealed(self, party: Party, peer: Party, plaintext: bytes) -> tuple[str, bytes]:
+        """Encrypt for the peer."""
+        message = SessionCipher(*between(party, peer)).encrypt(plaintext)
+        return "prekey" if message.getType() == CiphertextMessage.PREKEY_TYPE else "signal", message.serialize()
+
+    def read(self, party: Party, peer: Party, kind: str, message: bytes) -> bytes:
+        """Decrypt a message that claims to come from the peer."""
+        cipher = SessionCipher(*between(party, peer))
         if kind == "prekey":
-            plaintext = ask(lambda: cipher.decryptPkmsg(PreKeyWhisperMessage(serialized=message)))
-        else:
-            plaintext = ask(lambda: cipher.decryptMsg(WhisperMessage(serialized=message)))
-        return {"plaintext": plaintext.hex()}
-
-    def forget(self, party: int, peer: int) -> dict[str, Any]:
-        """All sessions with the peer are lost."""
-        one, other = self.party(party), self.party(peer, "peer")
-        one.remove(f"{SESSION}{other.name}.{other.device_id}")
-        return {}
+            return cipher.decryptPkmsg(PreKeyWhisperMessage(serialized=message))
+        return cipher.decryptMsg(WhisperMessage(serialized=message))
 
     def group_create(self, party: int, group: str) -> dict[str, Any]:
         """The party's own chain as it is now; the first time it is made."""
@@ -286,49 +246,14 @@ class Axolotl(World):
         one.chains.storeSenderKey(name, empty.loadSenderKey(name))
         return {}
 
-    def import_party(
-        self, party: int, name: str, device_id: int, trust_on_first_use: bool, identity: str, registration_id: int
-    ) -> dict[str, Any]:
-        """As `create`, with this private identity key."""
-        pair = pair_of(raw(identity, "identity", 32))
-        keys = IdentityKeyPair(IdentityKey(pair.getPublicKey()), pair.getPrivateKey())
-        new = made(*device(name, device_id, trust_on_first_use), keys, whole(registration_id, "registration_id"))
-        self.parties[whole(party, "party")] = new
-        return {"identity_key": self.identity_key(new)}
-
-    def import_signed_prekey(self, party: int, id: int, private: str, signature: str) -> dict[str, Any]:
-        """It is the current one."""
-        pair, number = pair_of(raw(private, "private", 32)), whole(id, "id")
-        record = SignedPreKeyRecord(number, 0, pair, raw(signature, "signature"))
-        self.party(party).put(f"signed/{number}", record.serialize())
-        return {"public_key": pair.getPublicKey().serialize().hex()}
-
-    def import_prekey(self, party: int, id: int, private: str) -> dict[str, Any]:
-        """One more one-time prekey."""
-        pair, number = pair_of(raw(private, "private", 32)), whole(id, "id")
-        self.party(party).put(f"prekey/{number}", PreKeyRecord(number, pair).serialize())
-        return {"public_key": pair.getPublicKey().serialize().hex()}
-
-    def inject_keys(self, party: int, private: list[str]) -> dict[str, Any]:
-        """The private keys that the next operation draws, in order."""
-        self.party(party)
-        if type(private) is not list:
-            raise BadParams("private: a list was expected")
-        self.injected = [raw(key, "private", 32) for key in private]
-        return {}
-
-    def between(self, party: int, peer: int) -> tuple[Any, ...]:
-        """What the peer's builders and ciphers are made of: the store in its four roles, and whom it is about."""
-        one, other = self.party(party), self.party(peer, "peer")
-        return one.peers, one.peers, one.peers, one.peers, other.name, other.device_id
-
     def refusal(self, error: Exception) -> str:
         """Our code for what the peer threw."""
-        for type_, code in TYPES:
-            # The peer wraps some of what it catches in an error of its own.
-            if isinstance(error, type_) or isinstance(error.__context__, type_):
-                return code
-        return next((code for text, code in CODES if str(error).startswith(text)), "unknown")
+        return coded(error, TYPES, CODES)
+
+
+def between(party: Party, peer: Party) -> tuple[Any, ...]:
+    """What the peer's builders and ciphers are made of: the store in its four roles, and whom it is about."""
+    return party.peers, party.peers, party.peers, party.peers, peer.name, peer.device_id
 
 
 def chain_of(sender: Party, group: Any) -> SenderKeyName:
@@ -337,25 +262,7 @@ def chain_of(sender: Party, group: Any) -> SenderKeyName:
     return SenderKeyName(group, AxolotlAddress(sender.name, sender.device_id))
 
 
-def made(name: str, device_id: int, trusts: bool, identity: IdentityKeyPair, registration_id: int) -> Device:
-    """A device with this identity, and nothing else."""
-    rows = {
-        "identity": identity.serialize(),
-        "registration": registration_id.to_bytes(4, "big"),
-        "next-prekey": (1).to_bytes(4, "big"),
-    }
-    return Device(name, device_id, trusts, rows)
-
-
-NUMBERS = {"registration_id", "device_id", "signed_prekey_id", "prekey_id"}
-FIELDS = NUMBERS | {"identity_key", "signed_prekey", "signature", "prekey"}
-
-VERBS = [
-    *("hello", "reset", "create", "reinstall", "restart", "approve", "bundle", "establish", "encrypt", "decrypt"),
-    *("forget", "arm_crash", "disarm_crash", "observe"),
-    *("group_create", "group_join", "group_encrypt", "group_decrypt", "group_rotate"),
-    *("import_party", "import_signed_prekey", "import_prekey", "inject_keys"),
-]
+GROUP_VERBS = ["group_create", "group_join", "group_encrypt", "group_decrypt", "group_rotate"]
 
 if __name__ == "__main__":
-    serve(Axolotl(), VERBS)
+    serve(Axolotl(), [*VERBS, *GROUP_VERBS])

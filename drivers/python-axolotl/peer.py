@@ -24,6 +24,7 @@ from axolotl.state.prekeybundle import PreKeyBundle
 from axolotl.state.prekeyrecord import PreKeyRecord
 from axolotl.state.sessionrecord import SessionRecord
 from axolotl.state.signedprekeyrecord import SignedPreKeyRecord
+from rows_in_python import Rows
 
 # The peer warns of what it does; nothing is read from there.
 logging.disable(logging.CRITICAL)
@@ -42,25 +43,6 @@ class WithoutPreKey:
 
     def getKeyPair(self) -> None:  # noqa: N802 - the peer's name
         """No key: none is mixed into the session."""
-
-
-class Rows:
-    """Where the store's bytes are: a dict here, the rows of a party in the driver."""
-
-    def __init__(self) -> None:
-        self.rows: dict[str, bytes] = {}
-
-    def load(self, row: str) -> bytes | None:
-        """What is stored under this name."""
-        return self.rows.get(row)
-
-    def store(self, row: str, data: bytes) -> None:
-        """Keep these bytes under this name."""
-        self.rows[row] = data
-
-    def remove(self, row: str) -> None:
-        """Delete what is stored under this name, if anything is."""
-        self.rows.pop(row, None)
 
 
 class Store(AxolotlStore):

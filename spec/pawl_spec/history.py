@@ -67,6 +67,8 @@ class Profile:
     """Which received message makes an archived session the current one: "on-new-chain", "always" or "never"."""
     closes_chains: bool = False
     """A new ratchet key closes the former receiving chain at `previous_counter` instead of leaving it open."""
+    needs_one_time: bool = False
+    """A session begins with a one-time prekey or not at all. Every bundle then has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +93,15 @@ class Hello:
     def lacks(self, needs: frozenset[str], *, anywhere: bool = False) -> list[str]:
         """What it does not declare of `needs`, and of what goes without saying: what needs no groups needs sessions.
 
-        `anywhere`: sessions or groups, either will do. "keeps-current" is declared by the profile: that a late message
-        of an older session leaves the current one where it is.
+        `anywhere`: sessions or groups, either will do. Two are declared by the profile: "keeps-current", that a late
+        message of an older session leaves the current one where it is, and "sessions-without-one-time".
         """
         due = needs if anywhere or "groups" in needs else needs | {"sessions"}
-        said = {"sessions": self.sessions, "keeps-current": self.profile.promotes != "always"}
+        said = {
+            "sessions": self.sessions,
+            "keeps-current": self.profile.promotes != "always",
+            "sessions-without-one-time": not self.profile.needs_one_time,
+        }
         return sorted(due - self.capabilities - {need for need, declared in said.items() if declared})
 
 

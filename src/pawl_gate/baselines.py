@@ -171,14 +171,14 @@ def _joined_js(path: Path) -> str:
 
 
 def _joined_python(path: Path, folder: Path) -> str:
-    """The script, and each module of its folder, or of the driver's, where it is first imported from."""
+    """The script, and each module of its folder and those above it, where it is first imported from."""
     done = set[Path]()
 
     def joined(path: Path) -> str:
         return IN_PYTHON.sub(inside, path.read_text("utf-8"))
 
     def inside(match: re.Match[str]) -> str:
-        places = [each / f"{match[1]}.py" for each in (path.parent, folder)]
+        places = [each / f"{match[1]}.py" for each in (path.parent, folder, folder.parent)]
         shared = next((each for each in places if each.is_file()), None)
         # What is renamed at its import stays one.
         if shared is None or " as " in match[0]:

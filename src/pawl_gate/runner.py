@@ -207,6 +207,9 @@ class Run:
     def step(self, operation: Op) -> Event:
         """Carry out one operation. Raises: HarnessBroken, what `check` raises, and nothing for what the target does."""
         self._check()
+        if operation.kind is Kind.ESTABLISH and self._hello.profile.needs_one_time:
+            # Declared: there is no session without a one-time prekey, so the bundle has one, and the trace says so.
+            operation = op(Kind.ESTABLISH, actor=operation["actor"], peer=operation["peer"], one_time=1)
         self._ops.append(operation)
         event = Event.begun(len(self.history.events), operation, Outcome.SKIPPED)
         if not self._over:

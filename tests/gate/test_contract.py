@@ -34,7 +34,7 @@ HELLO = {
     "level": 2,
     "capabilities": sorted(driver.CAPABILITIES),
     "limits": {**dict.fromkeys(driver.LIMITS_ALWAYS), "forward_jump": 10, "rows_per_message": 5},
-    "profile": {"promotes": "never", "closes_chains": True},
+    "profile": {"promotes": "never", "closes_chains": True, "needs_one_time": True},
     "group_layout": "current",
 }
 BUNDLE = Bundle(7, 1, bytes.fromhex(KEY), 1, bytes.fromhex(KEY), bytes(64), 3, bytes.fromhex(KEY))

@@ -118,6 +118,8 @@ def test_an_honest_driver_is_driven_through_every_verb(start: Start) -> None:
     assert (target.hello.limits.forward_jump, target.hello.limits.kept_per_session) == (10, 5)
     assert target.hello.profile.promotes == "never"
     assert target.hello.profile.closes_chains
+    # Left out, it is false.
+    assert not target.hello.profile.needs_one_time
     world = target.world(1)
     assert world.create(0, name="alice", device_id=1, trust_on_first_use=False) == bytes.fromhex(KEY)
     assert world.reinstall(0) == bytes.fromhex(KEY)
@@ -343,6 +345,8 @@ def test_a_malformed_bundle_is_a_broken_harness(start: Start, change: str) -> No
         "HELLO['limits']['forward_jump'] = None",
         "HELLO['limits']['weight'] = 1",
         "HELLO['profile']['promotes'] = 'sometimes'",
+        "HELLO['profile']['needs_one_time'] = 'yes'",
+        "HELLO['profile']['needs_luck'] = True",
         "del HELLO['name']",
         on("hello", "refuse(request)"),
         on("hello", "time.sleep(60)"),

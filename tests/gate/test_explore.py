@@ -14,7 +14,7 @@ from pawl_gate.targets.inprocess import InProcessTarget
 from pawl_gate.targets.registry import find_target
 from pawl_gate.verify import BUDGETS, Exit, Report, Verification
 from pawl_spec.explore import FAULTS, SCOPES, Agreement, explore
-from pawl_spec.history import Hello, History
+from pawl_spec.history import Hello, History, Profile
 from pawl_spec.judge import judge
 from pawl_spec.trace import Kind
 
@@ -120,6 +120,9 @@ def test_a_scope_that_needs_what_a_target_lacks_says_so() -> None:
         ["restart"],
         ["compromise"],
     ]
+    always = replace(bare, profile=Profile(needs_one_time=True))
+    whole = {name for name, scope in SCOPES.items() if "sessions-without-one-time" not in lacks(scope, always)}
+    assert set(SCOPES) - whole == {"simultaneous", "replay"}
 
 
 # -- a pruned search --------------------------------------------------------------------------------------------------

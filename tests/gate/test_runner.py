@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from pawl_gate.attacker import ATTACKER
 from pawl_gate.runner import CRASHABLE, HANDLERS, ROUNDS, SIZES, Run, plaintext_of, run_trace
 from pawl_gate.targets.base import HarnessBroken, Misbehaved, Refused, SimulatedCrash, TargetCrashed, TargetHung
 from pawl_gate.wire_view import inner_data, prekey_layer, signal_layer
-from pawl_spec.history import Event, History, Observe, Outcome
+from pawl_spec.history import Event, History, Observe, Outcome, Profile
 from pawl_spec.trace import FORGERIES, PARTIES, TAMPERS, Kind, Op, Trace, op
 from tests.gate.fake_target import EVERYTHING, FakeTarget, key
 
@@ -274,6 +276,16 @@ def test_bundles_are_fresh() -> None:
     history = run(target, MEET, op(Kind.ESTABLISH, actor=ALICE, peer=BOB), MEET)
     assert target.only.of("bundle") == [(BOB, True), (BOB, False), (BOB, True)]
     assert [event.prekey_id for event in history.events] == [1, None, 2]
+
+
+def test_where_a_session_needs_a_one_time_prekey_each_bundle_has_one() -> None:
+    """Driver contract: needs_one_time - whatever a trace says, and the trace that is kept says what was done."""
+    target = FakeTarget()
+    target.hello = replace(target.hello, profile=Profile(needs_one_time=True))
+    history = run(target, op(Kind.ESTABLISH, actor=ALICE, peer=BOB), MEET)
+    assert target.only.of("bundle") == [(BOB, True), (BOB, True)]
+    assert history.trace.ops == (MEET, MEET)
+    assert [event.op for event in history.events] == [MEET, MEET]
 
 
 def test_a_forged_bundle_is_given() -> None:

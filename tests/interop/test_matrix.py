@@ -199,6 +199,12 @@ def test_a_gap_is_declared_and_says_whose() -> None:
     assert told.lacks == (("silent", ("sessions",)),)
     assert cell(silent, InProcessTarget(), "group-re-keying").lacks == (("first", ("group-rotate",)),)
     assert cell(silent, silent, "fingerprints").lacks == (("first", ("fingerprint",)), ("second", ("fingerprint",)))
+    always = Half(profile=Profile(needs_one_time=True))
+    for one, other in ((always, InProcessTarget()), (InProcessTarget(), always)):
+        told = cell(one, other, "establish-without-prekey", ("one", "other"))
+        assert told.lacks == (("one" if one is always else "other", ("sessions-without-one-time",)),)
+        # In what is about something else there is one, whoever needs it.
+        assert cell(one, other, "re-keying").verdict is Verdict.PASS
     layouts = cell(find_target("pawl-earlier"), InProcessTarget(), "group", ("old", "new"))
     assert layouts.lacks == (("old", ("group layout current",)), ("new", ("group layout earlier",)))
 

@@ -787,6 +787,12 @@ def test_a_first_message_without_a_prekey_has_none_to_drop() -> None:
     _changed(tale, tale.send(ALICE, BOB), ("prekey-id", 0), ({"unknown-prekey"}, "KEY-03"))
 
 
+def test_a_first_message_without_a_prekey_where_one_is_needed() -> None:
+    """Driver contract: needs_one_time - a message that names none is refused, for that or for what it is read without."""
+    tale = Tale(profile=Profile(needs_one_time=True)).establish(ALICE, BOB)
+    _changed(tale, tale.send(ALICE, BOB), ("drop-prekey-id", 0), ({"unknown-prekey", "bad-mac"}, "CNF-01"))
+
+
 def test_another_held_prekey_does_not_fit() -> None:
     """X3DH, section 3.4: the one-time prekey enters the agreement: another one gives another secret."""
     tale = Tale().establish(ALICE, BOB).establish(CAROL, BOB)

@@ -79,7 +79,13 @@ def test_each_test_says_who_confirmed_it() -> None:
     Whoever is named can run the test and does not deviate; whoever is not named cannot, or deviates for a reason.
     """
     known = producers.read_all(FOLDER / "producers")
-    assert [each.title for each in known] == ["libsignal-c 2.3.3", "libsignal-client 0.103.0", "node-libsignal 6.0.0"]
+    assert [each.title for each in known] == [
+        "libsignal-c 2.3.3",
+        "libsignal-client 0.103.0",
+        "node-libsignal 6.0.0",
+        "omemo-dr 1.2.0",
+        "python-axolotl 0.2.3",
+    ]
     ids = set()
     for file in published().values():
         for group, test in file.tests():

@@ -5,7 +5,8 @@ session.
 Attacker: none, the process ends between two calls; then whoever hands out that prekey again.
 """
 
-from lib import Device, Store, finding, outcome, refused
+from lib import Device, Store
+from findings_in_python import finding, outcome, refused
 
 
 class Ended(Exception):

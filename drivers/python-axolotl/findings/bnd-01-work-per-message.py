@@ -4,7 +4,8 @@ derives up to 2,000 keys of a chain that the message begins before the MAC is lo
 Attacker: anyone who can deliver bytes under the peer's name. He needs no key; the message has 67 bytes.
 """
 
-from lib import Curve, acquainted, counted, field, finding, outcome, refused
+from lib import Curve, acquainted, counted
+from findings_in_python import field, finding, outcome, refused
 
 SESSIONS = 8
 

@@ -4,7 +4,8 @@ key.
 Attacker: a peer, or the network, which withholds messages.
 """
 
-from lib import acquainted, finding
+from lib import acquainted
+from findings_in_python import finding
 
 
 def body() -> list[tuple[str, bool]]:

@@ -4,7 +4,8 @@ are held remember their base keys: 41 at most, of one address.
 Attacker: the network, with a recorded first message that names no one-time prekey, and time.
 """
 
-from lib import Device, finding, outcome
+from lib import Device
+from findings_in_python import finding, outcome
 
 
 def body() -> list[tuple[str, bool]]:

@@ -4,7 +4,8 @@ as bytes, and not all bytes of a message count.
 Attacker: the network, with a recorded first message that names no one-time prekey. He needs no key.
 """
 
-from lib import BASE_KEY, Device, edit, finding, outcome, outer
+from lib import Device
+from findings_in_python import BASE_KEY, edit, finding, outcome, outer
 
 
 def body() -> list[tuple[str, bool]]:

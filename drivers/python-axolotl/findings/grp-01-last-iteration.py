@@ -4,7 +4,8 @@ no place in the stored record, and so the message with that iteration can be nei
 Attacker: none that gains by it; honest chains never get there.
 """
 
-from lib import Device, finding, outcome, refused, state_of
+from lib import Device, state_of
+from findings_in_python import finding, outcome, refused
 from axolotl.protocol.senderkeydistributionmessage import SenderKeyDistributionMessage
 from axolotl.protocol.senderkeymessage import SenderKeyMessage
 

@@ -5,7 +5,8 @@ Attacker: a member, who gives one chain id twice; honest ones draw theirs at ran
 key are still read, those under the new one are refused.
 """
 
-from lib import Curve, Device, KeyHelper, chain_of, finding, outcome, refused, state_of
+from lib import Curve, Device, KeyHelper, chain_of, state_of
+from findings_in_python import finding, outcome, refused
 
 
 def body() -> list[tuple[str, bool]]:

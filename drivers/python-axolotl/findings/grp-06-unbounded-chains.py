@@ -4,7 +4,8 @@ dropped, and a key that is passed over is derived whole when it is kept, and aga
 Attacker: a member, with one distribution for each chain.
 """
 
-from lib import Device, chain_of, counted, finding
+from lib import Device, chain_of, counted
+from findings_in_python import finding
 
 CHAINS = 200
 

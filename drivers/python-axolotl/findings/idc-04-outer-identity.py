@@ -4,7 +4,8 @@ key the trust question is about the outer identity, while the session that decry
 Attacker: a device that was replaced, or the network with a withheld message of it.
 """
 
-from lib import Device, edit, finding, outcome, refused
+from lib import Device
+from findings_in_python import edit, finding, outcome, refused
 
 
 def body() -> list[tuple[str, bool]]:

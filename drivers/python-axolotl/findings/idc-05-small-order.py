@@ -4,7 +4,8 @@ Attacker: whoever hands out bundles, under an identity of its own. What it gains
 secret anyway. Everybody else can read the session too.
 """
 
-from lib import Curve, Device, edit, finding, outcome, sign
+from lib import Curve, Device, sign
+from findings_in_python import edit, finding, outcome
 
 ZERO = b"\x05" + bytes(32)
 ORDER_8 = b"\x05" + bytes.fromhex("e0eb7a7c3b41b8ae1656e3faf19fc46ada098deb9c32b1fd866205165f49b800")

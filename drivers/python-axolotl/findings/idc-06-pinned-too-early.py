@@ -4,7 +4,8 @@ operation leaves the stored state as it was. Here saveIdentity is called before 
 Attacker: anyone who can deliver bytes under a name that is not known yet. He needs no key.
 """
 
-from lib import Device, edit, finding, outcome, refused
+from lib import Device
+from findings_in_python import edit, finding, outcome, refused
 
 
 def body() -> list[tuple[str, bool]]:

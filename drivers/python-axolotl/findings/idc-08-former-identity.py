@@ -4,7 +4,8 @@ Nothing asks about an identity when a message is sent, nor when one without a pr
 Attacker: a device that was replaced, because it was lost or stolen.
 """
 
-from lib import Device, acquainted, finding, outcome
+from lib import Device, acquainted
+from findings_in_python import finding, outcome
 
 
 def body() -> list[tuple[str, bool]]:

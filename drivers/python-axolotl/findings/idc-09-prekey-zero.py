@@ -4,7 +4,8 @@ and one that names the prekey 0 are one and the same to the peer, which asks its
 Attacker: the network, which may add or take away the id. A plain store refuses every first message without a prekey.
 """
 
-from lib import Device, PreKeyWhisperMessage, edit, finding, outcome, refused
+from lib import Device, PreKeyWhisperMessage
+from findings_in_python import edit, finding, outcome, refused
 
 
 def body() -> list[tuple[str, bool]]:

@@ -1,18 +1,13 @@
-"""What the findings share: devices over a store of bytes, and a small protobuf editor. The peer's public API, nothing
-else.
-
-Each finding exits 0 when it is reproduced and 1 when it is not.
-"""
+"""What the findings share: devices over a store of bytes. The peer's public API, nothing else."""
 
 from __future__ import annotations
 
 import sys
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+sys.path[:0] = [str(folder) for folder in Path(__file__).resolve().parents[1:3]]
 
 from axolotl.ecc.curve import Curve
 from axolotl.groups.groupcipher import GroupCipher
@@ -29,7 +24,9 @@ from axolotl.state.prekeyrecord import PreKeyRecord
 from axolotl.state.signedprekeyrecord import SignedPreKeyRecord
 from axolotl.util.keyhelper import KeyHelper
 from axolotl.axolotladdress import AxolotlAddress
-from peer import Chains, Rows, Store, bundle_of
+from findings_in_python import calls
+from rows_in_python import Rows
+from peer import Chains, Store, bundle_of
 
 
 class Device:
@@ -137,113 +134,11 @@ def acquainted(prekey_id: int | None = None) -> tuple[Device, Device]:
     return alice, bob
 
 
-def outcome(call: Callable[..., Any], *args: Any, **named: Any) -> Any:
-    """What a call returned, or what it threw."""
-    try:
-        return call(*args, **named)
-    # Of any class: how the peer refuses is what is looked at.
-    except Exception as error:
-        return error
-
-
-def refused(value: Any) -> bool:
-    """Whether an outcome is a refusal."""
-    return isinstance(value, Exception)
-
-
 def counted(call: Callable[..., Any], *args: Any) -> int:
     """How many keys the peer derives while a call runs."""
-    derived, plain = 0, HKDF.deriveSecrets
-
-    def counting(*of: Any, **named: Any) -> bytes:
-        nonlocal derived
-        derived += 1
-        return plain(*of, **named)
-
-    HKDF.deriveSecrets = counting
-    try:
-        call(*args)
-    finally:
-        HKDF.deriveSecrets = plain
-    return derived
-
-
-# -- protobuf, as far as these messages need it -----------------------------------------------------------------------
-
-
-def varint(value: int) -> bytes:
-    """A number."""
-    out = bytearray()
-    while value > 127:
-        out.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*out, value])
-
-
-def field(number: int, value: int | bytes) -> bytes:
-    """A field."""
-    if isinstance(value, int):
-        return varint(number << 3) + varint(value)
-    return varint(number << 3 | 2) + varint(len(value)) + value
-
-
-def fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
-    """The fields of a message in the order received."""
-    at = 0
-
-    def number() -> int:
-        nonlocal at
-        value = shift = 0
-        while True:
-            byte = data[at]
-            at += 1
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return value
-
-    while at < len(data):
-        tag = number()
-        if tag & 7 == 0:
-            yield tag >> 3, number()
-        else:
-            size = number()
-            yield tag >> 3, data[at : at + size]
-            at += size
-
-
-PREKEY_ID, BASE_KEY, IDENTITY_KEY, INNER = 1, 2, 3, 4
-"""Outer fields of a prekey message."""
-
-
-def edit(message: bytes, **changes: int | bytes) -> bytes:
-    """A prekey message with some outer fields changed or put first; nobody's key is needed for that."""
-    numbers = {"prekey_id": PREKEY_ID, "base_key": BASE_KEY, "identity_key": IDENTITY_KEY, "inner": INNER}
-    changed = {numbers[name]: value for name, value in changes.items()}
-    kept = [(number, changed.pop(number, value)) for number, value in fields(message[1:])]
-    return message[:1] + b"".join(field(*one) for one in [*changed.items(), *kept])
-
-
-def outer(message: bytes, number: int) -> Any:
-    """An outer field of a prekey message."""
-    return dict(fields(message[1:]))[number]
+    return calls(HKDF, "deriveSecrets", call, *args)
 
 
 def sign(pair: IdentityKeyPair, data: bytes) -> bytes:
     """A signature by an identity."""
     return Curve.calculateSignature(pair.getPrivateKey(), data)
-
-
-def finding(id_: str, title: str, body: Callable[[], list[tuple[str, bool]]]) -> None:
-    """Run a finding: `body` returns what was seen, statements and whether they hold; all true means reproduced."""
-    print(f"{id_} · {title}")
-    try:
-        seen = body()
-    # Whatever went wrong, nothing is shown by it.
-    except Exception:
-        seen = [(traceback.format_exc(), False)]
-    for statement, held in seen:
-        print(f"  {'seen    ' if held is True else 'NOT SEEN'} {statement}")
-    reproduced = bool(seen) and all(held is True for _, held in seen)
-    print("  reproduced" if reproduced else "  not reproduced")
-    sys.exit(0 if reproduced else 1)

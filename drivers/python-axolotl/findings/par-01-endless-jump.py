@@ -7,7 +7,8 @@ Attacker: a member of the group. One message of 100 bytes costs 4,294,967,294 st
 import subprocess
 import sys
 
-from lib import Device, finding, outcome, state_of
+from lib import Device, state_of
+from findings_in_python import finding, outcome
 from axolotl.protocol.senderkeymessage import SenderKeyMessage
 
 SECONDS = 5

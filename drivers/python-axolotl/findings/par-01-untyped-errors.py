@@ -3,7 +3,8 @@
 Attacker: anyone who can deliver bytes; a caller that catches the peer's own types only is ended by them.
 """
 
-from lib import Curve, acquainted, field, finding, outcome
+from lib import Curve, acquainted
+from findings_in_python import field, finding, outcome
 
 
 def body() -> list[tuple[str, bool]]:

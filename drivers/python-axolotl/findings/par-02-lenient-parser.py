@@ -3,7 +3,8 @@
 Attacker: the network; outside the MAC it may spell a message in many ways.
 """
 
-from lib import Device, field, fields, finding, outcome, varint
+from lib import Device
+from findings_in_python import field, fields, finding, outcome, varint
 
 
 def body() -> list[tuple[str, bool]]:

@@ -6,7 +6,8 @@ Attacker: anyone who can deliver bytes under the peer's name; or a peer, whose l
 
 import tracemalloc
 
-from lib import Curve, acquainted, field, finding, outcome
+from lib import Curve, acquainted
+from findings_in_python import field, finding, outcome
 
 SIZE = 32 << 20
 

@@ -3,7 +3,8 @@
 Attacker: none of his own use is known; one key has many spellings.
 """
 
-from lib import Device, finding, outcome
+from lib import Device
+from findings_in_python import finding, outcome
 
 
 def body() -> list[tuple[str, bool]]:

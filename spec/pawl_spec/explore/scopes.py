@@ -65,7 +65,13 @@ class Scope:
     @property
     def needs(self) -> frozenset[str]:
         """The capabilities without which a target cannot be led through the scope."""
-        needed = {"restart": self.restarts, "compromise": self.compromises, "groups": self.gives}
+        begun = [operation["one_time"] for operation in self.first if operation.kind is Kind.ESTABLISH]
+        needed = {
+            "restart": self.restarts,
+            "compromise": self.compromises,
+            "groups": self.gives,
+            "sessions-without-one-time": 0 in begun or (self.establishes and 0 in self.one_time),
+        }
         return frozenset(name for name, count in needed.items() if count)
 
     @property

@@ -143,6 +143,8 @@ def _receive_first(
         prekey = party.prekeys.get(outer.prekey_id)
         if prekey is None:
             reasons.append(Refusal("unknown-prekey", "KEY-03"))
+    elif world.profile.needs_one_time:
+        reasons.append(Refusal("unknown-prekey", "CNF-01"))
     elif outer.base in party.seen:
         reasons.append(Refusal("replayed-prekey-message", "CTR-06"))
     own = party.signed_prekey if signed is None else signed.key

@@ -250,7 +250,9 @@ def _types() -> dict[str, Schema]:
                     "level": {"type": "integer", "minimum": 0, "maximum": max(Observe).value},
                     "capabilities": {"type": "array", "items": {"enum": sorted(driver.CAPABILITIES)}},
                     "limits": _object(limits, driver.LIMITS_ALWAYS),
-                    "profile": _object({"promotes": PROMOTES, "closes_chains": FLAG}),
+                    "profile": _object(
+                        {"promotes": PROMOTES, "closes_chains": FLAG, "needs_one_time": FLAG}, driver.PROFILE_ALWAYS
+                    ),
                     "group_layout": {"enum": list(driver.GROUP_LAYOUTS)},
                 },
                 _HELLO,

@@ -379,7 +379,7 @@ def _hello(value: Any) -> Hello:
     given = _object(said["limits"], "limits", LIMITS_ALWAYS, [field.name for field in fields(Limits)])
     limits = {key: _number_or_none(limit, key) for key, limit in given.items()}
     forward_jump = _number(limits.pop("forward_jump"), "limits: forward_jump", MAX_DECLARED_JUMP)
-    profile = _object(said["profile"], "profile", ("promotes", "closes_chains"))
+    profile = _object(said["profile"], "profile", PROFILE_ALWAYS, [field.name for field in fields(Profile)])
     if profile["promotes"] not in ("on-new-chain", "always", "never"):
         raise _Wrong("profile: promotes must be on-new-chain, always or never")
     return Hello(
@@ -388,7 +388,11 @@ def _hello(value: Any) -> Hello:
         level=Observe(_number(said["level"], "hello: level", max(Observe))),
         capabilities=capabilities,
         limits=Limits(forward_jump=forward_jump, **limits),
-        profile=Profile(promotes=profile["promotes"], closes_chains=_flag(profile["closes_chains"], "closes_chains")),
+        profile=Profile(
+            promotes=profile["promotes"],
+            closes_chains=_flag(profile["closes_chains"], "closes_chains"),
+            needs_one_time=_flag(profile.get("needs_one_time", False), "needs_one_time"),
+        ),
         sessions=3 in versions,
         group_layout=layout,
     )
@@ -407,6 +411,9 @@ LIMITS_ALWAYS: Final = (
     *("receiving_chains", "archived_sessions", "derivations_per_message"),
 )
 """The limits that every driver names; the others came later, and one that is left out is not declared."""
+
+PROFILE_ALWAYS: Final = ("promotes", "closes_chains")
+"""The parts of a profile that every driver names; what came later is false where it is left out."""
 
 _OBSERVED = frozenset(field.name for field in fields(Observation))
 _OBSERVED_ALWAYS = tuple(field.name for field in fields(Observation) if field.default is MISSING)

@@ -1,7 +1,8 @@
 """Two implementations in one world: some parties live in one target, the others in another. For interop traces.
 
 What both do is what the pair does: sessions where both do them, and groups where both do them in one layout. Of each
-limit the pair has the smaller one; the profile of each party is that of its own implementation.
+limit the pair has the smaller one; the profile of each party is that of its own implementation, but that a session
+begins with a one-time prekey where one of the two needs it.
 
 Each target also holds a stand-in for every party that lives elsewhere, so that it knows the names of its peers.
 """
@@ -39,6 +40,7 @@ class MixedTarget:
             capabilities=_of_groups(hellos) | SHARED_CAPABILITIES.intersection(*(one.capabilities for one in hellos)),
             limits=smaller([hello.limits for hello in hellos]),
             sessions=all(hello.sessions for hello in hellos),
+            profile=replace(hellos[0].profile, needs_one_time=any(one.profile.needs_one_time for one in hellos)),
             profiles=tuple(hello.profile for hello in hellos),
         )
 

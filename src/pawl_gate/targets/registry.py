@@ -164,6 +164,8 @@ TARGETS: Final[Mapping[str, Callable[[], Target]]] = {
         program="sessions.js",
         timeout=SLOW_SECONDS,
     ),
+    # Sessions that begin with a one-time prekey.
+    "omemo-dr": partial(_python, "omemo-dr", "omemo_dr"),
     # Sessions, and groups in the earlier layout.
     "python-axolotl": partial(_python, "python-axolotl", "axolotl"),
     # Groups alone.

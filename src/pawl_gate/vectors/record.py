@@ -368,6 +368,7 @@ def record(ops: Sequence[Op], *, seed: int, strict: int = 0, recover: bool = Fal
 OTHER_CHOICES: dict[str, tuple[Profile, ...]] = {
     "promotes": tuple(replace(HELLO.profile, promotes=other) for other in ("always", "never")),
     "closes_chains": (replace(HELLO.profile, closes_chains=True),),
+    "needs_one_time": (replace(HELLO.profile, needs_one_time=True),),
 }
 """By name of a choice in a target's profile: Pawl's profile with what others choose."""
 
@@ -375,10 +376,13 @@ OTHER_CHOICES: dict[str, tuple[Profile, ...]] = {
 def _chosen(history: History) -> dict[str, str | int]:
     """The choices on which the answers depend, with Pawl's."""
     right = _answers(history)
+    # Who needs a one-time prekey has no answer at all to a bundle without.
+    without = any(event.op.kind is Kind.ESTABLISH and not event.op["one_time"] for event in history.events)
     return {
         name: getattr(HELLO.profile, name)
         for name, others in OTHER_CHOICES.items()
-        if any(_answers(replace(history, target=replace(HELLO, profile=other))) != right for other in others)
+        if (name == "needs_one_time" and without)
+        or any(_answers(replace(history, target=replace(HELLO, profile=other))) != right for other in others)
     }
 
 

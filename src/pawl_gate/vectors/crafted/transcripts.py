@@ -51,6 +51,7 @@ def transcripts() -> Iterator[Crafted]:
             ["CNF-01"],
             steps,
             "written by node-libsignal 6.0.0, with its keys",
+            {"needs_one_time": False} if prekey is None else {},
         )
         yield Crafted("session_transcripts", test)
 
