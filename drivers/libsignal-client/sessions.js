@@ -8,59 +8,13 @@
 
 const crypto = require('node:crypto');
 const { version } = require('@signalapp/libsignal-client/package.json');
+const shared = require('../in_node.js');
+const { all, encode, fields } = require('../protobuf_in_node.js');
 
-// Stdout carries answers only.
-const tell = process.stdout.write.bind(process.stdout);
-process.stdout.write = () => true;
-for (const method of Object.keys(console)) if (typeof console[method] === 'function') console[method] = () => {};
+const { Refusal, bytes, hex, need, party, unhex } = shared;
 
-/** The peer: an ES module, which is there once `main` has loaded it. */
+/** The peer: an ES module, which is there once it has been loaded. */
 let signal;
-
-const hex = (data) => Buffer.from(data).toString('hex');
-const unhex = (text) => Buffer.from(text, 'hex');
-
-// -- protobuf, as far as stored sessions need it ----------------------------------------------------------------------
-
-function varint(number) {
-  const out = [];
-  for (; number > 127; number = Math.floor(number / 128)) out.push((number % 128) | 128);
-  return Buffer.from([...out, number]);
-}
-
-/** Fields, pairs of number and value, as bytes; a field without value is left out. */
-const encode = (list) => Buffer.concat(list.filter(([, value]) => value !== null).flatMap(([number, value]) => (Buffer.isBuffer(value)
-  ? [varint(number * 8 + 2), varint(value.length), value]
-  : [varint(number * 8), varint(value)])));
-
-/** The fields of a protobuf of varints and byte strings, as pairs of number and value; null for other bytes. */
-function fields(data) {
-  const found = [];
-  let at = 0;
-  const varint = () => {
-    for (let value = 0, factor = 1; at < data.length; factor *= 128) {
-      const byte = data[at++];
-      value += (byte & 127) * factor;
-      if (byte < 128) return value;
-    }
-    return NaN;
-  };
-  while (at < data.length) {
-    const tag = varint();
-    let value = varint();
-    if (tag % 8 === 2) {
-      const end = at + value;
-      value = data.subarray(at, end);
-      at = end;
-    } else if (tag % 8 !== 0) return null;
-    if (Number.isNaN(value) || at > data.length || !(tag >= 8)) return null;
-    found.push([Math.floor(tag / 8), value]);
-  }
-  return found;
-}
-
-/** The values of a field. */
-const all = (list, wanted) => list.filter(([number]) => number === wanted).map(([, value]) => value);
 
 // -- X3DH, and the record that it ends in: this driver's, not the peer's ----------------------------------------------
 
@@ -142,29 +96,25 @@ const basesOf = (record) => {
 // -- a party and its store --------------------------------------------------------------------------------------------
 
 /** One device. Its durable data is text and numbers only. */
-class Party {
+class Party extends shared.Party {
   constructor(durable) {
-    this.durable = durable;
-    this.digest = undefined;
-    /** Whether the last operation stored a session. */
-    this.stored = false;
+    super(durable);
     /** Identities that the peer saved; they are pinned with the session that it stores. */
     this.saved = new Map();
     /** A record that this driver made and that is not stored before the peer has read a message with it. */
     this.offered = new Map();
   }
 
-  static install(name, deviceId, trustOnFirstUse) {
-    const identity = signal.PrivateKey.generate();
-    return new Party({
-      name, deviceId, trustOnFirstUse, identity: hex(identity.serialize()), registrationId: 1 + crypto.randomInt(16380),
-      nextPreKeyId: 1, preKeys: {}, signedPreKey: null, pins: {}, sessions: {}, seen: [],
-    });
+  begin() {
+    super.begin();
+    this.saved.clear();
+    this.offered.clear();
   }
 
   get address() { return signal.ProtocolAddress.new(this.durable.name, this.durable.deviceId); }
   get identity() { return signal.PrivateKey.deserialize(unhex(this.durable.identity)); }
-  get identityKey() { return Buffer.from(this.identity.getPublicKey().serialize()); }
+  get publicKey() { return Buffer.from(this.identity.getPublicKey().serialize()); }
+  get identityKey() { return hex(this.publicKey); }
 
   record(at) {
     const text = this.offered.get(at) ?? this.durable.sessions[at];
@@ -238,7 +188,7 @@ class Party {
     return {
       registration_id: durable.registrationId,
       device_id: durable.deviceId,
-      identity_key: hex(this.identityKey),
+      identity_key: this.identityKey,
       signed_prekey_id: SIGNED_PREKEY_ID,
       signed_prekey: durable.signedPreKey.public,
       signature: durable.signedPreKey.signature,
@@ -261,7 +211,7 @@ class Party {
     const [root, ours] = derive(agree(ratchet, signed), first, RATCHET);
     const baseKey = Buffer.from(base.getPublicKey().serialize());
     const made = session({
-      local: this.identityKey,
+      local: this.publicKey,
       remote: given.identityKey,
       root,
       sending: chain(Buffer.from(ratchet.getPublicKey().serialize()), ours, Buffer.from(ratchet.serialize())),
@@ -294,7 +244,7 @@ class Party {
     if (id !== null) secrets.push(agree(signal.PrivateKey.deserialize(unhex(this.durable.preKeys[id])), base));
     const [root, ours] = master(secrets);
     const made = session({
-      local: this.identityKey,
+      local: this.publicKey,
       remote: Buffer.from(remote.serialize()),
       root,
       sending: chain(unhex(this.durable.signedPreKey.public), ours, Buffer.from(signed.serialize())),
@@ -309,10 +259,7 @@ class Party {
     };
   }
 
-  touch() { this.digest = undefined; }
-
-  observe() {
-    this.digest ??= crypto.createHash('sha256').update(JSON.stringify(this.durable)).digest('hex');
+  counts() {
     const counts = { sessions: 0, chains: 0, kept_chain: 0, kept_session: 0 };
     for (const text of Object.values(this.durable.sessions)) {
       const record = fields(unhex(text));
@@ -324,11 +271,19 @@ class Party {
         counts.kept_session = Math.max(counts.kept_session, kept.reduce((sum, keys) => sum + keys, 0));
       }
     }
-    return { digest: this.digest, prekeys: Object.keys(this.durable.preKeys).map(Number), ...counts, durable: this.stored };
+    return { prekeys: Object.keys(this.durable.preKeys).map(Number), ...counts };
   }
 }
 
 const SIGNED_PREKEY_ID = 1;
+
+function install({ name, deviceId, trustOnFirstUse }) {
+  const identity = signal.PrivateKey.generate();
+  return new Party({
+    name, deviceId, trustOnFirstUse, identity: hex(identity.serialize()), registrationId: 1 + crypto.randomInt(16380),
+    nextPreKeyId: 1, preKeys: {}, signedPreKey: null, pins: {}, sessions: {}, seen: [],
+  });
+}
 
 // -- refusals ---------------------------------------------------------------------------------------------------------
 
@@ -343,58 +298,13 @@ const CODES = [
 
 /** Our code for what the peer threw; "unknown" where its text does not tell the cause, or tells that of one of several. */
 function refusal(error, sessions) {
-  const [, code] = CODES.find(([pattern]) => pattern.test(error.message)) ?? [];
-  return code === undefined || (sessions > 1 && code === 'duplicate-message') ? 'unknown' : code;
+  const code = shared.codeOf(CODES, error);
+  return sessions > 1 && code === 'duplicate-message' ? 'unknown' : code;
 }
 
-/** A refusal, for the text and code of which there is an answer. */
-class Refusal extends Error {
-  constructor(code, text) {
-    super(text);
-    this.code = code;
-  }
-}
-
-/** Everything that the peer throws is a refusal, for it has no other way to say so; `sessions` may be tried for it. */
-async function ask(call, sessions = 1) {
-  try {
-    return await call();
-  } catch (error) {
-    const thrown = error instanceof Error ? error : new Error(String(error));
-    throw new Refusal(refusal(thrown, sessions), thrown.message || thrown.name);
-  }
-}
+const ask = shared.asking(refusal);
 
 // -- verbs ------------------------------------------------------------------------------------------------------------
-
-class BadParams extends Error {}
-
-const parties = new Map();
-
-function need(params, field, type) {
-  const value = params[field];
-  if (type === 'int' ? !Number.isSafeInteger(value) || value < 0 : typeof value !== type) throw new BadParams(`${field}: expected ${type}`);
-  return value;
-}
-
-function bytes(params, field) {
-  const text = need(params, field, 'string');
-  if (!/^([0-9a-f]{2})*$/.test(text)) throw new BadParams(`${field}: expected hex`);
-  return unhex(text);
-}
-
-function party(params, field = 'party') {
-  const found = parties.get(need(params, field, 'int'));
-  if (found === undefined) throw new BadParams(`${field}: no such party`);
-  return found;
-}
-
-/** Names become keys of plain objects here. */
-function nameFrom(params) {
-  const name = need(params, 'name', 'string');
-  if (name === '' || name in {}) throw new BadParams('name: it may be neither empty nor that of a property of objects');
-  return name;
-}
 
 /** The stores of prekeys: the peer has no use for them where the session is there. */
 const none = () => { throw new Error('no prekey is asked for'); };
@@ -419,42 +329,23 @@ const verbs = {
     profile: { promotes: 'always', closes_chains: false },
   }),
 
-  reset(params) {
-    need(params, 'seed', 'int');
-    parties.clear();
-    return {};
-  },
-
-  create(params) {
-    const id = need(params, 'party', 'int');
-    const made = Party.install(nameFrom(params), need(params, 'device_id', 'int'), need(params, 'trust_on_first_use', 'boolean'));
-    parties.set(id, made);
-    return { identity_key: hex(made.identityKey) };
-  },
-
-  reinstall(params) {
-    const { name, deviceId, trustOnFirstUse } = party(params).durable;
-    const made = Party.install(name, deviceId, trustOnFirstUse);
-    parties.set(params.party, made);
-    return { identity_key: hex(made.identityKey) };
-  },
+  ...shared.worldVerbs({ install }),
+  ...shared.pinVerbs,
 
   bundle(params) {
     return party(params).bundle(need(params, 'one_time', 'boolean'));
   },
 
   async establish(params) {
-    const given = need(params, 'bundle', 'object') ?? {};
-    const own = party(params);
-    const peer = party(params, 'peer').address;
-    await own.initiate(peer, {
-      registrationId: need(given, 'registration_id', 'int'),
-      identityKey: bytes(given, 'identity_key'),
-      signedPreKeyId: need(given, 'signed_prekey_id', 'int'),
-      signedPreKey: bytes(given, 'signed_prekey'),
-      signature: bytes(given, 'signature'),
-      preKeyId: given.prekey_id === null ? null : need(given, 'prekey_id', 'int'),
-      preKey: given.prekey_id === null ? undefined : bytes(given, 'prekey'),
+    const { registrationId, identityKey, signedPreKey, preKey } = shared.bundleFrom(params);
+    await party(params).initiate(party(params, 'peer').address, {
+      registrationId,
+      identityKey,
+      signedPreKeyId: signedPreKey.keyId,
+      signedPreKey: signedPreKey.publicKey,
+      signature: signedPreKey.signature,
+      preKeyId: preKey?.keyId ?? null,
+      preKey: preKey?.publicKey,
     });
     return {};
   },
@@ -471,12 +362,11 @@ const verbs = {
     const own = party(params);
     const peer = party(params, 'peer').address;
     const data = bytes(params, 'data');
-    if (params.kind === 'signal') {
+    if (shared.kindFrom(params) === 'signal') {
       const message = await ask(() => signal.SignalMessage.deserialize(data));
       const read = () => signal.signalDecrypt(message, peer, own.address, own.sessions, own.identities);
       return { plaintext: hex(await ask(read, own.sessionsWith(peer))) };
     }
-    if (params.kind !== 'prekey') throw new BadParams('kind: expected prekey or signal');
     const message = await ask(() => signal.PreKeySignalMessage.deserialize(data));
     const done = await own.respond(peer, message, fields(data.subarray(1)) ?? []);
     const prekeys = { getPreKey: none, removePreKey: none, getSignedPreKey: none, getKyberPreKey: none, markKyberPreKeyUsed: none };
@@ -485,92 +375,13 @@ const verbs = {
     done?.();
     return { plaintext: hex(plaintext) };
   },
-
-  approve(params) {
-    bytes(params, 'identity_key');
-    const own = party(params);
-    own.durable.pins[party(params, 'peer').durable.name] = params.identity_key;
-    own.touch();
-    return {};
-  },
-
-  restart(params) {
-    // Through text and back: nothing but what is durable survives.
-    parties.set(params.party, new Party(JSON.parse(JSON.stringify(party(params).durable))));
-    return {};
-  },
-
-  observe(params) {
-    return party(params).observe();
-  },
 };
 
 /** Stores of prekeys that hold nothing. */
 const storesOf = (methods) => [signal.PreKeyStore, signal.SignedPreKeyStore, signal.KyberPreKeyStore].map((Base) =>
   Object.assign(new (class extends Base {})(), methods));
 
-/** Verbs that do not act: they change nothing, and what the last operation did stays to be seen. */
-const QUIET = new Set(['hello', 'reset', 'observe']);
-
-// -- JSON-RPC ---------------------------------------------------------------------------------------------------------
-
-async function answer(line) {
-  let request;
-  try {
-    request = JSON.parse(line);
-  } catch {
-    return { id: null, error: { code: -32700, message: 'not JSON' } };
-  }
-  const { id = null, method, params = {} } = request ?? {};
-  if (typeof method !== 'string' || params === null || typeof params !== 'object') {
-    return { id, error: { code: -32600, message: 'not a request' } };
-  }
-  if (!Object.hasOwn(verbs, method)) return { id, error: { code: -32601, message: `no verb ${method.slice(0, 40)}` } };
-  if (!QUIET.has(method)) {
-    const acts = parties.get(params.party);
-    if (acts) {
-      acts.stored = false;
-      acts.saved.clear();
-      acts.offered.clear();
-    }
-  }
-  // What the operation left behind travels with its answer, so that looking at it costs no round trip.
-  const state = () => (QUIET.has(method) ? {} : { state: { [params.party]: parties.get(params.party).observe() } });
-  try {
-    return { id, result: { ...(await verbs[method](params)), ...state() } };
-  } catch (error) {
-    if (error instanceof BadParams) return { id, error: { code: -32602, message: error.message } };
-    if (!(error instanceof Refusal)) return { id, error: { code: -32603, message: String(error && error.message) } };
-    return { id, error: { code: -32000, message: error.message, data: { refusal: error.code, ...state() } } };
-  }
-}
-
-/** Characters of one request, as the contract has it; of a longer one nothing is kept. */
-const MAX_LINE = 4 * 1024 * 1024;
-
-const say = (response) => tell(JSON.stringify({ jsonrpc: '2.0', ...response }) + '\n');
-
-/** One request at a time, in order. */
-async function main() {
-  signal = await import('@signalapp/libsignal-client');
-  let pieces = [];
-  let length = 0;
-  process.stdin.setEncoding('utf8');
-  for await (const chunk of process.stdin) {
-    const [first, ...others] = chunk.split('\n');
-    const keep = (piece) => {
-      length += piece.length;
-      if (length <= MAX_LINE) pieces.push(piece);
-      else pieces = [];
-    };
-    keep(first);
-    for (const piece of others) {
-      say(length > MAX_LINE ? { id: null, error: { code: -32600, message: 'the line is too long' } } : await answer(pieces.join('')));
-      pieces = [];
-      length = 0;
-      keep(piece);
-    }
-  }
-}
-
-main();
+import('@signalapp/libsignal-client').then((peer) => {
+  signal = peer;
+  return shared.serve(verbs);
+});

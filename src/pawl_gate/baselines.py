@@ -121,7 +121,8 @@ def reproduced(folder: Path, script: str) -> tuple[bool, str]:
     return ran.returncode == 0, ran.stdout + ran.stderr
 
 
-IN_JS: Final = re.compile(r"require\('\./([a-z0-9_-]+)'\)")
+IN_JS: Final = re.compile(r"require\('(\./|\.\./\.\./)([a-z0-9_-]+)'\)")
+"""A file beside it, or one that drivers share."""
 IN_PYTHON: Final = re.compile(r"^from ([a-z0-9_]+) import (?:\([^)]*\)|[^(\n]*)\n", re.MULTILINE)
 FUTURE: Final = "from __future__ import annotations\n"
 
@@ -164,7 +165,7 @@ def _said(finding: Finding, mark: str, how: str) -> str:
 
 def _joined_js(path: Path) -> str:
     def inside(match: re.Match[str]) -> str:
-        shared = _joined_js(path.parent / f"{match[1]}.js")
+        shared = _joined_js(path.parent / match[1] / f"{match[2]}.js")
         return f"(() => {{\nconst module = {{ exports: {{}} }};\n{shared}\nreturn module.exports;\n}})()"
 
     return IN_JS.sub(inside, path.read_text("utf-8")).rstrip()

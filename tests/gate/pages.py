@@ -174,21 +174,26 @@ def table_hostile() -> str:
     return table_of.render(table.make([said], {}), Exit.VIOLATED)
 
 
+CONTROLS: Final = ("control:counter-from-one", "control:encoding-not-canonical")
+
+
 @cache
 def small_matrix() -> Matrix:
-    """Pawl, Pawl with earlier groups, and a broken one, in a few scenarios; somebody is not installed."""
+    """Pawl, Pawl with earlier groups, one whom nobody understands and one who is understood, with findings, in a few
+    scenarios; somebody is not installed."""
     names = ("establish-with-prekey", "loss", "group", "fingerprints")
     chosen = tuple(each for each in situations() if each.name in names)
-    there = [probe(name) for name in ("pawl", "pawl-earlier", "control:counter-from-one")]
+    there = [probe(name) for name in ("pawl", "pawl-earlier", *CONTROLS)]
     return run_matrix(Plan((*there, Implementation("another", None, "run make setup")), chosen))
 
 
 def interop() -> str:
-    """The matrix, with failures that were expected, new ones, and one that is listed and passes."""
+    """The matrix, with failures and findings that were expected, new ones, and some that are better than listed."""
     matrix = small_matrix()
-    failed = matrix.of(Verdict.FAIL)
-    known = {cell.key: Known(cell.broken, "it is a control") for cell in failed if cell.scenario == "loss"}
-    known["pawl", "pawl", "group"] = Known(("GRP-01",), "it was there once")
+    listed = [cell for cell in matrix.of(Verdict.FAIL, Verdict.UNDERSTOOD) if cell.scenario == "loss"]
+    known = {cell.key: Known(cell.verdict, cell.broken, "it is a control") for cell in listed}
+    known["pawl", "pawl", "group"] = Known(Verdict.FAIL, ("GRP-01",), "it was there once")
+    known[CONTROLS[1], "pawl", "loss"] = Known(Verdict.FAIL, ("PAR-02",), "it was not read once")
     return interop_page.render(matrix, known, made=MADE, expect=Path("known failures.json"))
 
 
@@ -219,7 +224,7 @@ def interop_hostile() -> str:
     broken = replace(failed, scenario="group", verdict=Verdict.BROKEN, why=HOSTILE[4], transcript=None)
     there = (replace(bad, hello=hello), Implementation(HOSTILE[2], None, HOSTILE[1]))
     plan = replace(matrix.plan, implementations=there)
-    known = {failed.key: Known(failed.broken, HOSTILE[0])}
+    known = {failed.key: Known(failed.verdict, failed.broken, HOSTILE[0])}
     return interop_page.render(Matrix(plan, [failed, broken]), known, made=MADE, expect=Path("x"))
 
 

@@ -91,14 +91,25 @@ def test_each_script_exits_as_it_says(folder: Path, script: str) -> None:
 # -- export -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.node_peer
-@pytest.mark.parametrize(("target", "id_"), [("node-libsignal-live", "CTR-05"), ("node-libsignal", "ATM-01")])
-def test_an_exported_script_of_node_stands_alone(tmp_path: Path, capsys: Output, target: str, id_: str) -> None:
+@pytest.mark.parametrize(
+    ("target", "id_", "folder"),
+    [
+        ("node-libsignal-live", "CTR-05", "node-libsignal"),
+        ("node-libsignal", "ATM-01", "node-libsignal"),
+        ("privacyresearch", "PAR-04", "privacyresearch"),
+        ("libsignal-client", "PAR-03", "libsignal-client"),
+        ("libsignal-client-sessions", "PAR-02", "libsignal-client"),
+    ],
+)
+def test_an_exported_script_of_node_stands_alone(
+    tmp_path: Path, capsys: Output, target: str, id_: str, folder: str
+) -> None:
     """One file, beside the installed package and nothing else, shows the finding."""
+    need(target)
     assert run("finding", "export", target, id_) == 0
     script = tmp_path / "exported.js"
     script.write_text(capsys.readouterr().out)
-    (tmp_path / "node_modules").symlink_to(drivers_folder() / "node-libsignal" / "node_modules")
+    (tmp_path / "node_modules").symlink_to(drivers_folder() / folder / "node_modules")
     ran = subprocess.run([os.environ.get("PAWL_NODE", "node"), script], capture_output=True, text=True, timeout=60)
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert ran.stdout.startswith(id_)

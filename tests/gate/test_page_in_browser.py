@@ -411,19 +411,48 @@ def test_every_cell_leads_to_its_own_transcript(browser: Browser, folder: Path) 
 def test_a_failed_cell_shows_the_chart_and_how_to_see_it_again(browser: Browser, folder: Path) -> None:
     """A counterexample is a sequence chart with the step that broke; the reason of a known one stands there."""
     with opened(browser, folder / "interop.html") as (page, _):
-        link = page.locator("#failures").get_by_role("link", name="known: control:counter-from-one with pawl, loss")
+        link = page.locator("#failures").get_by_role(
+            "link", name="known fail: control:counter-from-one with pawl, loss"
+        )
         link.press("Enter")
         place = page.locator(f"[id='{link.get_attribute('href')[1:]}']")
         place.wait_for(state="visible")
         assert place.locator("figure.chart svg .band").count() == 1
         said = place.inner_text()
         assert "Expected: it is a control" in said
-        assert "With itself it fails too: control:counter-from-one." in said
+        assert "No better with itself: control:counter-from-one." in said
         assert "pawl interop --target control:counter-from-one --target pawl --scenario loss --jobs 1" in said
         words = place.locator("details")
         assert not words.locator("ol").is_visible()
         words.locator("summary").press("Enter")
         assert "Broken here" in words.inner_text()
+
+
+def test_what_was_understood_with_findings_is_told_from_a_failure(browser: Browser, folder: Path) -> None:
+    """By its word, not by colour alone: in the list, in the tables, in the overview and in the legend; its chart shows
+    where something was found, and its text does not say that it failed."""
+    control = "control:encoding-not-canonical"
+    with opened(browser, folder / "interop.html") as (page, _):
+        assert page.locator("#failures").get_by_role("link", name=f"{control} with pawl").count() == 0
+        link = page.locator("#findings").get_by_role("link", name=f"known findings: {control} with pawl-earlier, loss")
+        link.press("Enter")
+        place = page.locator(f"[id='{link.get_attribute('href')[1:]}']")
+        place.wait_for(state="visible")
+        said = place.inner_text()
+        assert "Understood, and found: step 1" in said
+        assert "Not understood" not in said
+        assert f"No better with itself: {control}." in said
+        assert place.locator("figure.chart svg .band").count() == 1
+        assert (
+            page.locator("#matrix").get_by_role("link", name=f"4/4, 2 with findings: {control} with pawl").count() == 1
+        )
+        legend = page.locator("#matrix dl.states")
+        words = legend.locator(".chip").all_inner_texts()
+        assert words == ["pass", "findings", "known findings", "fail", "known fail", "gap", "broken"]
+        assert "better than listed" in page.locator("#verdict").inner_text().lower()
+        assert (
+            f"{control} x pawl, loss: understood PAR-02, listed as fail PAR-02" in page.locator("#verdict").inner_text()
+        )
 
 
 def test_the_overview_leads_to_a_pair(browser: Browser, folder: Path) -> None:

@@ -18,6 +18,7 @@ import jsonschema
 import pytest
 
 from pawl_gate import cli
+from pawl_gate.controls.parsing import EncodingNotCanonical
 from pawl_gate.expect import ExpectError
 from pawl_gate.interop import expected, report
 from pawl_gate.interop.cells import Cell, Verdict, judge_cell
@@ -25,7 +26,7 @@ from pawl_gate.interop.expected import Known
 from pawl_gate.interop.matrix import Implementation, Matrix, Plan, probe, run
 from pawl_gate.interop.situations import SKIPPED, SKIPPED_IN_SHORT, Situation, read, situations
 from pawl_gate.scenarios import ScenarioError
-from pawl_gate.targets.base import Fingerprint, HarnessBroken, Target
+from pawl_gate.targets.base import Fingerprint, HarnessBroken, Refused, Target
 from pawl_gate.targets.inprocess import InProcessTarget
 from pawl_gate.targets.mixed import smaller
 from pawl_gate.targets.registry import OVER_STORES, TARGETS, TargetMissing, find_target, implementations
@@ -143,6 +144,87 @@ def test_a_broken_party_turns_the_cell_red(control: str, scenario: str, broken: 
     assert broken in {id_ for each in told for id_ in each.broken}
     for each in told:
         assert each.verdict is Verdict.PASS or (each.why and each.step is not None)
+
+
+def finds() -> Target:
+    """The control whose first messages have a field too many, which every reader passes over."""
+    return InProcessTarget(EncodingNotCanonical())
+
+
+@pytest.mark.parametrize("name", ["simultaneous-initiation", "re-keying", "unicode-names", "long-skip"])
+def test_understood_with_findings(name: str) -> None:
+    """A message that everybody reads, and that the specification would have written otherwise, is neither a pass nor
+    a failure, whoever of the two wrote it. The cell says at which step it was found."""
+    sides = [(finds(), InProcessTarget()), (InProcessTarget(), finds())]
+    for first, second in sides if name == "simultaneous-initiation" else sides[:1]:
+        told = cell(first, second, name)
+        assert (told.verdict, told.broken) == (Verdict.UNDERSTOOD, ("PAR-02",))
+        assert told.why.startswith(f"step {told.step}, ")
+        assert told.read == cell(InProcessTarget(), InProcessTarget(), name).read
+
+
+class Deaf(InProcessTarget):
+    """Of the messages that it reads, one has another outcome than it should; beside that it is as the control."""
+
+    def __init__(self, which: int, outcome: Callable[[bytes], bytes]) -> None:
+        super().__init__(EncodingNotCanonical())
+        self.which, self.outcome, self.read = which, outcome, 0
+
+    def world(self, seed: int) -> Any:
+        world = super().world(seed)
+        right = world.decrypt
+
+        def decrypt(*given: Any) -> bytes:
+            plaintext = right(*given)
+            self.read += 1
+            return self.outcome(plaintext) if self.read == self.which else plaintext
+
+        world.decrypt = decrypt  # type: ignore[method-assign]
+        return world
+
+
+def refused(plaintext: bytes) -> bytes:
+    raise Refused("bad-mac", f"it is told to refuse {len(plaintext)} bytes")
+
+
+@pytest.mark.parametrize("outcome", [refused, lambda plaintext: plaintext + b"?"], ids=["refused", "misread"])
+@pytest.mark.parametrize("name", ["loss", "out-of-order"])
+def test_findings_do_not_hide_that_it_is_not_understood(name: str, outcome: Callable[[bytes], bytes]) -> None:
+    """One message that is refused or read as another one makes the cell fail, whatever else was found, and the cell
+    points there: in the conversation as at its end, when what is in flight is delivered and both talk once more."""
+    for turned in (False, True):
+
+        def run_with(deaf: Deaf, turned: bool = turned) -> Cell:
+            return cell(finds(), deaf, name) if turned else cell(deaf, InProcessTarget(), name)
+
+        honest = Deaf(0, outcome)
+        assert run_with(honest).verdict is Verdict.UNDERSTOOD
+        assert honest.read >= 3
+        steps = []
+        for which in range(1, honest.read + 1):
+            told = run_with(Deaf(which, outcome))
+            assert told.verdict is Verdict.FAIL, which
+            assert "PAR-02" in told.broken
+            assert "PAR-02" not in told.why
+            assert told.step is not None
+            steps.append(told.step)
+        assert steps == sorted(set(steps))
+        trace = BY_NAME[name].trace(InProcessTarget().hello.limits, SKIPPED_IN_SHORT)
+        assert steps[0] < len(trace.ops) <= steps[-1]
+
+
+def test_a_safety_number_that_differs_is_not_understood() -> None:
+    """Beside findings too."""
+
+    wrong = Misprint(lambda one: replace(one, displayable=one.displayable[::-1]))
+    told = cell(finds(), wrong, "unicode-names")
+    assert (told.verdict, told.broken) == (Verdict.FAIL, ("FINGERPRINT", "PAR-02"))
+
+
+def test_what_is_read_twice_is_not_understood() -> None:
+    """Whatever the specification says: that a message which comes again is refused is part of what is demanded."""
+    with closing(find_target("control:duplicate-accepted")) as bad:
+        assert cell(InProcessTarget(), bad, "out-of-order").verdict is Verdict.FAIL
 
 
 def test_what_understands_itself_alone_is_seen(tmp_path: Path) -> None:
@@ -270,10 +352,10 @@ def test_each_party_is_judged_by_its_own_profile() -> None:
     declares what it does not do is found out, as the one that it is, and the other one is not blamed."""
     wrong, right = Half(profile=Profile(promotes="never")), InProcessTarget()
     first = cell(wrong, right, "simultaneous-initiation", ("wrong", "right"))
-    assert (first.verdict, first.broken) == (Verdict.FAIL, ("CNF-01",))
+    assert (first.verdict, first.broken) == (Verdict.UNDERSTOOD, ("CNF-01",))
     assert "alice (wrong)" in first.why
     second = cell(right, wrong, "simultaneous-initiation-crossed", ("right", "wrong"))
-    assert (second.verdict, second.broken) == (Verdict.FAIL, ("CNF-01",))
+    assert (second.verdict, second.broken) == (Verdict.UNDERSTOOD, ("CNF-01",))
     assert "bob (wrong)" in second.why
     assert smaller([Limits(forward_jump=9, kept_per_chain=None), Limits(forward_jump=10, kept_per_chain=3)]) == replace(
         Limits(), forward_jump=9, kept_per_chain=3
@@ -295,32 +377,48 @@ def plan_of(*names: str, chosen: tuple[Situation, ...] = FEW, **more: Any) -> Pl
     return Plan(tuple(probe(name, find) for name in names), chosen, **more)
 
 
+FAILS, FINDS = "control:counter-from-one", "control:encoding-not-canonical"
+"""One that nobody understands, and one that everybody understands, with findings."""
+
+
 @pytest.fixture(scope="module")
 def small() -> Matrix:
-    """Pawl, Pawl of earlier groups, and a broken one."""
-    return run(plan_of("pawl", "pawl-earlier", "control:counter-from-one", "missing"), find=find)
+    """Pawl, Pawl of earlier groups, and these two."""
+    return run(plan_of("pawl", "pawl-earlier", FAILS, FINDS, "missing"), find=find)
 
 
 def test_every_cell_is_run_both_ways_and_the_control_first(small: Matrix) -> None:
     """Issue: "self against self first as the control, every cell run both ways, declared gaps only"."""
     pairs = list(dict.fromkeys((one.first, one.second) for one in small.cells))
-    assert len(pairs) == 9
-    assert all(first == second for first, second in pairs[:3])
-    assert not any(first == second for first, second in pairs[3:])
+    assert len(pairs) == 16
+    assert all(first == second for first, second in pairs[:4])
+    assert not any(first == second for first, second in pairs[4:])
     assert {(second, first) for first, second in pairs} == set(pairs)
-    assert len(small.cells) == 9 * len(FEW)
+    assert len(small.cells) == 16 * len(FEW)
     gaps = small.of(Verdict.UNSUPPORTED)
     assert gaps
     assert all(one.lacks for one in gaps)
     assert [one.name for one in small.missing] == ["missing"]
 
 
-def test_a_failure_says_whether_it_fails_alone_too(small: Matrix) -> None:
-    failed = small.of(Verdict.FAIL)
+def test_each_verdict_is_there_and_says_who_is_no_better_alone(small: Matrix) -> None:
+    """Who is not understood by itself either is named, and with mere findings who has findings with itself too."""
+    failed, found = small.of(Verdict.FAIL), small.of(Verdict.UNDERSTOOD)
     assert failed
+    assert found
+    assert small.of(Verdict.FAIL, Verdict.UNDERSTOOD) == failed + found
     for one in failed:
-        assert "control:counter-from-one" in (one.first, one.second)
-        assert small.alone(one) == ["control:counter-from-one"]
+        assert FAILS in (one.first, one.second)
+        assert small.alone(one) == [FAILS]
+    for one in found:
+        assert FINDS in (one.first, one.second)
+        assert one.broken == ("PAR-02",)
+        assert FINDS in small.alone(one)
+    for one in small.of(Verdict.PASS, Verdict.UNSUPPORTED):
+        assert small.alone(one) == []
+    assert report.summary(small, FINDS, "pawl") == (2, 2, 0)
+    assert report.summary(small, FAILS, "pawl") == (2, 0, 2)
+    assert report.summary(small, "pawl", "pawl") == (4, 0, 0)
 
 
 def test_jobs_change_nothing_but_the_time() -> None:
@@ -355,13 +453,14 @@ def test_the_implementations_are_those_of_the_registry() -> None:
 
 
 def listed(matrix: Matrix) -> dict[expected.Key, Known]:
-    return {one.key: Known(one.broken, "it is a control") for one in matrix.of(Verdict.FAIL)}
+    cells = matrix.of(Verdict.FAIL, Verdict.UNDERSTOOD)
+    return {one.key: Known(one.verdict, one.broken, "it is a control") for one in cells}
 
 
 def test_exactly_the_listed_cells_may_fail(small: Matrix) -> None:
     """A new failure is a finding, so is one that is listed and passes, and one that breaks something else."""
     known = listed(small)
-    whole = Matrix(replace(small.plan, implementations=small.plan.implementations[:3]), small.cells)
+    whole = Matrix(replace(small.plan, implementations=small.plan.implementations[:4]), small.cells)
     assert report.exit_of(whole, expected.compare(whole, known)) == 0
     assert report.exit_of(whole, None) == 1
     key = next(iter(known))
@@ -369,12 +468,12 @@ def test_exactly_the_listed_cells_may_fail(small: Matrix) -> None:
     assert [one.key for one in expected.compare(whole, fewer).new] == [key]
     assert report.exit_of(whole, expected.compare(whole, fewer)) == 1
     passed = whole.of(Verdict.PASS)[0].key
-    more = {**known, passed: Known(("CTR-04",), "it did once")}
+    more = {**known, passed: Known(Verdict.FAIL, ("CTR-04",), "it did once")}
     assert expected.compare(whole, more).vanished == (passed,)
-    other = {**known, key: Known(("CTR-99",), "something else")}
+    other = {**known, key: Known(Verdict.FAIL, ("CTR-99",), "something else")}
     assert [one.key for one in expected.compare(whole, other).new] == [key]
     # What is listed and was not run counts in a whole run alone.
-    gone = {**known, ("gone", "pawl", "loss"): Known(("CTR-04",), "it is not there any more")}
+    gone = {**known, ("gone", "pawl", "loss"): Known(Verdict.FAIL, ("CTR-04",), "it is not there any more")}
     assert expected.compare(whole, gone).vanished == (("gone", "pawl", "loss"),)
     for part in (replace(whole.plan, short=True), replace(whole.plan, filtered=True)):
         assert expected.compare(Matrix(part, whole.cells), gone).same
@@ -382,17 +481,52 @@ def test_exactly_the_listed_cells_may_fail(small: Matrix) -> None:
     assert report.exit_of(small, expected.compare(small, known)) == 4
 
 
+@pytest.mark.parametrize("is_verdict", [Verdict.PASS, Verdict.UNDERSTOOD, Verdict.FAIL])
+@pytest.mark.parametrize("listed_as", [None, Verdict.UNDERSTOOD, Verdict.FAIL])
+def test_neither_better_nor_worse_than_listed(small: Matrix, is_verdict: Verdict, listed_as: Verdict | None) -> None:
+    """A list says which verdict a cell has: of the nine ways three are as expected, three are new, three are better."""
+    one = replace(small.of(is_verdict)[0], broken=() if is_verdict is Verdict.PASS else ("PAR-02",))
+    matrix = Matrix(replace(small.plan, filtered=True, implementations=small.plan.implementations[:4]), [one])
+    known = {} if listed_as is None else {one.key: Known(listed_as, ("PAR-02",), "because")}
+    order = [Verdict.PASS, Verdict.UNDERSTOOD, Verdict.FAIL]
+    worse = order.index(is_verdict) - order.index(listed_as or Verdict.PASS)
+    differences = expected.compare(matrix, known)
+    assert differences.new == ((one,) if worse > 0 else ())
+    assert differences.vanished == ((one.key,) if worse < 0 else ())
+    assert report.exit_of(matrix, differences) == (0 if worse == 0 else 1)
+    told = report.text(matrix, known)
+    said = f"{one.first} x {one.second}, {one.scenario}: {is_verdict.value}"
+    was = "not listed" if listed_as is None else f"listed as {listed_as.value} PAR-02"
+    assert (f"  new: {said} PAR-02, {was}" in told) is (worse > 0)
+    assert any(
+        line.startswith(f"  better than listed: {said}") and line.endswith(was) for line in told.splitlines()
+    ) is (worse < 0)
+    # A reason is shown beside what it was written for.
+    is_same = listed_as is is_verdict
+    assert expected.is_known(one, known) is is_same
+    assert ("  expected: because" in told) is is_same
+    # What a run leads to is as it expects.
+    again = expected.renewed(matrix, known)
+    assert expected.compare(matrix, again).same
+    assert {each.verdict for each in again.values()} == {is_verdict} - {Verdict.PASS}
+
+
 def test_the_list_can_be_written_and_read_again(small: Matrix, tmp_path: Path) -> None:
     """Reasons stay; what fails with itself hands its reason on; what is new says that nobody looked at it."""
     first = expected.renewed(small, {})
     assert all("not yet examined" in one.reason for one in first.values())
-    own = ("control:counter-from-one", "control:counter-from-one", "loss")
-    known = expected.renewed(small, {own: Known(("CNF-01",), "a written reason")})
-    assert {one.reason for key, one in known.items() if key[2] == "loss"} == {"a written reason"}
+    own = (FAILS, FAILS, "loss")
+    known = expected.renewed(small, {own: Known(Verdict.FAIL, ("CNF-01",), "a written reason")})
+    assert {one.reason for key, one in known.items() if key[2] == "loss" and FAILS in key} == {"a written reason"}
     path = tmp_path / "list.json"
     path.write_text(expected.dumps(known), "utf-8")
     assert expected.read(path) == known
-    assert expected.renewed(small, {small.of(Verdict.PASS)[0].key: Known(("CTR-04",), "it did once"), **known}) == known
+    assert (
+        expected.renewed(
+            small, {small.of(Verdict.PASS)[0].key: Known(Verdict.FAIL, ("CTR-04",), "it did once"), **known}
+        )
+        == known
+    )
 
 
 @pytest.mark.parametrize(
@@ -400,6 +534,8 @@ def test_the_list_can_be_written_and_read_again(small: Matrix, tmp_path: Path) -
     [
         ({"reason": " "}, "no reason"),
         ({"broken": []}, "broken"),
+        ({"verdict": "pass"}, "one of fail, understood"),
+        ({"verdict": ["fail"]}, "one of fail, understood"),
         ({"scenario": "nowhere"}, "no scenario"),
         ({"pairs": [["pawl"]]}, "pair"),
         ({"pairs": [["pawl", "x"], ["pawl", "x"]]}, "twice"),
@@ -407,15 +543,20 @@ def test_the_list_can_be_written_and_read_again(small: Matrix, tmp_path: Path) -
     ],
 )
 def test_a_wrong_list_is_refused(tmp_path: Path, change: dict[str, Any], says: str) -> None:
-    right = {"scenario": "loss", "pairs": [["pawl", "x"]], "broken": ["CTR-04"], "reason": "because"}
-    head = {"format": "pawl-interop-expected", "version": 1}
+    right = {"scenario": "loss", "pairs": [["pawl", "x"]], "verdict": "fail", "broken": ["CTR-04"], "reason": "because"}
+    head = {"format": "pawl-interop-expected", "version": 2}
     path = tmp_path / "list.json"
     path.write_text(json.dumps({**head, "cells": [right]}))
     assert list(expected.read(path)) == [("pawl", "x", "loss")]
     path.write_text(json.dumps({**head, "cells": [{**right, **change}]}))
     with pytest.raises(ExpectError, match=says):
         expected.read(path)
-    for wrong in ("[]", "{", '{"format": "x", "version": 1, "cells": []}'):
+    for wrong in (
+        "[]",
+        "{",
+        '{"format": "x", "version": 2, "cells": []}',
+        json.dumps({**head, "version": 1, "cells": []}),
+    ):
         path.write_text(wrong)
         with pytest.raises(ExpectError):
             expected.read(path)
@@ -444,19 +585,38 @@ def test_the_data_are_as_the_schema_says(small: Matrix, validator: Any) -> None:
         told = json.loads(json.dumps(report.document(small, known, made="2026-11-01T12:00:00+00:00")))
         assert [error.message for error in validator.iter_errors(told)] == []
     # Control: something missing, too much, or at odds.
-    for change in ({"exit": 9}, {"made": "now"}, {"more": 1}, {"cells": [{**told["cells"][0], "verdict": "fail"}]}):
+    cells = [{**told["cells"][0], "verdict": verdict} for verdict in ("fail", "understood")]
+    found = next(each for each in told["cells"] if each["verdict"] == "understood")
+    cells += [
+        {**found, "broken": ["TALK"]},
+        {**found, "broken": []},
+        {**found, "step": None},
+        {**found, "verdict": "pass"},
+    ]
+    changes = [{"exit": 9}, {"made": "now"}, {"more": 1}, *({"cells": [each]} for each in cells)]
+    for change in changes:
         assert list(validator.iter_errors({**told, **change})), change
 
 
 def test_the_text_says_what_failed_and_how_to_see_it_again(small: Matrix) -> None:
     told = report.text(small, None, Path("page.html"))
     lines = told.splitlines()
-    assert lines[0] == "not every pair understands each other: 3 implementations, 4 scenarios"
+    assert lines[0] == "not every pair understands each other: 4 implementations, 4 scenarios"
     assert "pawl interop --target control:counter-from-one --scenario establish-with-prekey --jobs 1" in told
     assert "incomplete: missing is not installed: run make setup" in told
     assert "gap: pawl-earlier has the earlier group layout" in told
     assert lines[-1] == "every cell with its transcript: page.html"
     assert "alice starts a session from bob's bundle" in told
+    assert f"{FAILS} x pawl, loss: not understood, step " in told
+    assert f"{FINDS} x pawl, loss: understood, and found step 1, alice ({FINDS}): PAR-02: " in told
+    (row,) = [line for line in lines if line.startswith(" d  ")]
+    assert row.split()[2:] == ["2/2/0", "1/2/0", "2/2/0", "2/2/0"]
+    # Of those that understand each other nothing worse is said than that.
+    plan = replace(small.plan, implementations=(small.plan.implementations[0], small.plan.implementations[3]))
+    most = Matrix(plan, [one for one in small.cells if {one.first, one.second} <= set(plan.present)])
+    assert report.text(most, None).startswith("every pair understands each other, and not all of it is as the specif")
+    assert report.exit_of(most, None) == 1
+    assert not any("not understood, " in line for line in report.text(most, None).splitlines()[2:])
     known = report.text(small, listed(small))
     assert known.startswith("the interop matrix is as expected")
     assert "  expected: it is a control" in known
@@ -491,7 +651,7 @@ def test_the_command_ends_with_0_and_1(here: Path, capsys: pytest.CaptureFixture
     bad = ("interop", "--target", "pawl", "--target", "control:counter-from-one", "--scenario", "loss", "--jobs", "1")
     assert pawl(*bad, "--json", "--no-report") == 1
     told = json.loads(capsys.readouterr().out)
-    assert told["counts"] == {"pass": 2, "fail": 2, "unsupported": 0, "broken": 0}
+    assert told["counts"] == {"pass": 2, "understood": 0, "fail": 2, "unsupported": 0, "broken": 0}
     assert pawl(*bad, "--write-expect", "list.json") == 0
     assert pawl(*bad, "--expect", "list.json") == 0
     # Fixed, and still listed.
@@ -500,7 +660,7 @@ def test_the_command_ends_with_0_and_1(here: Path, capsys: pytest.CaptureFixture
     (here / "list.json").write_text(json.dumps(one))
     capsys.readouterr()
     assert pawl(*bad, "--expect", "list.json") == 1
-    assert "listed, and does not fail: pawl x pawl, loss" in capsys.readouterr().out
+    assert "better than listed: pawl x pawl, loss: pass, listed as fail " in capsys.readouterr().out
 
 
 def test_a_driver_takes_part_by_its_path(here: Path) -> None:

@@ -180,7 +180,7 @@ def test_a_record_under_another_key_is_not_missed(path: Path, changed: bytes, ta
         with store.transaction() as tx:
             assert tx.get(table, changed) is None
     with closing(sqlite3.connect(path)) as hand:
-        hand.execute(f"UPDATE {table.value} SET key = ? WHERE key = ?", (changed, KEY))  # noqa: S608 - a name of ours
+        hand.execute(f"UPDATE {table.value} SET key = ? WHERE key = ?", (changed, KEY))
         hand.commit()
     with closing(SQLiteStore(path)) as store, store.transaction() as tx:
         with pytest.raises(CorruptRecord, match="the key of a record is damaged"):

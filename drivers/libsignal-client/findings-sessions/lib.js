@@ -1,25 +1,11 @@
 'use strict';
 /*
  * What the findings on sessions share: two devices whose stores hold a session of version 3 with each other, written in
- * the peer's stored form; everything after that is the peer's. Only its public API is used. Each finding exits 0 when it
- * is reproduced and 1 when it is not.
+ * the peer's stored form; everything after that is the peer's. Only its public API is used.
  */
 const crypto = require('node:crypto');
-
-const say = (text) => process.stdout.write(`${text}\n`);
-
-// -- bytes -------------------------------------------------------------------------------------------------------------
-
-function varint(number) {
-  const out = [];
-  for (; number > 127; number = Math.floor(number / 128)) out.push((number % 128) | 128);
-  return Buffer.from([...out, number]);
-}
-
-/** Fields, as pairs of number and value, of a protobuf of varints and byte strings; one without value is left out. */
-const encode = (fields) => Buffer.concat(fields.filter(([, value]) => value !== undefined).flatMap(([number, value]) => (Buffer.isBuffer(value)
-  ? [varint(number * 8 + 2), varint(value.length), value]
-  : [varint(number * 8), varint(value)])));
+const shared = require('../../findings_in_node');
+const { encode } = require('../../protobuf_in_node');
 
 // -- the application ---------------------------------------------------------------------------------------------------
 
@@ -102,21 +88,12 @@ function made(signal) {
   return { Device, pair, acquainted };
 }
 
-/** What came of a promise: a value, or why it was refused. */
-const outcome = (promise) => promise.then((value) => ({ value }), (error) => ({ refused: error.message }));
-
-/** Run a finding: `find` returns pairs of what was seen and whether it was. */
+/** Run a finding; `find` is given the peer too, an ES module. */
 function finding(id, title, find) {
-  say(`${id}: ${title}`);
-  (async () => {
+  shared.finding(id, title, async () => {
     const signal = await import('@signalapp/libsignal-client');
-    const seen = await find({ signal, ...made(signal) });
-    for (const [what, was] of seen) say(`  ${was ? 'seen' : 'NOT SEEN'}: ${what}`);
-    process.exitCode = seen.length > 0 && seen.every(([, was]) => was) ? 0 : 1;
-  })().catch((error) => {
-    say(`  failed: ${error.stack}`);
-    process.exitCode = 1;
+    return find({ signal, ...made(signal) });
   });
 }
 
-module.exports = { encode, finding, outcome };
+module.exports = { ...shared, encode, finding };

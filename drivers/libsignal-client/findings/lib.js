@@ -1,27 +1,16 @@
 'use strict';
 /*
  * What the findings share: a store of bytes, a group, and a malicious member, who writes distributions and messages of
- * its own. Only the peer's public API is used. Each finding exits 0 when it is reproduced and 1 when it is not.
+ * its own. Only the peer's public API is used.
  */
 const crypto = require('node:crypto');
+const shared = require('../../findings_in_node');
+const { encode } = require('../../protobuf_in_node');
 
 const GROUP = '6d1f2a3c-9b47-4c0e-8a15-3f2e7d90b6a4';
 const GROUP_BYTES = Buffer.from(GROUP.replaceAll('-', ''), 'hex');
 
-const say = (text) => process.stdout.write(`${text}\n`);
-
 // -- bytes -------------------------------------------------------------------------------------------------------------
-
-function varint(number) {
-  const out = [];
-  for (; number > 127; number = Math.floor(number / 128)) out.push((number % 128) | 128);
-  return Buffer.from([...out, number]);
-}
-
-/** Fields, as pairs of number and value, of a protobuf of varints and byte strings. */
-const encode = (fields) => Buffer.concat(fields.flatMap(([number, value]) => (Buffer.isBuffer(value)
-  ? [varint(number * 8 + 2), varint(value.length), value]
-  : [varint(number * 8), varint(value)])));
 
 /** The fields of a distribution; the caller puts them into bytes. */
 const distribution = ({ chainId = 7, iteration = 0, chainKey = Buffer.alloc(32, 1), signingKey }) => [
@@ -83,21 +72,12 @@ function deviceOf(signal) {
   };
 }
 
-/** What came of a promise, as one word or text. */
-const outcome = (promise) => promise.then((value) => ({ value }), (error) => ({ refused: error.message }));
-
-/** Run a finding: `find` returns pairs of what was seen and whether it was. */
+/** Run a finding; `find` is given the peer too, an ES module. */
 function finding(id, title, find) {
-  say(`${id}: ${title}`);
-  (async () => {
+  shared.finding(id, title, async () => {
     const signal = await import('@signalapp/libsignal-client');
-    const seen = await find({ signal, Device: deviceOf(signal) });
-    for (const [what, was] of seen) say(`  ${was ? 'seen' : 'NOT SEEN'}: ${what}`);
-    process.exitCode = seen.length > 0 && seen.every(([, was]) => was) ? 0 : 1;
-  })().catch((error) => {
-    say(`  failed: ${error.stack}`);
-    process.exitCode = 1;
+    return find({ signal, Device: deviceOf(signal) });
   });
 }
 
-module.exports = { GROUP, GROUP_BYTES, ciphertext, distribution, encode, finding, framed, outcome };
+module.exports = { ...shared, GROUP, GROUP_BYTES, ciphertext, distribution, encode, finding, framed };

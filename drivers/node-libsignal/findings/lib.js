@@ -1,21 +1,17 @@
 'use strict';
 /*
- * What the findings share: a plain serialising store, a network of one address per device, and a small protobuf editor.
- * Only the peer's public API is used. Each finding exits 0 when it is reproduced and 1 when it is not.
+ * What the findings share: a plain serialising store, and a network of one address per device. Only the peer's public API
+ * is used.
  */
+const { format } = require('node:util');
+const shared = require('../../findings_in_node');
+const { encode, fields } = require('../../protobuf_in_node');
 
-// The clock moves only when a finding says so: the peer orders sessions by milliseconds.
-let now = 1_700_000_000_000;
-Date.now = () => now;
-/** Let time pass, as it does between two messages of real people. */
-const wait = () => { now += 60_000; };
+const wait = shared.stopClock();
 
 /** What the peer wrote to the console, for the finding about that; nothing of it reaches the terminal. */
 const logged = [];
-for (const method of ['log', 'info', 'warn', 'error', 'debug', 'trace']) {
-  console[method] = (...args) => { logged.push(require('node:util').format(...args)); };
-}
-const say = (text) => process.stdout.write(`${text}\n`);
+shared.hush((...args) => { logged.push(format(...args)); });
 
 const libsignal = require('libsignal');
 
@@ -100,87 +96,9 @@ class Device {
 }
 
 /** Alice and Bob after one message each way. */
-async function acquainted({ oneTime = false } = {}) {
+function acquainted({ oneTime = false } = {}) {
   const [alice, bob] = [new Device('alice'), new Device('bob')];
-  await alice.establish(bob, bob.bundle({ oneTime }));
-  await bob.decrypt(alice, await alice.encrypt(bob, 'hello'));
-  await alice.decrypt(bob, await bob.encrypt(alice, 'hello'));
-  return [alice, bob];
+  return shared.acquaint([alice, bob], bob.bundle({ oneTime }));
 }
 
-/** How a call ended: "ok: plaintext" or the refusal. */
-async function outcome(promise) {
-  try {
-    return { ok: true, value: await promise };
-  } catch (error) {
-    return { ok: false, error, text: `${error.name}: ${error.message}` };
-  }
-}
-
-// -- protobuf, as far as these messages need it -----------------------------------------------------------------------
-
-function varint(value) {
-  const out = [];
-  for (; value > 127; value = Math.floor(value / 128)) out.push((value % 128) | 128);
-  return Buffer.from([...out, value]);
-}
-const field = (number, value) =>
-  typeof value === 'number'
-    ? Buffer.concat([varint(number << 3), varint(value)])
-    : Buffer.concat([varint((number << 3) | 2), varint(value.length), value]);
-const encode = (fields) => Buffer.concat(fields.map(([number, value]) => field(number, value)));
-
-/** Fields of a protobuf in the order received: [number, number | Buffer]. */
-function decode(data) {
-  const fields = [];
-  let at = 0;
-  const number = () => {
-    let value = 0;
-    for (let scale = 1; ; scale *= 128) {
-      const byte = data[at++];
-      value += (byte & 127) * scale;
-      if (byte < 128) return value;
-    }
-  };
-  while (at < data.length) {
-    const tag = number();
-    if ((tag & 7) === 0) fields.push([tag >>> 3, number()]);
-    else {
-      const length = number();
-      fields.push([tag >>> 3, data.subarray(at, at += length)]);
-    }
-  }
-  return fields;
-}
-
-const PREKEY = { preKeyId: 1, baseKey: 2, identityKey: 3, message: 4, registrationId: 5, signedPreKeyId: 6 };
-
-/** A prekey message with some outer fields changed; nobody's key is needed for that. */
-function edit({ body }, changes) {
-  const fields = decode(body.subarray(1)).map(([number, value]) => {
-    const name = Object.keys(PREKEY).find((key) => PREKEY[key] === number);
-    return [number, name in changes ? changes[name] : value];
-  });
-  return { type: 3, body: Buffer.concat([body.subarray(0, 1), encode(fields)]) };
-}
-/** An outer field of a prekey message. */
-const outer = ({ body }, name) => decode(body.subarray(1)).find(([number]) => number === PREKEY[name])?.[1];
-
-/** Run a finding: `body` returns what was seen, a list of [statement, boolean]; all true means reproduced. */
-function finding(id, title, body) {
-  body().then(
-    (seen) => {
-      say(`${id} · ${title}`);
-      for (const [statement, held] of seen) say(`  ${held ? 'seen    ' : 'NOT SEEN'} ${statement}`);
-      const reproduced = seen.length > 0 && seen.every(([, held]) => held === true);
-      say(reproduced ? '  reproduced' : '  not reproduced');
-      process.exitCode = reproduced ? 0 : 1;
-    },
-    (error) => {
-      say(`${id} · ${title}\n  not reproduced: ${error.stack}`);
-      process.exitCode = 1;
-    },
-  );
-}
-
-module.exports = { Device, acquainted, decode, edit, encode, finding, libsignal, logged, outcome, outer, say, varint, wait };
+module.exports = { ...shared, Device, acquainted, decode: fields, encode, libsignal, logged, wait };

@@ -42,7 +42,7 @@ def add(verbs: Verbs) -> None:
     one.add_argument("--seed", type=seed, default=0, metavar="N", help="of those that draw their randomness from us")
     known = one.add_mutually_exclusive_group()
     known.add_argument(
-        "--expect", type=Path, metavar="FILE", help="a list of cells that are known to fail: exactly these are none"
+        "--expect", type=Path, metavar="FILE", help="a list of cells that are known not to pass: exactly these are none"
     )
     known.add_argument(
         "--write-expect", type=Path, metavar="FILE", help="write that list; reasons that are there already stay"
@@ -114,7 +114,7 @@ def _plan(args: argparse.Namespace) -> Plan:
 
 
 def _known(args: argparse.Namespace) -> Mapping[Key, Known] | None:
-    """The list of known failures, where there is one. Raises: Usage."""
+    """The list of what is known, where there is one. Raises: Usage."""
     from pawl_gate.expect import ExpectError
     from pawl_gate.interop import expected
 
@@ -130,11 +130,11 @@ def _known(args: argparse.Namespace) -> Mapping[Key, Known] | None:
 
 
 def _progress(known: Mapping[Key, Known] | None) -> Callable[[Cell], None]:
-    from pawl_gate.interop.cells import Verdict
+    from pawl_gate.interop.cells import FINDINGS, Verdict
     from pawl_gate.interop.expected import is_known
 
     def tell(cell: Cell) -> None:
-        is_new = cell.verdict is Verdict.FAIL and not is_known(cell, known or {})
+        is_new = cell.verdict in FINDINGS and not is_known(cell, known or {})
         if is_new or cell.verdict is Verdict.BROKEN:
             _say(f"{cell.first} x {cell.second}, {cell.scenario}: {cell.verdict.value}: {cell.why}")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Final
 
@@ -26,7 +26,7 @@ from pawl_gate.visible import one_line
 from pawl_spec.history import Event, Hello, History, Outcome
 from pawl_spec.judge import judge
 from pawl_spec.registry import Violation
-from pawl_spec.trace import PARTIES, Trace
+from pawl_spec.trace import PARTIES, Kind, Trace
 
 ROWS: Final = 40
 """Rows of a transcript; of a longer one the first are shown, and those that lead to its end."""
@@ -42,12 +42,21 @@ class Verdict(Enum):
     """What is said of a cell."""
 
     PASS = "pass"  # noqa: S105 (no password)
+    """Understood, and the specification found nothing."""
+    UNDERSTOOD = "understood"
+    """Every message was read as it was meant and whatever else the scenario demands came about, and on the way the
+    specification found something."""
     FAIL = "fail"
-    """A message was not read, the specification was broken, or an implementation crashed or hung."""
+    """Not understood: a message was not read or not as it was meant, something was refused or not refused that should
+    have been, safety numbers differ, or an implementation crashed or hung."""
     UNSUPPORTED = "unsupported"
     """Declared: one of the two lacks a capability that the scenario needs."""
     BROKEN = "broken"
     """A driver did not keep to the contract: nothing is said of the implementation."""
+
+
+FINDINGS: Final = (Verdict.FAIL, Verdict.UNDERSTOOD)
+"""What a list may hold as known, the worse one first; of better ones nothing has to be said."""
 
 
 TALK: Final = "TALK"
@@ -58,6 +67,9 @@ FINGERPRINTS: Final = "FINGERPRINT"
 
 ENDED: Final = "ENDED"
 """What is broken where an implementation crashed or hung."""
+
+TALKING: Final = frozenset({Kind.SEND, Kind.DELIVER, Kind.ESTABLISH})
+"""What two sides do to talk at the end; what else is done there only looks at them."""
 
 
 Gap = tuple[tuple[str, tuple[str, ...]], ...]
@@ -75,11 +87,11 @@ class Cell:
     lacks: Gap = ()
     """Of an unsupported one: who lacks what."""
     broken: tuple[str, ...] = ()
-    """Of a failed one: ids of invariants, or what is broken where none is."""
+    """Of a failed one, and of one with findings: ids of invariants, or what is broken where none is."""
     why: str = ""
     """Of one that did not pass, in a line."""
     step: int | None = None
-    """The step where it failed first, where it was one."""
+    """The step where it was not understood, or else where something was found first."""
     checked: int = 0
     """How often an invariant was checked on it."""
     read: int = 0
@@ -100,8 +112,9 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """The first thing that is wrong with a history."""
+    """What is wrong with a history, and where a person looks first."""
 
+    verdict: Verdict
     broken: tuple[str, ...]
     why: str
     violation: Violation | None = None
@@ -142,12 +155,12 @@ def judge_cell(
     except HarnessBroken as error:
         return Cell(*names, situation.name, Verdict.BROKEN, why=one_line(str(error), MAX_WORDS), trace=trace)
     broken, checked = judge(history)
-    fault = next(_faults(history, prints, [(each.invariant.id, each.violation) for each in broken]), None)
+    fault = _fault(history, prints, [(each.invariant.id, each.violation) for each in broken])
     violation = None if fault is None else fault.violation
     return Cell(
         *names,
         situation.name,
-        Verdict.PASS if fault is None else Verdict.FAIL,
+        Verdict.PASS if fault is None else fault.verdict,
         broken=() if fault is None else fault.broken,
         why="" if fault is None else one_line(_where(violation, names) + fault.why, MAX_WORDS),
         step=None if violation is None else violation.event.step,
@@ -197,16 +210,16 @@ def _compare(run: Run) -> Prints:
     try:
         ours, theirs = run.fingerprints(0, 1)
     except (TargetCrashed, TargetHung, Misbehaved) as died:
-        return Prints(fault=Fault((ENDED,), f"it ended while safety numbers were compared: {died}"))
+        return Prints(fault=Fault(Verdict.FAIL, (ENDED,), f"it ended while safety numbers were compared: {died}"))
     except Refused as refused:
-        return Prints(fault=Fault((FINGERPRINTS,), f"a safety number was refused: {refused}"))
+        return Prints(fault=Fault(Verdict.FAIL, (FINGERPRINTS,), f"a safety number was refused: {refused}"))
     if ours.displayable != theirs.displayable:
         why = f"the safety numbers differ: {ours.displayable} and {theirs.displayable}"
-        return Prints(fault=Fault((FINGERPRINTS,), why))
+        return Prints(fault=Fault(Verdict.FAIL, (FINGERPRINTS,), why))
     if ours.scannable is None or theirs.scannable is None:
         return Prints(ours.displayable)
     if (wrong := _scan(ours, theirs)) is not None:
-        return Prints(fault=Fault((FINGERPRINTS,), f"the codes do not belong together: {wrong}"))
+        return Prints(fault=Fault(Verdict.FAIL, (FINGERPRINTS,), f"the codes do not belong together: {wrong}"))
     return Prints(ours.displayable, scanned=True)
 
 
@@ -225,30 +238,39 @@ def _scan(ours: Fingerprint, theirs: Fingerprint) -> str | None:
 # -- what is wrong ----------------------------------------------------------------------------------------------------
 
 
-def _faults(history: History, prints: Prints, broken: Sequence[tuple[str, Violation]]) -> Iterator[Fault]:
-    """What is wrong, the first of it first: an end, then what comes first in the history."""
+def _fault(history: History, prints: Prints, broken: Sequence[tuple[str, Violation]]) -> Fault | None:
+    """What is wrong. Where the two did not understand each other, that comes first, whatever else was found."""
     for event in history.events:
         if event.outcome in (Outcome.DIED, Outcome.HUNG):
             how = "hung" if event.outcome is Outcome.HUNG else "ended"
-            yield Fault((ENDED,), f"an implementation {how}: {event.text}", Violation(event, f"it {how}"))
-    stuck = next(_not_carried_out(history), None)
-    if broken:
-        ids = tuple(dict.fromkeys(id_ for id_, _ in broken))
-        id_, violation = min(broken, key=lambda each: each[1].event.step)
-        # What the conversation stumbled over first is what a person wants to see.
-        if stuck is not None and stuck.event.step < violation.event.step:
-            yield Fault((TALK, *ids), stuck.what, stuck)
-        yield Fault(ids, f"{id_}: {violation.what}", violation)
-    if stuck is not None:
-        yield Fault((TALK,), stuck.what, stuck)
+            return Fault(
+                Verdict.FAIL, (ENDED,), f"an implementation {how}: {event.text}", Violation(event, f"it {how}")
+            )
+    ids = tuple(dict.fromkeys(id_ for id_, _ in broken))
+    said = {violation.event.step: (id_, violation) for id_, violation in reversed(broken)}
+    if (stuck := next(_not_understood(history), None)) is not None:
+        # Where an invariant says why, its words are the better ones.
+        if stuck.event.step not in said:
+            return Fault(Verdict.FAIL, (TALK, *ids), stuck.what, stuck)
+        id_, violation = said[stuck.event.step]
+        return Fault(Verdict.FAIL, ids, f"{id_}: {violation.what}", violation)
     if prints.fault is not None:
-        yield prints.fault
+        return replace(prints.fault, broken=(*prints.fault.broken, *ids))
+    if not said:
+        return None
+    id_, violation = said[min(said)]
+    return Fault(Verdict.UNDERSTOOD, ids, f"{id_}: {violation.what}", violation)
 
 
-def _not_carried_out(history: History) -> Iterator[Violation]:
-    """What an honest conversation needs, which the specification alone does not ask for: that all of it happens."""
+def _not_understood(history: History) -> Iterator[Violation]:
+    """Where an honest conversation is not understood; the specification alone does not ask for all of it to happen.
+
+    At its end the network delivers what it still holds, and both sides talk once more: that is part of it.
+    """
     handed: set[tuple[int | None, str, int]] = set()
-    for event in history.events[: history.closing]:
+    for event in history.events:
+        if history.closing is not None and event.step >= history.closing and event.op.kind not in TALKING:
+            continue
         handle, plaintext = _handed(event), _plaintext(event)
         again = handle is not None and (event.actor, *handle) in handed
         if again:

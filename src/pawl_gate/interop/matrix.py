@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from typing import Final
 
-from pawl_gate.interop.cells import Cell, Verdict, gap, judge_cell, unsupported
+from pawl_gate.interop.cells import FINDINGS, Cell, Verdict, gap, judge_cell, unsupported
 from pawl_gate.interop.situations import SKIPPED, SKIPPED_IN_SHORT, Situation, situations
 from pawl_gate.lifetimes import end_with_parent
 from pawl_gate.targets.base import HarnessBroken, Target
@@ -100,9 +100,9 @@ class Matrix:
         """The cells by what names them."""
         return {cell.key: cell for cell in self.cells}
 
-    def of(self, verdict: Verdict) -> list[Cell]:
-        """The cells with a verdict, in their order."""
-        return [cell for cell in self.cells if cell.verdict is verdict]
+    def of(self, *verdicts: Verdict) -> list[Cell]:
+        """The cells with a verdict, by verdict and then in their order."""
+        return [cell for verdict in verdicts for cell in self.cells if cell.verdict is verdict]
 
     @property
     def missing(self) -> list[Implementation]:
@@ -110,11 +110,12 @@ class Matrix:
         return [one for one in self.plan.implementations if one.hello is None]
 
     def alone(self, cell: Cell) -> list[str]:
-        """Of a failed cell: which of the two fails in that scenario with itself too."""
+        """Of a failed cell, or one with findings: which of the two is no better with itself in that scenario."""
+        no_better = FINDINGS[: FINDINGS.index(cell.verdict) + 1] if cell.verdict in FINDINGS else ()
         keys = self.by_key
         names = dict.fromkeys((cell.first, cell.second))
         own = ((name, keys.get((name, name, cell.scenario))) for name in names)
-        return [name for name, it in own if it is not None and it.verdict is Verdict.FAIL]
+        return [name for name, it in own if it is not None and it.verdict in no_better]
 
 
 def probe(name: str, find: Find = find_target) -> Implementation:

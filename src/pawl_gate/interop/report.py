@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from pawl_gate.chart import Layout, Note
-from pawl_gate.interop.cells import Cell, Verdict
+from pawl_gate.interop.cells import FINDINGS, Cell, Verdict
 from pawl_gate.interop.expected import Differences, Key, Known, compare, is_known, names
 from pawl_gate.interop.matrix import Implementation, Matrix
 from pawl_gate.verify import Exit
@@ -20,7 +20,8 @@ from pawl_gate.visible import visible
 from pawl_spec import trace as traces
 
 FORMAT: Final = "pawl-interop"
-VERSION: Final = 1
+VERSION: Final = 2
+"""From 2 on there is a verdict between pass and fail: understood, with findings."""
 
 SHOWN: Final = 5
 """Transcripts in the text; all of them are on the page."""
@@ -32,22 +33,24 @@ def exit_of(matrix: Matrix, differences: Differences | None) -> Exit:
         return Exit.BROKEN
     if differences is not None and not differences.same:
         return Exit.VIOLATED
-    if differences is None and matrix.of(Verdict.FAIL):
+    if differences is None and matrix.of(*FINDINGS):
         return Exit.VIOLATED
-    judged = len(matrix.of(Verdict.PASS)) + len(matrix.of(Verdict.FAIL))
+    judged = matrix.of(Verdict.PASS, *FINDINGS)
     return Exit.INCOMPLETE if matrix.missing or not judged else Exit.HOLDS
 
 
 def counts_line(matrix: Matrix, known: Mapping[Key, Known] | None) -> str:
     """How many cells there are of each verdict."""
-    failed = matrix.of(Verdict.FAIL)
-    listed = [cell for cell in failed if known is not None and is_known(cell, known)]
-    parts = [
-        f"{len(matrix.of(Verdict.PASS)):,} pass",
-        f"{len(failed) - len(listed):,} fail",
-        *([f"{len(listed):,} fail as expected"] if known is not None else []),
-        f"{len(matrix.of(Verdict.UNSUPPORTED)):,} unsupported (declared)",
-    ]
+    listed = [cell for cell in matrix.of(*FINDINGS) if known is not None and is_known(cell, known)]
+    parts = [f"{len(matrix.of(Verdict.PASS)):,} pass"]
+    for verdict, words in (
+        (Verdict.UNDERSTOOD, "understood with findings"),
+        (Verdict.FAIL, "not understood"),
+    ):
+        as_listed = sum(cell.verdict is verdict for cell in listed)
+        parts.append(f"{len(matrix.of(verdict)) - as_listed:,} {words}")
+        parts += [] if known is None else [f"{as_listed:,} {words} as expected"]
+    parts.append(f"{len(matrix.of(Verdict.UNSUPPORTED)):,} unsupported (declared)")
     if broken := matrix.of(Verdict.BROKEN):
         parts.append(f"{len(broken):,} on which the harness broke")
     return ", ".join(parts)
@@ -60,8 +63,10 @@ def verdict_line(matrix: Matrix, differences: Differences | None, code: Exit) ->
         return f"the harness broke on some of the matrix: {size}"
     if differences is not None:
         return f"the interop matrix is {'' if differences.same else 'not '}as expected: {size}"
-    if code is Exit.VIOLATED:
+    if matrix.of(Verdict.FAIL):
         return f"not every pair understands each other: {size}"
+    if matrix.of(Verdict.UNDERSTOOD):
+        return f"every pair understands each other, and not all of it is as the specification has it: {size}"
     return f"every pair understands each other in all that both declare: {size}"
 
 
@@ -82,7 +87,7 @@ def text(matrix: Matrix, known: Mapping[Key, Known] | None, page: Path | None = 
     lines = [
         verdict_line(matrix, differences, code),
         f"{counts_line(matrix, known)}, in {matrix.seconds:.1f} s" + (", the short form" if matrix.plan.short else ""),
-        *_news(matrix, differences),
+        *_news(matrix, differences, known or {}),
         *(f"incomplete: {one.name} is not installed: {one.missing}" for one in matrix.missing),
         "",
         *_table(matrix),
@@ -95,39 +100,39 @@ def text(matrix: Matrix, known: Mapping[Key, Known] | None, page: Path | None = 
     return "\n".join(line.rstrip() for line in lines) + "\n"
 
 
-def _news(matrix: Matrix, differences: Differences | None) -> Iterator[str]:
-    new = matrix.of(Verdict.FAIL) if differences is None else differences.new
+def _news(matrix: Matrix, differences: Differences | None, known: Mapping[Key, Known]) -> Iterator[str]:
+    new = matrix.of(*FINDINGS) if differences is None else differences.new
     if new:
         yield f"run the first of them again: {command(new[0])}"
     if differences is not None:
-        yield from (f"  new: {each}" for each in names(cell.key for cell in differences.new))
-        yield from (f"  listed, and does not fail: {each}" for each in names(differences.vanished))
+        yield from (f"  new: {each}" for each in names((cell.key for cell in differences.new), matrix, known))
+        yield from (f"  better than listed: {each}" for each in names(differences.vanished, matrix, known))
 
 
 def _table(matrix: Matrix) -> Iterator[str]:
-    """Who begins stands on the left; of the scenarios that both declare, how many pass."""
+    """Who begins stands on the left; of the scenarios that both declare, how many have which verdict."""
     present = list(matrix.plan.present)
     marks = {name: _mark(at) for at, name in enumerate(present)}
     wide = max((len(name) for name in present), default=0)
-    yield "passed of those that both declare; the one on the left begins".ljust(wide + 4)
-    yield " " * (wide + 4) + "".join(f"{mark:>8}" for mark in marks.values())
+    yield "of the scenarios that both declare: pass/understood with findings/fail; the one on the left begins"
+    yield " " * (wide + 4) + "".join(f"{mark:>9}" for mark in marks.values())
     for first in present:
         said = [summary(matrix, first, second) for second in present]
-        row = ["." if one is None else "-" if not sum(one) else f"{one[0]}/{sum(one)}" for one in said]
-        yield f"{marks[first]:>2}  {first:<{wide}}" + "".join(f"{one:>8}" for one in row)
+        row = ["." if one is None else "-" if not sum(one) else "/".join(map(str, one)) for one in said]
+        yield f"{marks[first]:>2}  {first:<{wide}}" + "".join(f"{one:>9}" for one in row)
 
 
 def _mark(at: int) -> str:
     return chr(ord("a") + at) if at < 26 else str(at)
 
 
-def summary(matrix: Matrix, first: str, second: str) -> tuple[int, int] | None:
-    """Of the cells of a pair, one way: how many passed, and how many did not; None: none was run."""
+def summary(matrix: Matrix, first: str, second: str) -> tuple[int, int, int] | None:
+    """Of a pair, one way: how many cells passed, were understood with findings, and did neither; None: none was run."""
     cells = [cell for cell in matrix.cells if (cell.first, cell.second) == (first, second)]
     if not cells:
         return None
     counts = Counter(cell.verdict for cell in cells)
-    return counts[Verdict.PASS], counts[Verdict.FAIL] + counts[Verdict.BROKEN]
+    return counts[Verdict.PASS], counts[Verdict.UNDERSTOOD], counts[Verdict.FAIL] + counts[Verdict.BROKEN]
 
 
 def _gaps(matrix: Matrix) -> Iterator[str]:
@@ -142,14 +147,15 @@ def _gaps(matrix: Matrix) -> Iterator[str]:
 
 def _failures(matrix: Matrix, known: Mapping[Key, Known]) -> Iterator[str]:
     shown = 0
-    for cell in [*matrix.of(Verdict.BROKEN), *matrix.of(Verdict.FAIL)]:
+    for cell in matrix.of(Verdict.BROKEN, *FINDINGS):
         yield ""
-        yield visible(f"{cell.first} x {cell.second}, {cell.scenario}: {cell.why}")
-        if cell.verdict is Verdict.FAIL and is_known(cell, known):
+        how = {Verdict.UNDERSTOOD: "understood, and found ", Verdict.FAIL: "not understood, "}.get(cell.verdict, "")
+        yield visible(f"{cell.first} x {cell.second}, {cell.scenario}: {how}{cell.why}")
+        if is_known(cell, known):
             yield f"  expected: {known[cell.key].reason}"
             continue
         if alone := matrix.alone(cell):
-            yield f"  with itself it fails too: {', '.join(alone)}"
+            yield f"  no better with itself: {', '.join(alone)}"
         if cell.transcript is not None and shown < SHOWN:
             shown += 1
             yield from (f"  {line}" for line in transcript_lines(cell.transcript))
@@ -216,7 +222,7 @@ def _implementation(one: Implementation) -> dict[str, Any]:
 
 
 def _cell(matrix: Matrix, cell: Cell, known: Mapping[Key, Known]) -> dict[str, Any]:
-    is_listed = cell.verdict is Verdict.FAIL and is_known(cell, known)
+    is_listed = is_known(cell, known)
     return {
         "first": cell.first,
         "second": cell.second,
@@ -227,7 +233,7 @@ def _cell(matrix: Matrix, cell: Cell, known: Mapping[Key, Known]) -> dict[str, A
         "why": cell.why or None,
         "step": cell.step,
         "expected": known[cell.key].reason if is_listed else None,
-        "fails_alone": matrix.alone(cell) if cell.verdict is Verdict.FAIL else [],
+        "no_better_alone": matrix.alone(cell),
         "checked": cell.checked,
         "read": cell.read,
         "fingerprint": cell.fingerprint,
