@@ -259,7 +259,7 @@ class WorkerPool:
                 worker.kill()
         for desk in self._lanes:
             if desk.thread is not None:
-                desk.thread.shutdown(wait=False)
+                desk.thread.close()
         if self._questions is not None:
             self._questions.shutdown(wait=False, cancel_futures=True)
         if self._started is not None and not self._started.done():
@@ -625,7 +625,7 @@ class WorkerPool:
     async def _at_desk(self, desk: Desk, work: Callable[[], T]) -> T:
         if desk.thread is None:
             raise PoolClosed("the device was closed")
-        return await asyncio.get_running_loop().run_in_executor(desk.thread, work)
+        return await desk.thread.run(work)
 
     def _after_death(self, jobs: Sequence[Job], gone: Gone) -> Sequence[Outcome]:
         """The worker did not answer: nothing of the batch is committed. Which of its jobs it was, is found out."""
