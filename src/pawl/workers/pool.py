@@ -545,7 +545,10 @@ class WorkerPool:
         return False
 
     def _pick(self, lanes: _Lanes, direct: bool) -> list[Job]:
-        """The jobs of the next batch, in order; their lanes are busy from now on."""
+        """The jobs of the next batch, in order; their lanes are busy from now on.
+
+        Few lanes with several jobs each rather than one job of many lanes: what is busy keeps nobody else waiting.
+        """
         most = self.settings.batch
         if not direct:
             # A few jobs are shared by the workers, rather than given to one.
@@ -555,7 +558,12 @@ class WorkerPool:
                 for place in self._places
             )
             most = min(most, max(1, -(-ready // max(idle, 1))))
-        each = max(1, most // len(lanes.ready))
+        # A lane is in one batch at a time. All batches that may be under way share the lanes: those that the workers
+        # have, and for each worker one more that is read or committed. Else the workers wait for the desk. What is done
+        # at the desk itself goes one by one.
+        under_way = 1 if direct else self.settings.workers * (self.settings.in_flight + 1)
+        each = -(-most * under_way // len(lanes.all))
+        share = -(-len(lanes.all) // under_way)
         jobs: list[Job] = []
         size = 0
         held: list[Lane] = []
@@ -563,6 +571,9 @@ class WorkerPool:
             lane = lanes.ready[0]
             if lane.jobs[0].is_direct is not direct or (jobs and lane.jobs[0].alone):
                 # It comes first next time.
+                break
+            if len(held) >= share and len(jobs) > len(held) and len(jobs) * 2 >= self.settings.batch:
+                # Full enough: the other lanes are for the other batches.
                 break
             lanes.ready.popleft()
             lane.busy = True
