@@ -598,6 +598,11 @@ class WorkerPool:
                 outcomes = await self._at_desk(desk, lambda: [desk.do(job) for job in jobs])
             else:
                 outcomes = await self._through_worker(desk, batch, worker)
+                place = self._places[worker.number]
+                # Only now: an answer that is refused is none, and one counts from when its jobs are told. Nor does it
+                # undo its worker's own death.
+                if batch.jobs and place.worker is worker:
+                    place.deaths = 0
         except Gone as gone:
             outcomes = [*self._after_death(jobs, gone)]
         except asyncio.CancelledError:
@@ -787,10 +792,6 @@ class WorkerPool:
             self.tell(PoolReady(len(self._places)))
             self._started.set_result(None)
         self._wake()
-
-    def answered(self, worker: Worker) -> None:
-        """See `Watcher`."""
-        self._places[worker.number].deaths = 0
 
     def hung(self, worker: Worker, jobs: int) -> None:
         """See `Watcher`."""
