@@ -113,6 +113,43 @@ def test_back_off_grows_and_begins_anew() -> None:
     run(work)
 
 
+@pytest.mark.parametrize("trigger", [b"!swap", b"!noise"])
+def test_an_answer_that_is_refused_is_none_for_the_back_off(trigger: bytes) -> None:
+    """WRK-04: worker after worker lies; each place is filled later than the one before."""
+
+    async def work() -> None:
+        async with pool_of() as (pool, told):
+            alice, _ = await talking(pool)
+            with pytest.raises(PoisonJob):
+                await alice.encrypt(BOB, trigger)
+            await until(lambda: len(pool.worker_pids()) == 1)
+            assert [event.attempt for event in told if isinstance(event, WorkerRevived)] == [1, 2, 3]
+
+    run(work)
+
+
+def test_a_worker_that_dies_before_its_answer_is_committed_is_replaced_as_one_that_died() -> None:
+    """WRK-06: what it answered counts; its successor is told as a revival, whenever the commit ends."""
+
+    async def work() -> None:
+        async with pool_of() as (pool, told):
+            alice, bob = await talking(pool)
+            store = alice._desk.device._store
+            [pid] = pool.worker_pids()
+            given = pool._places[0].worker._given  # type: ignore[union-attr]
+            task = asyncio.create_task(alice.encrypt(BOB, b"!slow"))
+            await until(lambda: len(given) == 1)
+            with store.transaction():
+                await until(lambda: not given)
+                send(pid, signal.SIGKILL)
+                await until(lambda: "worker-crashed" in names(told))
+            assert await bob.decrypt(ALICE, await task) == b"!slow"
+            await until(lambda: len(pool.worker_pids()) == 1)
+            assert [event.attempt for event in told if isinstance(event, WorkerRevived)] == [1]
+
+    run(work)
+
+
 def test_workers_that_never_come_up_end_the_pool() -> None:
     """A program that cannot start: the pool gives up, says so, and leaves nothing."""
 

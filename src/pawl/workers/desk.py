@@ -8,7 +8,6 @@ together; where that cannot be, one by one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Final
 from uuid import UUID
 
@@ -31,6 +30,7 @@ from pawl.workers.foresight import Reader
 from pawl.workers.job import Job, LaneKey, Outcome
 from pawl.workers.messages import BUG, DONE, NEEDS, REFUSED, SKIPPED, UNDECIDED, WRAP, BadAnswer
 from pawl.workers.permitted import check_writes
+from pawl.workers.turns import DeskThread, carried
 from pawl.workers.view import COUNT, GET, TABLES, Missing, Query, View, Write
 
 MAX_RUNS: Final = 16
@@ -114,7 +114,7 @@ class Desk:
             compatibility.untyped_public_keys,
             self.device.registration_id,
         )
-        self.thread: ThreadPoolExecutor | None = None
+        self.thread: DeskThread | None = None
         """Set by who opened it."""
 
     def told(self) -> list[Event]:
@@ -187,7 +187,7 @@ class Desk:
         except ProtocolError as refusal:
             return Outcome(job, "ended", refusal=refusal, events=self.told())
         except Exception as error:
-            return Outcome(job, "ended", refusal=error, events=self.told())
+            return Outcome(job, "ended", refusal=carried(error), events=self.told())
         return Outcome(job, "ended", result, events=self.told())
 
     # -- asking -------------------------------------------------------------------------------------------------------

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Final, TypeVar, cast
 from uuid import UUID
@@ -40,6 +38,7 @@ from pawl.workers.job import Job, LaneKey
 from pawl.workers.messages import BadAnswer
 from pawl.workers.pool import WorkerPool
 from pawl.workers.step import bundle_values
+from pawl.workers.turns import DeskThread
 
 T = TypeVar("T")
 
@@ -87,7 +86,7 @@ class AsyncDevice:
             raise InvalidArgument("pool is a WorkerPool")
         pool.check()
         # Commit
-        thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="pawl store")
+        thread = DeskThread()
         make = partial(
             Desk,
             store,
@@ -97,10 +96,10 @@ class AsyncDevice:
             clock=clock,
         )
         try:
-            desk = await asyncio.get_running_loop().run_in_executor(thread, make)
+            desk = await thread.run(make)
             pool.attach(desk)
         except BaseException:
-            thread.shutdown(wait=False)
+            thread.close()
             raise
         desk.thread = thread
         return cls(pool, desk)
@@ -110,7 +109,7 @@ class AsyncDevice:
         self._closed = True
         await self._pool.drain(self._desk)
         if self._desk.thread is not None:
-            self._desk.thread.shutdown(wait=False)
+            self._desk.thread.close()
 
     @property
     def identity_key(self) -> PublicKey:

@@ -259,7 +259,7 @@ class WorkerPool:
                 worker.kill()
         for desk in self._lanes:
             if desk.thread is not None:
-                desk.thread.shutdown(wait=False)
+                desk.thread.close()
         if self._questions is not None:
             self._questions.shutdown(wait=False, cancel_futures=True)
         if self._started is not None and not self._started.done():
@@ -545,7 +545,10 @@ class WorkerPool:
         return False
 
     def _pick(self, lanes: _Lanes, direct: bool) -> list[Job]:
-        """The jobs of the next batch, in order; their lanes are busy from now on."""
+        """The jobs of the next batch, in order; their lanes are busy from now on.
+
+        Few lanes with several jobs each rather than one job of many lanes: what is busy keeps nobody else waiting.
+        """
         most = self.settings.batch
         if not direct:
             # A few jobs are shared by the workers, rather than given to one.
@@ -555,7 +558,12 @@ class WorkerPool:
                 for place in self._places
             )
             most = min(most, max(1, -(-ready // max(idle, 1))))
-        each = max(1, most // len(lanes.ready))
+        # A lane is in one batch at a time. All batches that may be under way share the lanes: those that the workers
+        # have, and for each worker one more that is read or committed. Else the workers wait for the desk. What is done
+        # at the desk itself goes one by one.
+        under_way = 1 if direct else self.settings.workers * (self.settings.in_flight + 1)
+        each = -(-most * under_way // len(lanes.all))
+        share = -(-len(lanes.all) // under_way)
         jobs: list[Job] = []
         size = 0
         held: list[Lane] = []
@@ -563,6 +571,9 @@ class WorkerPool:
             lane = lanes.ready[0]
             if lane.jobs[0].is_direct is not direct or (jobs and lane.jobs[0].alone):
                 # It comes first next time.
+                break
+            if len(held) >= share and len(jobs) > len(held) and len(jobs) * 2 >= self.settings.batch:
+                # Full enough: the other lanes are for the other batches.
                 break
             lanes.ready.popleft()
             lane.busy = True
@@ -587,6 +598,11 @@ class WorkerPool:
                 outcomes = await self._at_desk(desk, lambda: [desk.do(job) for job in jobs])
             else:
                 outcomes = await self._through_worker(desk, batch, worker)
+                place = self._places[worker.number]
+                # Only now: an answer that is refused is none, and one counts from when its jobs are told. Nor does it
+                # undo its worker's own death.
+                if batch.jobs and place.worker is worker:
+                    place.deaths = 0
         except Gone as gone:
             outcomes = [*self._after_death(jobs, gone)]
         except asyncio.CancelledError:
@@ -625,7 +641,7 @@ class WorkerPool:
     async def _at_desk(self, desk: Desk, work: Callable[[], T]) -> T:
         if desk.thread is None:
             raise PoolClosed("the device was closed")
-        return await asyncio.get_running_loop().run_in_executor(desk.thread, work)
+        return await desk.thread.run(work)
 
     def _after_death(self, jobs: Sequence[Job], gone: Gone) -> Sequence[Outcome]:
         """The worker did not answer: nothing of the batch is committed. Which of its jobs it was, is found out."""
@@ -776,10 +792,6 @@ class WorkerPool:
             self.tell(PoolReady(len(self._places)))
             self._started.set_result(None)
         self._wake()
-
-    def answered(self, worker: Worker) -> None:
-        """See `Watcher`."""
-        self._places[worker.number].deaths = 0
 
     def hung(self, worker: Worker, jobs: int) -> None:
         """See `Watcher`."""

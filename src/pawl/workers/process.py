@@ -48,9 +48,6 @@ class Watcher(Protocol):
     def ready(self, worker: Worker) -> None:
         """It is up."""
 
-    def answered(self, worker: Worker) -> None:
-        """It answered a batch."""
-
     def hung(self, worker: Worker, jobs: int) -> None:
         """It took too long for so many jobs, and is killed."""
 
@@ -217,7 +214,6 @@ class Worker(asyncio.SubprocessProtocol):
             self._wind()
         if not given.answer.done():
             given.answer.set_result(body)
-        self._watcher.answered(self)
 
     # -- time ---------------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,6 +48,12 @@ ALLOWED: Final = Allowances(refusal=3.0, notice=6.0, start=20.0, close=25.0, job
 WAIT_SECONDS: Final = 32.0
 """For what must come: longer than anything that is allowed takes."""
 
+SOON: Final = replace(ALLOWED, notice=2.5, start=6.0, job=9.0)
+"""For a broken pool, which is waited for in vain. A whole one keeps to it too, unless the machine is very busy."""
+
+SOON_SECONDS: Final = 13.0
+"""As WAIT_SECONDS, there: past `notice`, `start` and the longest back-off together."""
+
 
 class _Stuck(Exception):
     """What must come has not come."""
@@ -65,6 +72,7 @@ class Drill:
         self._say = say
         # A control is shown by few of them; without what shows it, it is not worth the time.
         self._parts = set(Operation) if control is None else set(BROKEN_POOLS[control].shown_by)
+        self._allowed, self._patience = (ALLOWED, WAIT_SECONDS) if control is None else (SOON, SOON_SECONDS)
 
     def run(self) -> None:
         """Life after life of a pool over one store."""
@@ -80,7 +88,7 @@ class Drill:
         if self.is_over:
             return
         with PoolProcess(
-            given, ALLOWED, kind="sqlite", place=self._place, on_end=self.crowd.ended, control=self._control
+            given, self._allowed, kind="sqlite", place=self._place, on_end=self.crowd.ended, control=self._control
         ) as pool:
             pool.come_up(WAIT_SECONDS)
             self.crowd.opened(pool)
@@ -97,7 +105,7 @@ class Drill:
 
     def _until(self, pool: PoolProcess, enough: Callable[[], bool]) -> None:
         """Raises: _Stuck."""
-        if not pool.hear_until(enough, WAIT_SECONDS):
+        if not pool.hear_until(enough, self._patience):
             raise _Stuck
 
     def _did(self, operation: Operation) -> None:
@@ -121,9 +129,9 @@ class Drill:
             if operation in self._parts:
                 self._did(operation)
                 part(pool)
-        if self._control is not None:
+        if self._control is not None and BROKEN_POOLS[self._control].breaks in ("WRK-04", "WRK-06"):
             # What is to be told within that time is due only then; without a control other parts take as long.
-            pool.hear_until(lambda: False, ALLOWED.notice + 0.5)
+            pool.hear_until(lambda: False, self._allowed.notice + 0.5)
         self._work(pool, 20)
         self._did(Operation.CLOSE_BUSY)
         self._busy(pool, 20)
@@ -239,7 +247,7 @@ class Drill:
 
     def _recover(self, pool: PoolProcess) -> None:
         """Until all jobs have ended and all workers are there, with looks on the way."""
-        deadline, there = time.monotonic() + WAIT_SECONDS, list[int]()
+        deadline, there = time.monotonic() + self._patience, list[int]()
         while pool.open or len(there) < SETTINGS["workers"]:
             if time.monotonic() > deadline or pool.over:
                 raise _Stuck
@@ -256,7 +264,7 @@ class Drill:
             # Who comes after the end is told so.
             for peer in self.crowd.peers[:3]:
                 self.crowd.encrypt(pool, peer)
-            pool.hear_until(lambda: not pool.open, ALLOWED.refusal)
+            pool.hear_until(lambda: not pool.open, self._allowed.refusal)
 
 
 def run(store: str, amount: int, seed: int, say: Say, folder: Path, *, control: str | None = None) -> TrialReport:
