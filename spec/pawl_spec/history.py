@@ -385,7 +385,9 @@ class Event:
         if not FIELDS.issuperset(changes):
             raise TypeError(f"an event has no such field: {', '.join(sorted(changes.keys() - FIELDS))}")
         twin = object.__new__(Event)
-        vars(twin).update(vars(self), **changes)
+        known = vars(twin)
+        known.update(vars(self))
+        known.update(changes)
         return twin
 
     @property
@@ -401,6 +403,9 @@ class Event:
     @property
     def rival(self) -> Strike | None:
         """What another process did with the store between the operation's reading and its commit."""
+        # Mostly nobody did anything, and nearly every predicate asks.
+        if not self.struck:
+            return None
         return next((strike for strike in self.struck if strike.callback == "rival"), None)
 
     def around(self) -> tuple[tuple[Strike, ...], tuple[Strike, ...], bool]:
@@ -408,6 +413,8 @@ class Event:
 
         Where it did not, all of it is said to be before.
         """
+        if not self.struck:
+            return (), (), self.changed
         # Seen or not: a trust question is asked before the step, an event is heard after it.
         early = tuple(strike for strike in self.struck if strike.callback != "event")
         if self.before is None or self.after is None:

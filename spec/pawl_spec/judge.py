@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import lru_cache
 
 from pawl_spec.history import Hello, History
 from pawl_spec.invariants import INVARIANTS
@@ -40,13 +41,20 @@ def judgeable(entry: Invariant, hello: Hello) -> bool:
     return entry.predicate is not None and hello.level >= entry.level and not entry.lacking(hello)
 
 
+@lru_cache(maxsize=16)
+def _judgeable(hello: Hello) -> tuple[Invariant, ...]:
+    """Those of the catalogue: asked once of a target, as asking takes as long as many a predicate."""
+    return tuple(entry for entry in INVARIANTS if judgeable(entry, hello))
+
+
 def judge(history: History, invariants: Iterable[Invariant] = INVARIANTS) -> tuple[list[Broken], Counter[str]]:
     """The invariants that a history breaks, and how often each was checked."""
     story = Story(history)
     broken: list[Broken] = []
     checked: Counter[str] = Counter()
-    for entry in invariants:
-        if entry.predicate is None or not judgeable(entry, history.target):
+    whole = invariants is INVARIANTS
+    for entry in _judgeable(history.target) if whole else invariants:
+        if entry.predicate is None or not (whole or judgeable(entry, history.target)):
             continue
         first: Violation | None = None
         for finding in entry.predicate(story):

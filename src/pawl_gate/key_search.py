@@ -7,8 +7,9 @@ keys of 32 bytes make the same code of 8 bytes by a chance of one in 2^64.
 from __future__ import annotations
 
 import hashlib
+import hmac
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pawl.crypto import kdf
 from pawl_gate.derivations import Derivations
@@ -24,16 +25,14 @@ MAX_KEYS = 4_096
 """Keys that the search derives at most, so that a state with thousands of kept keys is searched in a second."""
 
 
-@dataclass(frozen=True, slots=True)
-class Proven:
+class Proven(NamedTuple):
     """What opens a message, each of 32 bytes: that it does, was computed."""
 
     seed: bytes
     mac_key: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(NamedTuple):
     """A message as the attacker recorded it: its SignalMessage and the identities (33 bytes) under its MAC."""
 
     handle: int
@@ -131,7 +130,7 @@ def proven(
         return None
     seed = derived.step_chain(spent)[0]
     key = derived.mac_key(seed)
-    code = hmac_under(key)(sender + receiver + signal[: -kdf.MAC_BYTES])[: kdf.MAC_BYTES]
+    code = hmac.digest(key, sender + receiver + signal[: -kdf.MAC_BYTES], "sha256")[: kdf.MAC_BYTES]
     return Proven(seed, key) if code == signal[-kdf.MAC_BYTES :] else None
 
 

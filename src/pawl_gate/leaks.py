@@ -21,6 +21,13 @@ DIGITS = re.compile(r"\d{60,}")
 NUMBERS = re.compile(r"(?:\d{1,3},\s*){15,}\d{1,3}")
 LEAST_COMMAS = 15
 """In what `NUMBERS` matches: counting them costs less than looking for it."""
+HEX_RUN, NUMBERS_RUN = re.compile(r"[0-9A-Fa-f:\s-]{32,}"), re.compile(r"[\d,\s]{31,}")
+"""What a match of `HEX` or of `NUMBERS` is a part of. Hardly any text has one, and to see that takes a fraction of the
+time."""
+BETWEEN_WORDS = {ord(each): " " for each in map(chr, range(128)) if not (each.isalnum() or each in "+/_-")}
+"""For `str.translate`: what no match of `BASE64` or of `DIGITS` goes over."""
+LEAST_WORD = 22
+"""Characters of such a match."""
 
 MAX_REMEMBERED = 8_192
 """Texts, forms of secrets, and bytes as Python wrote them, that are remembered: all come again with each search."""
@@ -105,13 +112,15 @@ class _Runs(NamedTuple):
 
 @lru_cache(MAX_REMEMBERED)
 def _runs(text: str) -> _Runs:
-    listed = NUMBERS.findall(text) if text.count(",") >= LEAST_COMMAS else []
+    # No match goes beyond the end of a run, or of a word.
+    lists = NUMBERS_RUN.findall(text) if text.count(",") >= LEAST_COMMAS else []
+    words = [word for word in text.translate(BETWEEN_WORDS).split() if len(word) >= LEAST_WORD]
     return _Runs(
-        tuple(re.sub(r"[:\s-]", "", run).lower() for run in HEX.findall(text)),
-        tuple(run.replace("-", "+").replace("_", "/") for run in BASE64.findall(text)),
+        tuple(re.sub(r"[:\s-]", "", run).lower() for part in HEX_RUN.findall(text) for run in HEX.findall(part)),
+        tuple(run.replace("-", "+").replace("_", "/") for part in words for run in BASE64.findall(part)),
         tuple(BYTES.findall(text)),
-        tuple(re.sub(r"\s", "", run) for run in listed),
-        tuple(DIGITS.findall(text)),
+        tuple(re.sub(r"\s", "", run) for part in lists for run in NUMBERS.findall(part)),
+        tuple(run for part in words for run in DIGITS.findall(part)),
     )
 
 

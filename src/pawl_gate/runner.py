@@ -109,6 +109,8 @@ def group_plaintext_of(handle: int, size: int, sizes: Sequence[int] = SIZES) -> 
 
 
 def _strikes(told: Told) -> tuple[Strike, ...]:
+    if not told.struck:
+        return ()
     return tuple(strike if sent is None else replace(strike, sent=header(sent)) for strike, sent in told.struck)
 
 

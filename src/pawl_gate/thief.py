@@ -14,7 +14,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pawl.crypto import kdf
 from pawl.session.x3dh import DISCONTINUITY
@@ -27,8 +27,7 @@ MAX_SEARCH = 300_000
 says nothing."""
 
 
-@dataclass(frozen=True, slots=True)
-class Intercepted:
+class Intercepted(NamedTuple):
     """A recorded message: what it says openly, and its text, by which a reading is recognised."""
 
     handle: int

@@ -26,8 +26,14 @@ Fields = list[tuple[int, Value]]
 """Field numbers and values in the order on the wire."""
 
 
+ONE_BYTE = tuple(bytes([number]) for number in range(128))
+"""The varints of one byte."""
+
+
 def varint(number: int) -> bytes:
     """A canonical varint."""
+    if 0 <= number < 128:
+        return ONE_BYTE[number]
     out = bytearray()
     while number > 127:
         out.append(number & 127 | 128)
@@ -202,6 +208,9 @@ def is_canonical(message: WireMessage) -> bool:
 
 def in_order(layer: Layer, known: dict[int, int]) -> bool:
     """Whether the fields are known ones, in the order of their numbers, once each."""
-    numbers = [number for number, _ in layer.fields]
-    typed = all(isinstance(value, int) == (known.get(number) == VARINT) for number, value in layer.fields)
-    return typed and numbers == sorted(set(numbers)) and set(numbers) <= set(known)
+    last = -1
+    for number, value in layer.fields:
+        if number <= last or known.get(number) != (VARINT if isinstance(value, int) else BYTES):
+            return False
+        last = number
+    return True

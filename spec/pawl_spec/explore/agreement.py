@@ -77,7 +77,7 @@ class Agreement:
         return (
             _ended_otherwise(event, due, expect)
             or self._says_otherwise(event, due)
-            or self._in_group_otherwise(event.group or NOTHING, due.group or NOTHING)
+            or self._in_group_otherwise(event.group, due.group)
         )
 
     def keeps_otherwise(self, event: Event) -> str | None:
@@ -101,12 +101,15 @@ class Agreement:
         ours, theirs = (f"model's {what}", model), (f"target's {what}", target)
         return self._names.setdefault(ours, target) == target and self._names.setdefault(theirs, model) == model
 
-    def _in_group_otherwise(self, has: Grouped, must: Grouped) -> str | None:
+    def _in_group_otherwise(self, did: Grouped | None, due: Grouped | None) -> str | None:
         """In what the target did otherwise in a group than the model says."""
+        if did is due is None:
+            return None
+        has, must = did or NOTHING, due or NOTHING
         for name in ("group", "distribution", "message", "plaintext", "reads"):
-            mine, due = getattr(has, name), getattr(must, name)
-            if mine != due:
-                return f"in the group: {name} {mine}, the model says {due}"
+            mine, right = getattr(has, name), getattr(must, name)
+            if mine != right:
+                return f"in the group: {name} {mine}, the model says {right}"
         seen, meant = has.header, must.header
         if seen is None or meant is None:
             return None if seen is meant else "one of target and model sent a group message, the other did not"
@@ -158,15 +161,24 @@ def _ended_otherwise(event: Event, due: Event, expect: Expect | None) -> str | N
 
 def _sizes(party: Party) -> dict[str, int]:
     """How much a party keeps, counted as an `Observation` counts it."""
-    held = list(party.sessions.values())
-    sessions = [session for each in held for session in each]
-    kept = [[len(chain.kept) for chain in session.receiving] for session in sessions]
-    of_groups = [membership.chains for membership in party.memberships.values()]
+    # In plain loops: they are counted after each step, and mostly there is one session and no group.
+    sessions = chains = kept_chain = kept_session = group_chains = group_kept = 0
+    for held in party.sessions.values():
+        sessions = max(sessions, len(held) - 1)
+        for session in held:
+            kept = [len(chain.kept) for chain in session.receiving]
+            chains = max(chains, len(kept))
+            kept_chain = max(kept_chain, *kept) if kept else kept_chain
+            kept_session = max(kept_session, sum(kept))
+    for membership in party.memberships.values():
+        group_chains = max(group_chains, len(membership.chains))
+        for chain in membership.chains:
+            group_kept = max(group_kept, len(chain.kept))
     return {
-        "sessions": max(map(len, held), default=1) - 1,
-        "chains": max((len(session.receiving) for session in sessions), default=0),
-        "kept_chain": max((most for each in kept for most in each), default=0),
-        "kept_session": max(map(sum, kept), default=0),
-        "group_chains": max(map(len, of_groups), default=0),
-        "group_kept": max((len(chain.kept) for chains in of_groups for chain in chains), default=0),
+        "sessions": sessions,
+        "chains": chains,
+        "kept_chain": kept_chain,
+        "kept_session": kept_session,
+        "group_chains": group_chains,
+        "group_kept": group_kept,
     }

@@ -59,7 +59,7 @@ DhStep = Callable[..., tuple[Session, Chain]]
 def _keeps_used_key(right: Advance) -> Advance:
     def advance(self: ratchet.Ratchet, chain: Chain, counter: int, *, fill: bool = False) -> Chain:
         moved = right(self, chain, counter, fill=fill)
-        return replace(moved, kept=moved.kept | {counter}) if counter < chain.next else moved
+        return moved._replace(kept=moved.kept | {counter}) if counter < chain.next else moved
 
     return advance
 
@@ -67,7 +67,7 @@ def _keeps_used_key(right: Advance) -> Advance:
 def _stands_still(right: Advance) -> Advance:
     def advance(self: ratchet.Ratchet, chain: Chain, counter: int, *, fill: bool = False) -> Chain:
         moved = right(self, chain, counter, fill=fill)
-        return replace(moved, next=chain.next) if counter == chain.next else moved
+        return moved._replace(next=chain.next) if counter == chain.next else moved
 
     return advance
 
@@ -75,7 +75,7 @@ def _stands_still(right: Advance) -> Advance:
 def _keeps_nothing(right: Advance) -> Advance:
     def advance(self: ratchet.Ratchet, chain: Chain, counter: int, *, fill: bool = False) -> Chain:
         moved = right(self, chain, counter, fill=fill)
-        return replace(moved, kept=chain.kept) if counter > chain.next else moved
+        return moved._replace(kept=chain.kept) if counter > chain.next else moved
 
     return advance
 
@@ -83,7 +83,7 @@ def _keeps_nothing(right: Advance) -> Advance:
 def _keeps_one_chain(right: DhStep) -> DhStep:
     def dh_step(self: ratchet.Ratchet, session: Session, message: Message, step: int) -> tuple[Session, Chain]:
         stepped, chain = right(self, session, message, step)
-        return replace(stepped, receiving=stepped.receiving[:1]), chain
+        return stepped._replace(receiving=stepped.receiving[:1]), chain
 
     return dh_step
 
@@ -114,14 +114,14 @@ def _keeps_own_key(right: DhStep) -> DhStep:
 def _keeps_root(right: DhStep) -> DhStep:
     def dh_step(self: ratchet.Ratchet, session: Session, message: Message, step: int) -> tuple[Session, Chain]:
         stepped, chain = right(self, session, message, step)
-        return replace(stepped, root=session.root), chain
+        return stepped._replace(root=session.root), chain
 
     return dh_step
 
 
 def _counts_in_vain(right: Callable[..., None]) -> Callable[..., None]:
     def replace_session(party: Party, peer: int, old: Session, new: Session, *, to_front: bool = False) -> None:
-        right(party, peer, old, replace(new, counter=old.counter), to_front=to_front)
+        right(party, peer, old, new._replace(counter=old.counter), to_front=to_front)
 
     return replace_session
 
@@ -157,7 +157,7 @@ def _moves_on_refusal(right: Callable[..., Expect]) -> Callable[..., Expect]:
             party = of.parties[event.actor]
             sessions = party.sessions.get(event.peer, ())
             party.sessions[event.peer] = tuple(
-                replace(each, pending=None, counter=each.counter + 1) for each in sessions
+                each._replace(pending=None, counter=each.counter + 1) for each in sessions
             )
         return expect
 
@@ -177,7 +177,7 @@ def _remembers_its_chain(right: Callable[..., Any]) -> Callable[..., Any]:
 def _keeps_used_group_key(right: Callable[..., SenderChain]) -> Callable[..., SenderChain]:
     def stepped(of: world.World, chain: SenderChain, message: GroupMessage) -> SenderChain:
         moved = right(of, chain, message)
-        return replace(moved, kept=moved.kept | {message.iteration})
+        return moved._replace(kept=moved.kept | {message.iteration})
 
     return stepped
 
@@ -192,7 +192,7 @@ def _rewinds(right: Callable[..., Membership]) -> Callable[..., Membership]:
 
 def _turns_in_vain(right: Callable[..., SenderChain]) -> Callable[..., SenderChain]:
     def new_chain(of: world.World) -> SenderChain:
-        return replace(right(of), base=of.terms("sender-chain", "ever the same"))
+        return right(of)._replace(base=of.terms("sender-chain", "ever the same"))
 
     return new_chain
 

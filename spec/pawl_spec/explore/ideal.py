@@ -34,6 +34,7 @@ class Ideal:
         "group_taken",
         "made",
         "model",
+        "own",
         "prekeys_of",
         "readings",
         "routes",
@@ -62,6 +63,8 @@ class Ideal:
         self.group_taken: tuple[frozenset[int], frozenset[tuple[Term, int]]] | None = None
         """Of the state that was taken: messages of groups that its party had read, and what it could read on: chains,
         each from an iteration on."""
+        self.own: frozenset[int] = frozenset(range(len(PARTIES)))
+        """The parties that no copy of the world shares."""
         self.readings: dict[object, object] = {}
         """What a reader made of the parties as they are; empty again when one acts."""
 
@@ -73,6 +76,7 @@ class Ideal:
         model.terms = self.model.terms.fork()
         model.ratchet = Ratchet(model.terms, model.limits, model.profile)
         model.parties = list(model.parties)
+        self.own = other.own = frozenset()
         model.messages = list(model.messages)
         model.delivered = set(model.delivered)
         other.flight, other.routes, other.sent, other.taken = self.flight, self.routes, self.sent, self.taken
@@ -212,8 +216,9 @@ class Ideal:
         model = self.model
         self.readings = {}
         for party in (event.actor, event.peer):
-            if party is not None:
+            if party is not None and party not in self.own:
                 model.parties[party] = copied(model.parties[party])
+                self.own |= {party}
         expect = model.feed(event)
         if not model.diverged:
             return event, expect

@@ -32,7 +32,7 @@ def establish(world: World, event: Event) -> Expect:
     if reasons or doubts:
         world.diverged |= event.outcome is Outcome.DONE
         # Nobody is asked about a bundle that is refused anyway.
-        return replace(refuse([*reasons, *doubts]), question=None if reasons else question)
+        return refuse([*reasons, *doubts])._replace(question=None if reasons else question)
     tells: frozenset[str] = frozenset({"compatibility-used"} if bundle.fallback else ())
     if took_effect(event):
         tells |= world.pin(actor, other, bundle.identity)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pawl_spec.model.knowledge import Healed
 from pawl_spec.model.terms import Refusal, Term
@@ -14,8 +14,7 @@ MISSING = frozenset({"no-session", "bad-mac", "untrusted-identity", "unknown-sig
 """Refusals of bytes that name something which the receiver does not have."""
 
 
-@dataclass(frozen=True, slots=True)
-class SentHeader:
+class SentHeader(NamedTuple):
     """What a message that a party sends must say."""
 
     kind: str
@@ -26,8 +25,7 @@ class SentHeader:
     prekey_id: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Expect:
+class Expect(NamedTuple):
     """What may happen. `accept` None: either is right."""
 
     accept: bool | None

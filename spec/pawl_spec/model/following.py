@@ -199,7 +199,7 @@ class Model(World):
         self.busy_in = self._busy_in(event)
         early, late, _ = event.around()
         self.meanwhile = early
-        if event.actor is not None and not event.asked:
+        if early and event.actor is not None and not event.asked:
             self.follow_callbacks(self.parties[event.actor])
         if event.refused_again and event.asked:
             # What was asked, and in which of two tries, cannot be told apart.

@@ -136,7 +136,7 @@ def share(world: World, event: Event) -> Expect:
         party.gave[group, each] = own.id, session.remote, False
     if done and waiting:
         world.distributions.append(Distribution(actor, group, group, own))
-    party.own_chains[group] = replace(own, next=own.next + 1)
+    party.own_chains[group] = own._replace(next=own.next + 1)
     if done:
         world.group_messages.append(_message(world, actor, group, own))
         # It gave the chain to others: which messages there are is no longer known here.
@@ -168,7 +168,7 @@ def send(world: World, event: Event) -> Expect:
     if took_effect(event):
         _looked_at(world, party, group)
         own = party.own_chains[group]
-        party.own_chains[group] = replace(own, next=own.next + 1)
+        party.own_chains[group] = own._replace(next=own.next + 1)
         if event.outcome is Outcome.DONE:
             world.group_messages.append(_message(world, actor, group, own))
     elif event.outcome is Outcome.REFUSED:
@@ -237,7 +237,7 @@ def _joined(world: World, held: Membership, given: Distribution, pinned: Term | 
         raise Refusals([Refusal("retired-sender-key", "GRP-03")])
     others = [each for each in held.chains if same and each.id != chain.id]
     most = world.limits.sender_chains
-    chains = (replace(chain, kept=frozenset()), *others)
+    chains = (chain._replace(kept=frozenset()), *others)
     return _bounded(world, held, chains if most is None else chains[:most], pinned)
 
 
@@ -286,7 +286,7 @@ def deliver(world: World, event: Event) -> Expect | None:
         world.diverged |= event.outcome is Outcome.DONE
         # A signature costs no derivation: where it does not hold, nothing was derived (GRP-02).
         unsigned = refusals.reasons[0].code == "invalid-signature"
-        return replace(refuse(refusals.reasons), derives=0 if unsigned else None)
+        return refuse(refusals.reasons)._replace(derives=0 if unsigned else None)
     if reads and party.armed.get("plaintext") in BREAKS_THE_HOOK:
         # The application could not store the plaintext: then nothing has happened.
         world.diverged |= event.outcome is Outcome.DONE
@@ -352,12 +352,12 @@ def _stepped(world: World, chain: SenderChain, message: GroupMessage) -> SenderC
     """The chain after a message that was read on it."""
     at = message.iteration
     if at < chain.next:
-        return replace(chain, kept=chain.kept - {at})
+        return chain._replace(kept=chain.kept - {at})
     kept = chain.kept.union(range(chain.next, at))
     most = world.limits.kept_per_chain
     if most is not None and len(kept) > most:
         kept = frozenset(sorted(kept)[-most:])
-    return replace(chain, next=at + 1, kept=kept)
+    return chain._replace(next=at + 1, kept=kept)
 
 
 # -- the attacker -----------------------------------------------------------------------------------------------------
@@ -366,32 +366,32 @@ def _stepped(world: World, chain: SenderChain, message: GroupMessage) -> SenderC
 def tampered(world: World, m: GroupMessage, event: Event) -> GroupMessage:
     """The symbolic counterpart of `pawl_gate.group_attacker.tamper`."""
     name, how = GROUP_TAMPERS[event.op["field"]], event.op["how"]
-    changed = replace(m, signed=NOBODY)
+    changed = m._replace(signed=NOBODY)
     match name:
         case "signature" | "unknown-field" | "reorder-fields":
             # The bytes received are what is signed.
             return changed
         case "ciphertext":
-            return replace(changed, key=world.terms.fresh("junk"))
+            return changed._replace(key=world.terms.fresh("junk"))
         case "iteration":
-            return replace(changed, iteration=(m.iteration + COUNTER_DELTAS[how % len(COUNTER_DELTAS)]) % ITERATIONS)
+            return changed._replace(iteration=(m.iteration + COUNTER_DELTAS[how % len(COUNTER_DELTAS)]) % ITERATIONS)
         case "chain-id":
-            return replace(changed, id=world.terms.fresh("junk"))
+            return changed._replace(id=world.terms.fresh("junk"))
         case "distribution-id":
-            return replace(changed, named=(m.group + 1 + how % 2) % (len(GROUPS) + 1))
+            return changed._replace(named=(m.group + 1 + how % 2) % (len(GROUPS) + 1))
         case "re-signed":
-            return replace(m, signed=world.attacker)
+            return m._replace(signed=world.attacker)
         case "version":
-            return replace(m, defect=(frozenset({"unknown-version", "malformed-message"}) | UNSIGNED, "PAR-04"))
+            return m._replace(defect=(frozenset({"unknown-version", "malformed-message"}) | UNSIGNED, "PAR-04"))
         case "oversized-ciphertext":
-            return replace(m, defect=(frozenset({"malformed-message", "message-too-large"}), "PAR-03"))
+            return m._replace(defect=(frozenset({"malformed-message", "message-too-large"}), "PAR-03"))
         case "duplicate-field" | "overlong-varint" | "wrong-wire-type":
-            return replace(m, defect=(frozenset({"malformed-message"}) | UNSIGNED, "PAR-02"))
+            return m._replace(defect=(frozenset({"malformed-message"}) | UNSIGNED, "PAR-02"))
         case "truncate" | "trailing-byte" | "empty" | "signature-alone":
             # The signature is the end of the bytes, so that another end is another signature.
-            return replace(m, defect=(PARSE_REFUSALS | UNSIGNED, "PAR-01"))
+            return m._replace(defect=(PARSE_REFUSALS | UNSIGNED, "PAR-01"))
         case _:  # what begins with "drop"
-            return replace(m, defect=(frozenset({"malformed-message"}) | UNSIGNED, "PAR-03"))
+            return m._replace(defect=(frozenset({"malformed-message"}) | UNSIGNED, "PAR-03"))
 
 
 def smuggle(world: World, event: Event) -> None:
@@ -411,21 +411,21 @@ def _smuggled(world: World, sender: int, group: int, how: str, number: int) -> D
         case "own":
             return made
         case "last-iterations":
-            late = replace(own, base=t("attacker's late chain", number), next=LAST_ITERATIONS)
+            late = own._replace(base=t("attacker's late chain", number), next=LAST_ITERATIONS)
             return replace(made, chain=late)
         case "collision-own":
-            return replace(made, chain=replace(own, id=_real(world, sender, group).chain.id))
+            return replace(made, chain=own._replace(id=_real(world, sender, group).chain.id))
         case "collision-other":
-            return replace(made, chain=replace(own, id=_of_another(world, sender, group).chain.id))
+            return replace(made, chain=own._replace(id=_of_another(world, sender, group).chain.id))
         case "relayed":
             return replace(made, chain=_of_another(world, sender, group).chain, crafted=False)
         case "rewound":
             real = _real(world, sender, group).chain
-            return replace(made, chain=replace(real, next=0, base=own.base), crafted=False)
+            return replace(made, chain=real._replace(next=0, base=own.base), crafted=False)
         case "other-group":
             return replace(made, named=(group + 1) % len(GROUPS))
         case "low-order-signing-key":
-            return replace(made, chain=replace(own, signing=LOW), crafted=False)
+            return replace(made, chain=own._replace(signing=LOW), crafted=False)
         case "unknown-field":
             return made
     codes, rule = frozenset({"malformed-message", "invalid-key"}), "PAR-05"
@@ -449,6 +449,6 @@ def craft(world: World, event: Event) -> None:
         return
     mine = [given for given in world.distributions if given.crafted]
     given = mine[event.op["chain"] % len(mine)]
-    chain = replace(given.chain, next=(given.chain.next + event.op["ahead"]) % ITERATIONS)
+    chain = given.chain._replace(next=(given.chain.next + event.op["ahead"]) % ITERATIONS)
     made = _message(world, given.sender, given.group, chain, crafted=True)
-    world.group_messages.append(made if made.named is None else replace(made, named=given.named))
+    world.group_messages.append(made if made.named is None else made._replace(named=given.named))

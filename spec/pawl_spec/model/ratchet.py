@@ -5,7 +5,7 @@ Source: Double Ratchet, section 3; the limits are the target's declared ones.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pawl_spec.history import Limits, Profile
 from pawl_spec.model.state import Chain, Message, Received, Session
@@ -31,7 +31,7 @@ class Ratchet:
 
     def receive(self, identity: Term, session: Session, message: Message, step: int) -> Received:
         """One receiving step of a party of that identity, at that step of the history. Raises: Refusal."""
-        known = next((chain for chain in session.receiving if chain.ratchet == message.ratchet), None)
+        known = chain_of(session, message.ratchet)
         stepped, chain = session, known
         if chain is None:
             stepped, chain = self._dh_step(session, message, step)
@@ -40,10 +40,10 @@ class Ratchet:
         key = self.terms("message-key", chain.base, message.counter)
         if message.mac != self.mac(key, session.remote, identity, message):
             raise Refusal("bad-mac", "AUT-01")
-        chains = tuple(chain if c.ratchet == chain.ratchet else c for c in stepped.receiving)
-        stepped = replace(stepped, receiving=self._bounded(chains), pending=None)
+        chains = tuple([chain if c.ratchet == chain.ratchet else c for c in stepped.receiving])
+        stepped = stepped._replace(receiving=self._bounded(chains), pending=None)
         # Those that were there and those that came, less the one that is used and those that are left, are pushed out.
-        pushed = _kept(session) + waiting - used - _kept(stepped)
+        pushed = _kept(session.receiving) + waiting - used - _kept(stepped.receiving)
         return Received(stepped, message.handle, starts_chain=known is None, keys=waiting + pushed)
 
     def _dh_step(self, session: Session, message: Message, step: int) -> tuple[Session, Chain]:
@@ -53,15 +53,14 @@ class Ratchet:
             filled = receiving[0]
             if message.previous >= filled.next:
                 filled = self._advance(filled, message.previous + 1, fill=True)
-            receiving = (replace(filled, closed=True), *receiving[1:])
+            receiving = (filled._replace(closed=True), *receiving[1:])
         root, base = self.root_step(session.root, session.ratchet, message.ratchet)
         chain = Chain(message.ratchet, base, born=step)
         mine = self.terms.fresh("ratchet")
         root, sending = self.root_step(root, mine, message.ratchet)
         most = self.limits.receiving_chains
         receiving = (chain, *receiving)
-        stepped = replace(
-            session,
+        stepped = session._replace(
             root=root,
             ratchet=mine,
             sending=sending,
@@ -76,7 +75,7 @@ class Ratchet:
         if counter < chain.next:
             if counter not in chain.kept:
                 raise Refusal("duplicate-message", "CTR-03")
-            return replace(chain, kept=chain.kept - {counter})
+            return chain._replace(kept=chain.kept - {counter})
         if chain.closed:
             raise Refusal("duplicate-message", "CTR-04")
         # Whoever only fills takes the keys before `counter`: the furthest is one nearer.
@@ -86,21 +85,29 @@ class Ratchet:
         most = self.limits.kept_per_chain
         if most is not None and len(kept) > most:
             kept = frozenset(sorted(kept)[-most:])
-        return replace(chain, next=counter if fill else counter + 1, kept=kept)
+        return chain._replace(next=counter if fill else counter + 1, kept=kept)
 
     def _bounded(self, chains: tuple[Chain, ...]) -> tuple[Chain, ...]:
         """Over the session's limit, drop the oldest keys of the oldest chain first."""
         most = self.limits.kept_per_session
-        total = sum(len(chain.kept) for chain in chains)
+        total = _kept(chains)
         if most is None or total <= most:
             return chains
         out = list(chains)
         for at in reversed(range(len(out))):
             drop = min(total - most, len(out[at].kept))
-            out[at] = replace(out[at], kept=frozenset(sorted(out[at].kept)[drop:]))
+            out[at] = out[at]._replace(kept=frozenset(sorted(out[at].kept)[drop:]))
             total -= drop
         return tuple(out)
 
 
-def _kept(session: Session) -> int:
-    return sum(len(chain.kept) for chain in session.receiving)
+def chain_of(session: Session, ratchet: Term) -> Chain | None:
+    """The receiving chain for a ratchet key of the peer, if the session has one."""
+    for chain in session.receiving:
+        if chain.ratchet == ratchet:
+            return chain
+    return None
+
+
+def _kept(chains: tuple[Chain, ...]) -> int:
+    return sum([len(chain.kept) for chain in chains])

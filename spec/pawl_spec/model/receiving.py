@@ -5,10 +5,9 @@ Source: Double Ratchet, section 3.5; X3DH, section 3.4.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pawl_spec.history import Event, Outcome
 from pawl_spec.model.expect import MISSING, PARSE_REFUSALS, Expect, refuse
+from pawl_spec.model.ratchet import chain_of
 from pawl_spec.model.state import Message, Outer, Party, Received, Session
 from pawl_spec.model.tampering import RULE_OF_TAMPER, tampered
 from pawl_spec.model.terms import Refusal, Refusals, Term
@@ -50,8 +49,8 @@ def _receive(world: World, event: Event, message: Message) -> Expect:
         world.diverged |= event.outcome is Outcome.DONE
         reasons = _ruled(world, event, message, refusals.reasons)
         asked = question if all(reason.code == "untrusted-identity" for reason in refusals.reasons) else None
-        expect = replace(refuse(reasons), extra=extra, question=asked)
-        return replace(expect, codes=expect.codes | PARSE_REFUSALS) if message.lenient else expect
+        expect = refuse(reasons)._replace(extra=extra, question=asked)
+        return expect._replace(codes=expect.codes | PARSE_REFUSALS) if message.lenient else expect
     late = old is not None and party.sessions[peer][0] is not old
     front = _promotes(world, result.starts_chain)
     if party.armed.get("plaintext") in BREAKS_THE_HOOK:
@@ -205,7 +204,7 @@ def _receive_signal(
         replaced = bool(party.sessions.get(peer))
         reasons = [Refusal("no-session", "IDC-08" if replaced else "CNF-01")]
         raise Refusals([*reasons, Refusal("untrusted-identity", "IDC-08")] if replaced else reasons)
-    knowing = [s for s in candidates if any(chain.ratchet == message.ratchet for chain in s.receiving)]
+    knowing = [session for session in candidates if chain_of(session, message.ratchet) is not None]
     tried = knowing or candidates
     reasons = []
     for session in tried:

@@ -5,8 +5,6 @@ Source: Double Ratchet, section 3.4; X3DH, section 3.3.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pawl_spec.history import Event, Outcome
 from pawl_spec.model.expect import Expect, SentHeader
 from pawl_spec.model.state import Message, Outer, Session
@@ -29,7 +27,7 @@ def send(world: World, event: Event) -> Expect:
         return Expect(False, frozenset({"stale-session"}), "CNF-01")
     header = _header(current)
     if took_effect(event):
-        replace_session(party, peer, current, replace(current, counter=current.counter + 1))
+        replace_session(party, peer, current, current._replace(counter=current.counter + 1))
         if event.outcome is Outcome.DONE:
             world.messages.append(_message(world, actor, peer, current, header))
     elif event.outcome is Outcome.REFUSED:
@@ -45,7 +43,7 @@ def is_stale(world: World, session: Session) -> bool:
 
 def step(world: World, actor: int, peer: int, session: Session) -> Message:
     """The message that is due on a session, which moves on."""
-    replace_session(world.parties[actor], peer, session, replace(session, counter=session.counter + 1))
+    replace_session(world.parties[actor], peer, session, session._replace(counter=session.counter + 1))
     return _message(world, actor, peer, session, _header(session))
 
 
@@ -57,7 +55,7 @@ def burst(world: World, event: Event) -> Expect | None:
     if current is None or not event.counters:
         return None
     header = _header(current)
-    replace_session(party, peer, current, replace(current, counter=current.counter + len(event.counters)))
+    replace_session(party, peer, current, current._replace(counter=current.counter + len(event.counters)))
     return Expect(True, unless="CNF-01", header=header)
 
 
@@ -88,4 +86,4 @@ def _message(world: World, actor: int, peer: int, session: Session, header: Sent
         key=key,
         session=session.base,
     )
-    return replace(message, mac=world.ratchet.mac(key, sender, session.remote, message))
+    return message._replace(mac=world.ratchet.mac(key, sender, session.remote, message))

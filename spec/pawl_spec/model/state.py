@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pawl_spec.model.terms import Term
 
 
-@dataclass(frozen=True, slots=True)
-class Chain:
+class Chain(NamedTuple):
     """A receiving chain: the peer's ratchet key, the chain's base term, the next counter, the kept counters."""
 
     ratchet: Term
@@ -20,8 +20,7 @@ class Chain:
     """The step at which it began."""
 
 
-@dataclass(frozen=True, slots=True)
-class Session:
+class Session(NamedTuple):
     """One side of a session, in terms."""
 
     base: Term
@@ -43,8 +42,7 @@ class Session:
     """The step at which it was made."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outer:
+class Outer(NamedTuple):
     """The outer layer of a prekey message."""
 
     base: Term
@@ -54,8 +52,7 @@ class Outer:
     """None: an id that nobody has."""
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(NamedTuple):
     """A message in terms. `defect` is set when its bytes break the format."""
 
     ratchet: Term
@@ -102,8 +99,7 @@ class SignedPreKey:
     superseded: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SenderChain:
+class SenderChain(NamedTuple):
     """A chain of a group, at its sender or at a member: id and signing key name it."""
 
     id: Term
@@ -146,8 +142,7 @@ class Distribution:
     defect: tuple[frozenset[str], str] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class GroupMessage:
+class GroupMessage(NamedTuple):
     """A group message in terms. `defect` is set when its bytes break the format."""
 
     handle: int
@@ -201,8 +196,7 @@ class Party:
         return self.signed_prekeys[-1].key
 
 
-@dataclass(frozen=True, slots=True)
-class Received:
+class Received(NamedTuple):
     """What accepting a message does."""
 
     session: Session

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from pawl_spec.history import Event
 from pawl_spec.model.expect import PARSE_REFUSALS
 from pawl_spec.model.state import Message, Outer
@@ -38,40 +36,40 @@ def tampered(world: World, m: Message, event: Event) -> Message:
     malformed = frozenset({"malformed-message"})
     match name:
         case "mac":
-            return replace(m, mac=t.fresh("junk"))
+            return m._replace(mac=t.fresh("junk"))
         case "ciphertext":
-            return replace(m, body=t.fresh("junk"))
+            return m._replace(body=t.fresh("junk"))
         case "counter":
-            return replace(m, counter=(m.counter + delta) % 2**32)
+            return m._replace(counter=(m.counter + delta) % 2**32)
         case "previous-counter":
-            return replace(m, previous=(m.previous + delta) % 2**32)
+            return m._replace(previous=(m.previous + delta) % 2**32)
         case "ratchet-key":
-            return replace(m, ratchet=t.fresh("junk") if how % 2 == 0 else world.spliced(m, how).ratchet)
+            return m._replace(ratchet=t.fresh("junk") if how % 2 == 0 else world.spliced(m, how).ratchet)
         case "low-order-ratchet-key":
-            return replace(m, ratchet=LOW)
+            return m._replace(ratchet=LOW)
         case "version":
             codes = frozenset({"unknown-version", "bad-mac", "malformed-message", *reachable(m)})
-            return replace(m, defect=(codes, "PAR-04"))
+            return m._replace(defect=(codes, "PAR-04"))
         case "unknown-field" | "drop-previous-counter":
             # Behind the MAC: the bytes received are what is authenticated. Missing means 0.
-            return replace(m, mac=t.fresh("junk"))
+            return m._replace(mac=t.fresh("junk"))
         case "duplicate-field" | "overlong-varint" | "wrong-wire-type":
             # A reader that skips what it should refuse finds that the MAC covers it, or before that a spent counter.
-            return replace(m, defect=(malformed | {"bad-mac"} | reachable(m), "PAR-02"))
+            return m._replace(defect=(malformed | {"bad-mac"} | reachable(m), "PAR-02"))
         case "drop-ratchet-key" | "drop-counter" | "drop-ciphertext":
             # A reader that takes what is missing for empty finds a spent counter, or that the MAC covers it.
-            return replace(m, defect=(malformed | {"bad-mac"} | reachable(m), "PAR-03"))
+            return m._replace(defect=(malformed | {"bad-mac"} | reachable(m), "PAR-03"))
         case "oversized-ciphertext":
-            return replace(m, defect=(malformed | {"message-too-large"}, "PAR-03"))
+            return m._replace(defect=(malformed | {"message-too-large"}, "PAR-03"))
         case "oversized-key":
-            return replace(m, defect=(malformed | {"invalid-key"}, "PAR-03"))
+            return m._replace(defect=(malformed | {"invalid-key"}, "PAR-03"))
         case "untyped-ratchet-key":
             if lenient:
-                return replace(m, mac=t.fresh("junk"))
-            return replace(m, defect=(malformed | {"invalid-key", "bad-mac"}, "IDC-09"))
+                return m._replace(mac=t.fresh("junk"))
+            return m._replace(defect=(malformed | {"invalid-key", "bad-mac"}, "IDC-09"))
         case "truncate" | "trailing-byte":
             codes = PARSE_REFUSALS | {"bad-mac"} | reachable(m)
-            return replace(m, defect=(codes, "PAR-01"))
+            return m._replace(defect=(codes, "PAR-01"))
     # The runner skips a change that does not concern the message.
     return m if m.outer is None else _outer_tampered(world, m, m.outer, event)
 
@@ -85,44 +83,44 @@ def _outer_tampered(world: World, m: Message, outer: Outer, event: Event) -> Mes
             return m
         case "drop-base-key" | "drop-identity-key" | "drop-message" | "drop-signed-prekey-id":
             # A reader that takes what is missing for empty finds that it has nothing of that name.
-            return replace(m, defect=(PARSE_REFUSALS | {"bad-mac"} | reachable(m), "PAR-03"))
+            return m._replace(defect=(PARSE_REFUSALS | {"bad-mac"} | reachable(m), "PAR-03"))
         case "prekey-id-zero":
             if "prekey-id-zero" in compatible:
-                return replace(m, outer=replace(outer, prekey_id=None), fallback=True)
-            return replace(m, outer=replace(outer, prekey_id=0))
+                return m._replace(outer=outer._replace(prekey_id=None), fallback=True)
+            return m._replace(outer=outer._replace(prekey_id=0))
         case "untyped-base-key" | "untyped-identity-key":
             if "untyped-keys" in compatible:
-                return replace(m, fallback=True)
-            return replace(m, defect=(frozenset({"malformed-message", "invalid-key"}), "IDC-09"))
+                return m._replace(fallback=True)
+            return m._replace(defect=(frozenset({"malformed-message", "invalid-key"}), "IDC-09"))
         case "respelled-base-key" | "respelled-identity-key":
             # Every agreement comes to what it was: only a look at the key itself, or the MAC over identities, tells.
             rule = "CTR-06" if name == "respelled-base-key" else "IDC-04"
-            return replace(m, defect=(frozenset({"malformed-message", "bad-mac"}) | reachable(m), rule))
+            return m._replace(defect=(frozenset({"malformed-message", "bad-mac"}) | reachable(m), rule))
         case "prekey-id":
-            return replace(m, outer=replace(outer, prekey_id=event.prekey_id))
+            return m._replace(outer=outer._replace(prekey_id=event.prekey_id))
         case "drop-prekey-id":
-            return replace(m, outer=replace(outer, prekey_id=None))
+            return m._replace(outer=outer._replace(prekey_id=None))
         case "signed-prekey-id":
-            return replace(m, outer=replace(outer, signed_prekey=None))
+            return m._replace(outer=outer._replace(signed_prekey=None))
         case "base-key":
-            return replace(m, outer=replace(outer, base=t.fresh("junk")))
+            return m._replace(outer=outer._replace(base=t.fresh("junk")))
         case "low-order-base-key":
-            return replace(m, outer=replace(outer, base=LOW))
+            return m._replace(outer=outer._replace(base=LOW))
         case "identity-key":
             other = world.attacker if how % 2 == 0 else world.parties[(m.sender + 1) % len(PARTIES)].identity
-            return replace(m, outer=replace(outer, identity=other))
+            return m._replace(outer=outer._replace(identity=other))
         case "present-identity":
-            return replace(m, outer=replace(outer, identity=world.parties[m.sender].identity))
+            return m._replace(outer=outer._replace(identity=world.parties[m.sender].identity))
         case "low-order-identity":
-            return replace(m, outer=replace(outer, identity=LOW))
+            return m._replace(outer=outer._replace(identity=LOW))
         case "outer-version":
             byte = VERSION_BYTES[how % len(VERSION_BYTES)]
             if byte >> 4 == 3:
                 # The low nibble says who wrote it and is not under the MAC here.
-                return replace(m, lenient=True)
-            return replace(m, defect=(frozenset({"unknown-version", "malformed-message"}), "PAR-04"))
+                return m._replace(lenient=True)
+            return m._replace(defect=(frozenset({"unknown-version", "malformed-message"}), "PAR-04"))
         case _:  # "outer-duplicate-field", "outer-overlong-varint"
-            return replace(m, defect=(frozenset({"malformed-message"}), "PAR-02"))
+            return m._replace(defect=(frozenset({"malformed-message"}), "PAR-02"))
 
 
 def reachable(message: Message) -> frozenset[str]:

@@ -82,14 +82,14 @@ class World:
             # The rival of an operation in a group: the network lost it, and its iteration is used up.
             for group in self.busy_in:
                 own = party.own_chains[group]
-                party.own_chains[group] = replace(own, next=own.next + 1)
+                party.own_chains[group] = own._replace(next=own.next + 1)
             return
         if strike.how == "call-trust" and identity is not None:
             self.pin(party, strike.peer, identity)
         if strike.how in ("call-encrypt", "send"):
             # The network lost it, and its counter is used up.
             for current in self.usable(party, strike.peer)[:1]:
-                replace_session(party, strike.peer, current, replace(current, counter=current.counter + 1))
+                replace_session(party, strike.peer, current, current._replace(counter=current.counter + 1))
 
     def pin(self, actor: Party, peer: int, identity: Term) -> frozenset[str]:
         """Pin `identity`; what an operator is told of it."""
@@ -120,7 +120,7 @@ class World:
     def spliced(self, m: Message, how: int) -> Message:
         """`m`, or another message to take a part from, if that has another ratchet key."""
         other = self.messages[how % len(self.messages)]
-        return replace(m, ratchet=self.terms.fresh("junk")) if other.ratchet == m.ratchet else other
+        return m._replace(ratchet=self.terms.fresh("junk")) if other.ratchet == m.ratchet else other
 
 
 YES = {
@@ -132,7 +132,11 @@ YES = {
 
 def replace_session(party: Party, peer: int, old: Session, new: Session, *, to_front: bool = False) -> None:
     """Put `new` in the place of `old`, or before all others."""
-    sessions = [new if session is old else session for session in party.sessions[peer]]
+    held = party.sessions[peer]
+    if len(held) == 1 and held[0] is old:
+        party.sessions[peer] = (new,)
+        return
+    sessions = [new if session is old else session for session in held]
     if to_front:
         sessions.remove(new)
         sessions.insert(0, new)

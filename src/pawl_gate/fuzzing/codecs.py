@@ -19,6 +19,7 @@ from pawl_gate.fuzzing.broken import Broken
 from pawl_gate.fuzzing.entries import Prepared, Ran
 from pawl_gate.fuzzing.fields import Shape
 from pawl_gate.fuzzing.reading import Reason, Values
+from pawl_gate.wire_view import varint
 
 REFUSALS: Final = frozenset({"malformed-message", "message-too-large", "unknown-version", "invalid-key"})
 """The codes by which a codec of messages refuses."""
@@ -158,7 +159,7 @@ def prekey_message() -> Prepared:
     """PreKeySignalMessage."""
     keys = b"\x12\x21" + KEY + b"\x1a\x21" + KEY
     inner = _seed_signal()
-    rest = keys + b"\x22" + fields.varint(len(inner)) + inner + b"\x28\x05\x30\x09"
+    rest = keys + b"\x22" + varint(len(inner)) + inner + b"\x28\x05\x30\x09"
     seeds = (b"\x33\x08\x00" + rest, b"\x34" + rest, b"\x33" + keys + rest[len(keys) : -4] + b"\x30\x09")
     ids = frozenset({"PAR-01", "PAR-02", "PAR-03", "PAR-04"})
 

@@ -20,6 +20,7 @@ from pawl_gate.fuzzing.entries import ENTRIES
 from pawl_gate.fuzzing.steps import Step
 from pawl_gate.fuzzing.traces import IN_A_GROUP, MET, STRICT
 from pawl_gate.targets import contract
+from pawl_gate.wire_view import varint
 from pawl_spec.trace import HEADER_BYTES, Kind, Trace, encode, op
 
 Words: TypeAlias = dict[str, bytes]
@@ -34,7 +35,7 @@ MOST_BYTES: Final = 64
 
 def integers() -> Words:
     """Varints at the boundaries of what a field may hold, and spellings longer than they need be."""
-    shortest = {f"varint-{number}": fields.varint(number) for number in fields.INTEGERS}
+    shortest = {f"varint-{number}": varint(number) for number in fields.INTEGERS}
     return shortest | {f"overlong-{number}": fields.overlong(number) for number in (0, 1, 127, 2**32 - 1)}
 
 
@@ -64,11 +65,11 @@ def tags(*schemas: Schema) -> Words:
     found = {}
     for schema in schemas:
         for each in schema.fields:
-            tag = fields.varint(each.number << 3 | each.wire_type)
+            tag = varint(each.number << 3 | each.wire_type)
             found[f"tag-{each.number}-{each.name}"] = tag
             if each.wire_type == 2 and each.least == each.most:
-                found[f"head-{each.number}-{each.name}"] = tag + fields.varint(each.most)
-    unknown = {f"unknown-{wire}": fields.varint(15 << 3 | wire) + bytes(8 if wire == 1 else 4) for wire in range(8)}
+                found[f"head-{each.number}-{each.name}"] = tag + varint(each.most)
+    unknown = {f"unknown-{wire}": varint(15 << 3 | wire) + bytes(8 if wire == 1 else 4) for wire in range(8)}
     return found | unknown
 
 
@@ -79,7 +80,7 @@ def record_tags() -> Words:
         for each in message.fields:
             # Bytes and messages have a length, all else here is an integer.
             wire = 2 if each.type in (each.TYPE_BYTES, each.TYPE_MESSAGE, each.TYPE_STRING) else 0
-            found[f"tag-{message.name}-{each.name}"] = fields.varint(each.number << 3 | wire)
+            found[f"tag-{message.name}-{each.name}"] = varint(each.number << 3 | wire)
     return found | {"key-field": b"\x0a\x20"}
 
 

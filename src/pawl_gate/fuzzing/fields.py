@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from pawl_gate.fuzzing.entries import Form
+from pawl_gate.wire_view import varint
 
 _MASK: Final = 2**64 - 1
 
@@ -36,22 +38,6 @@ class Shape:
     header: int = 1
     trailer: int = 0
     inside: Mapping[int, Shape] = field(default_factory=dict)
-
-
-ONE_BYTE: Final = tuple(bytes([number]) for number in range(128))
-"""The encodings of 0 to 127."""
-
-
-def varint(number: int) -> bytes:
-    """The shortest encoding."""
-    if number < 128:
-        return ONE_BYTE[number]
-    out = bytearray()
-    while number > 127:
-        out.append(number & 127 | 128)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
 
 
 def read_varint(data: bytes, at: int) -> tuple[int, int]:
@@ -128,9 +114,14 @@ KEYS: Final = tuple(
 """Serialized public keys (33 bytes): an honest one, points of small order, and spellings that are not canonical."""
 
 
+MANY: Final = 9
+"""Fields: more than any message has that is to be read."""
+
+
 def change(data: bytes, shape: Shape, dice: Dice, times: int = 1) -> bytes:
     """`data` with so many things changed."""
     head, parts, tail = take_apart(data, shape)
+    _thin(parts, dice)
     for _ in range(times):
         choice = dice.below(20)
         if choice > 7 and parts:
@@ -158,6 +149,12 @@ def change(data: bytes, shape: Shape, dice: Dice, times: int = 1) -> bytes:
                 other = dice.below(len(parts))
                 parts[at], parts[other] = parts[other], parts[at]
     return head + b"".join(parts) + tail
+
+
+def _thin(parts: list[bytes], dice: Dice) -> None:
+    """Mostly end a flood of fields: once it was refused it shows nothing more, and each of its inputs takes long."""
+    if len(parts) > MANY and dice.below(8):
+        del parts[dice.below(MANY) :]
 
 
 def _unknown(dice: Dice) -> bytes:
@@ -236,14 +233,32 @@ def mutator(shape: Shape) -> Mutate:
     return mutate
 
 
+MOST_REMEMBERED: Final = 1024
+"""Inputs of a corpus whose fields are remembered: as many as are crossed with often, and at most some megabytes."""
+
+
 def crossing(shape: Shape) -> Callable[[bytes, bytes, int, int], bytes]:
-    """As an entry point wants it: the frame and the first fields of one message, the last ones of another."""
+    """As an entry point wants it: the frame and the first fields of one message, the last ones of another.
+
+    Mostly they meet at a number, so that no field comes twice: with a field that is there twice all is refused.
+    """
+
+    @lru_cache(MOST_REMEMBERED)
+    def parts_of(kept: bytes) -> list[bytes]:
+        return take_apart(kept, shape)[1]
 
     def cross(one: bytes, other: bytes, max_size: int, seed: int) -> bytes:
         dice = Dice(seed)
         head, first, tail = take_apart(one, shape)
-        _, last, _ = take_apart(other, shape)
-        taken = first[: dice.below(len(first) + 1)] + last[dice.below(len(last) + 1) :]
+        # An input of the corpus, which comes again and again.
+        last = parts_of(other)
+        if last and dice.below(4):
+            # The first byte of a field holds its number, or the lowest bits of it.
+            begin = last[dice.below(len(last))][:1]
+            taken = [part for part in first if part[:1] < begin] + [part for part in last if part[:1] >= begin]
+        else:
+            taken = first[: dice.below(len(first) + 1)] + last[dice.below(len(last) + 1) :]
+        _thin(taken, dice)
         return (head + b"".join(taken) + tail)[:max_size]
 
     return cross

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -28,6 +28,10 @@ INBOX, COUNT = b"inbox/", b"count"
 
 STRANGER = PublicKey(bytes(31) + b"\x07")
 """An identity that nobody has: what the hook for plaintexts tries to pin where it calls the library for that."""
+
+
+SILENCE, NOTHING = Told(), nullcontext()
+"""Of an operation in which nothing was heard or done, and what is around one in which nothing is to be."""
 
 
 class ApplicationError(Exception):
@@ -51,7 +55,7 @@ class Application:
         self.heard: list[Event] = []
         """Events since somebody searched them for secrets."""
         self.logged: list[str] = []
-        self._now = Told()
+        self._now = SILENCE
         self._released = threading.Event()
 
     def hang_up(self) -> None:
@@ -93,10 +97,13 @@ class Application:
         """The plaintexts that it finds in its rows, oldest first."""
         return [plaintext for _, plaintext in rows.scan(INBOX)]
 
-    @contextmanager
-    def listening(self) -> Iterator[None]:
+    def listening(self) -> AbstractContextManager[None]:
         """While an operation runs: forget what was heard before, catch the log, let go of what hangs at the end."""
         self.begin()
+        return self._while_armed() if self.armed else NOTHING
+
+    @contextmanager
+    def _while_armed(self) -> Iterator[None]:
         log, handler = logging.getLogger("pawl"), _Kept(self.logged) if "event" in self.armed else None
         if handler is not None:
             log.addHandler(handler)
@@ -115,11 +122,11 @@ class Application:
 
     def begin(self) -> None:
         """Another operation begins: forget what was heard before."""
-        self._now = Told()
+        self._now = SILENCE
 
     def told(self) -> Told:
         """What was heard and done since it was last asked for."""
-        told, self._now = self._now, Told()
+        told, self._now = self._now, SILENCE
         return told
 
     # -- callbacks ----------------------------------------------------------------------------------------------------

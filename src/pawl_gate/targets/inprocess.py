@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from copy import copy
 from dataclasses import replace
 from importlib.metadata import version
@@ -73,7 +73,7 @@ from pawl_gate.targets.bundles import in_bytes, process
 from pawl_gate.targets.damage import attempt, damaged_copy
 from pawl_gate.targets.kept import Kept, Rows
 from pawl_gate.targets.observed import BEFORE_COMMIT, ObservedStore
-from pawl_gate.targets.variant import DeviceLike, Setup, Variant
+from pawl_gate.targets.variant import UNCHANGED, DeviceLike, Setup, Variant
 from pawl_gate.targets.work import Work
 from pawl_gate.wire_view import read_fields
 from pawl_spec.history import Damaged, GroupHeader, Hello, Limits, Medium, Observation, Observe, Profile, Strike
@@ -493,7 +493,7 @@ class InProcessWorld(Unable):
         """Note the memory that an operation takes at its peak, if that was asked for."""
         one.memory = None
         measuring, one.measuring = one.measuring, False
-        return _peak_noted(one) if measuring else nullcontext()
+        return _peak_noted(one) if measuring else UNCHANGED
 
     def bundle(self, party: int, *, one_time: bool) -> Bundle:
         return in_bytes(self._do(party, lambda device: device.prekey_bundle(one_time=one_time)))
@@ -799,7 +799,9 @@ class InProcessWorld(Unable):
         said += [("an event", f"{event} {event!r}") for event in heard]
         said += [("the log", text) for text in one.application.logged]
         one.application.logged.clear()
-        said.append(("the repr of the device", f"{one.device!r} {vars(one.device) if one.device else None!r}"))
+        # Each attribute by itself: most of them say the same as ever, and were searched before.
+        held = vars(one.device) if one.device else {}
+        said += [("the repr of the device", text) for text in (repr(one.device), *map(repr, held.values()))]
         with self._variant.patched():
             for row in one.store.inner.snapshot()[Table.SESSION].values():
                 said.append(("the repr of a session", f"{decode_session(row.value)!r} {row!r}"))

@@ -101,7 +101,9 @@ class ObservedStore:
         # By the table's name, here and in a transaction: an Enum hashes in Python code, a str does not.
         self._rows: dict[tuple[str, bytes], int] = {}
         self._digest = 0
-        self._held: dict[str, Any] | None = None
+        self._held: dict[str, Any] = {}
+        self._stale: set[str] = set()
+        """Names of the tables whose counts are to be made again."""
         self._calls = self._commits = self._written = 0
         """Of the operation for which something is armed: calls, commits, and those that wrote."""
         self._used = False
@@ -117,7 +119,7 @@ class ObservedStore:
         twin.sessions, twin._rows = self.sessions.copy(), dict(self._rows)
         twin.prekeys, twin.signed_prekeys = set(self.prekeys), set(self.signed_prekeys)
         twin.group_chains, twin.group_secrets = dict(self.group_chains), dict(self.group_secrets)
-        twin.kept_group = self.kept_group.copy()
+        twin.kept_group, twin._stale = self.kept_group.copy(), set(self._stale)
         return twin
 
     def in_memory(self) -> MemoryStore:
@@ -144,7 +146,7 @@ class ObservedStore:
             self.kept_group.clear()
             for counted in (self.kept_chain, self.kept_session, self.sessions, self.prekeys, self.signed_prekeys):
                 counted.clear()
-            self._digest, spent = 0, self.spent
+            self._digest, self._held, spent = 0, {}, self.spent
             self._note_all(rows)
             self.spent = spent
 
@@ -225,8 +227,8 @@ class ObservedStore:
 
     def _note(self, table: Table, key: bytes, row: Row | None) -> None:
         """Keep digest and counts in step with one committed row."""
-        self._held = None
         name = table._value_
+        self._stale.add(name)
         old = self._rows.pop((name, key), None)
         if old is not None:
             self._digest ^= old
@@ -294,23 +296,36 @@ class ObservedStore:
             return []
 
     def held(self) -> dict[str, Any]:
-        """What is kept, by the names of an `Observation`; counted again only after something was written."""
-        if self._held is None:
-            self._held = {
-                "prekeys": tuple(sorted(self.prekeys)),
-                "sessions": max(self.sessions.values(), default=1) - 1,
-                "chains": max(self.chains.values(), default=0),
-                "kept_chain": max(self.kept_chain.values(), default=0),
-                "kept_session": max(self.kept_session.values(), default=0),
-                "signed_prekeys": tuple(sorted(self.signed_prekeys)),
-                "group_chains": max(self.group_chains.values(), default=0),
-                "group_kept": max(self.kept_group.values(), default=0),
-            }
+        """What is kept, by the names of an `Observation`; counted again only where something was written."""
+        if self._stale or not self._held:
+            # Another one each time: whoever was given one keeps it.
+            held = dict(self._held)
+            for table, count in COUNTS.items():
+                if table in self._stale or not self._held:
+                    held |= count(self)
+            self._held, self._stale = held, set()
         return self._held
 
     def digest(self) -> str:
         """Of all rows and their versions: equal digests, equal state."""
         return f"{self._digest:032x}"
+
+
+COUNTS: dict[str, Callable[[ObservedStore], dict[str, Any]]] = {
+    Table.PREKEY.value: lambda store: {"prekeys": tuple(sorted(store.prekeys))},
+    Table.SIGNED_PREKEY.value: lambda store: {"signed_prekeys": tuple(sorted(store.signed_prekeys))},
+    Table.SESSION.value: lambda store: {
+        "sessions": max(store.sessions.values(), default=1) - 1,
+        "chains": max(store.chains.values(), default=0),
+    },
+    Table.SKIPPED_KEY.value: lambda store: {
+        "kept_chain": max(store.kept_chain.values(), default=0),
+        "kept_session": max(store.kept_session.values(), default=0),
+    },
+    Table.RECEIVED_SENDER_KEY.value: lambda store: {"group_chains": max(store.group_chains.values(), default=0)},
+    Table.KEPT_GROUP_KEY.value: lambda store: {"group_kept": max(store.kept_group.values(), default=0)},
+}
+"""What is counted of the rows of a table, by its name."""
 
 
 def _mark(table: Table, key: bytes, row: Row) -> int:

@@ -28,6 +28,9 @@ from pawl.group_device import Wrap
 from pawl.sources import Clock, Rng
 from pawl.storage.contract import Store
 
+UNCHANGED: AbstractContextManager[None] = nullcontext()
+"""Around what runs as it is. It can be entered any number of times."""
+
 
 class DeviceLike(Protocol):
     """What the gate uses of `pawl.Device`; a control may put something else in its place."""
@@ -97,4 +100,4 @@ class Variant:
 
     def patched(self) -> AbstractContextManager[object]:
         """What is changed in the library while one of its operations runs."""
-        return nullcontext()
+        return UNCHANGED
