@@ -16,7 +16,7 @@ from typing import Any, Final, TypeVar
 T = TypeVar("T")
 
 UNTOLD_SECONDS: Final = 0.001
-"""What was done is told no later than this, or after the piece that took longer: a store may wait for its disk."""
+"""What was done is told once this has passed since its beginning: after each piece where a store waits for its disk."""
 
 
 def carried(error: BaseException) -> BaseException:
@@ -51,7 +51,7 @@ class DeskThread:
         self._begun = 0
         self._done: deque[_Piece] = deque()
         self._since = 0.0
-        """When the oldest of these was done."""
+        """When the oldest of these was begun."""
         self._is_told = False
         """The loop will look at them."""
 
@@ -73,12 +73,13 @@ class DeskThread:
         self._begun += 1
         # Nobody waits for some by now.
         if not piece.future.cancelled():
+            begun = time.monotonic()
             try:
                 piece.result = piece.work()
             except BaseException as error:  # it belongs to whoever waits, as with any executor
                 piece.error = carried(error)
             if not self._done:
-                self._since = time.monotonic()
+                self._since = begun
             self._done.append(piece)
         if not self._done or self._is_told:
             return
