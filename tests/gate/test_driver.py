@@ -625,7 +625,7 @@ def test_a_forgotten_target_ends_its_program(tmp_path: Path, monkeypatch: pytest
 
 def test_an_unknown_name_is_a_usage_error() -> None:
     """`find_target`: a name that is neither known nor a path is refused by name, and the known ones are listed."""
-    with pytest.raises(registry.UnknownTarget, match="node-libsignal, node-libsignal-live, pawl"):
+    with pytest.raises(registry.UnknownTarget, match="node-libsignal, node-libsignal-live, omemo-dr, pawl"):
         registry.find_target("acme")
     with pytest.raises(registry.UnknownTarget, match="no driver at"):
         registry.find_target("./acme")
