@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import nacl.bindings as sodium
 import pytest
@@ -510,9 +510,9 @@ def test_other_secrets_read_nothing() -> None:
 def test_a_changed_record_is_not_read() -> None:
     """What counts as reading is that the MAC fits, over both identities and all bytes."""
     one = recorded(3)
-    assert readable([seed(3)], [replace(one, sender=RECEIVER, receiver=SENDER)]) == ()
-    assert readable([seed(3)], [replace(one, signal=b"\x34" + one.signal[1:])]) == ()
-    assert readable([seed(3)], [replace(one, signal=one.signal[:-1] + b"\0")]) == ()
+    assert readable([seed(3)], [one._replace(sender=RECEIVER, receiver=SENDER)]) == ()
+    assert readable([seed(3)], [one._replace(signal=b"\x34" + one.signal[1:])]) == ()
+    assert readable([seed(3)], [one._replace(signal=one.signal[:-1] + b"\0")]) == ()
 
 
 def test_a_search_that_remembers_finds_the_same() -> None:
@@ -526,7 +526,7 @@ def test_a_search_that_remembers_finds_the_same() -> None:
 def known(at: int) -> Recorded:
     """Message `at`, of which it is known what opens it."""
     plain = recorded(at)
-    return replace(plain, key=prove(chain_key(at), plain))
+    return plain._replace(key=prove(chain_key(at), plain))
 
 
 def prove(spent: bytes | None, message: Recorded) -> Proven | None:
@@ -539,7 +539,7 @@ def test_a_key_is_proven_by_the_code_that_it_makes() -> None:
     assert prove(chain_key(3), recorded(3)) == Proven(seed(3), kdf.message_keys(seed(3))[1])
     assert prove(chain_key(4), recorded(3)) is None
     assert prove(None, recorded(3)) is None
-    assert prove(chain_key(3), replace(recorded(3), sender=RECEIVER, receiver=SENDER)) is None
+    assert prove(chain_key(3), recorded(3)._replace(sender=RECEIVER, receiver=SENDER)) is None
 
 
 @pytest.mark.parametrize("changed", [False, True], ids=["as it is", "changed"])
