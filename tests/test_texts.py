@@ -237,6 +237,8 @@ NOTHING_OF_ITS_OWN = {
             "pawl.workers.process._Given",
             "pawl.workers.step.Drawn",
             "pawl.workers.step.StepDevice",
+            "pawl.workers.turns.DeskThread",
+            "pawl.workers.turns._Piece",
             "pawl.workers.view.Recording",
             "pawl.workers.view.Span",
             "pawl.workers.view.View",

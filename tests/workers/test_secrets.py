@@ -21,6 +21,7 @@ from pawl.workers.job import Job, Lane, Outcome
 from pawl.workers.messages import Frames
 from pawl.workers.process import Worker, _Given
 from pawl.workers.step import Drawn, NeedsWrap, StepDevice
+from pawl.workers.turns import _Piece
 from pawl.workers.view import Recording, Span, View, _RecordingTransaction
 from tests.devices import ALICE, BOB
 from tests.test_texts import NOTHING_OF_ITS_OWN, PLAINTEXT, said
@@ -133,6 +134,9 @@ def test_no_object_of_the_pool_says_what_it_holds() -> None:
             living: list[object] = [pool, alice, alice._desk, group, job, lanes, worker, view, frames, reader]
             living += [recording, drawn, device, given, batch, Lane(job.lane), Span([], True), Telemetry()]
             living += [Outcome(job, "ended", PLAINTEXT, distribution=PLAINTEXT), _Parsed(job, 0, PLAINTEXT)]
+            piece = _Piece(lambda: PLAINTEXT, asyncio.get_running_loop().create_future())
+            piece.result = PLAINTEXT
+            living += [alice._desk.thread, piece]
             living += [recording.transaction(), pool._places[0], NeedsWrap(PLAINTEXT)]
             found = {f"{type(each).__module__}.{type(each).__name__}": said(each, secrets) for each in living}
             await asyncio.gather(*tasks)
