@@ -116,7 +116,7 @@ _LIST: Final = (
         ("boundary-api", "boundary-message", "boundary-store"),
         ("CTR-03", "CTR-05", "PAR-01"),
         "pawl_gate.fuzzing.traces:session_trace",
-        "the library, the runner and the specification, a third each",
+        "the library and what drives and watches it, three quarters; then judging",
     ),
     Entry(
         "group_trace",
@@ -148,7 +148,7 @@ _LIST: Final = (
         ("boundary-message",),
         ("PAR-01", "PAR-02", "PAR-03", "PAR-04"),
         "pawl_gate.fuzzing.codecs:signal_message",
-        "the strict scanner under instrumentation, the second reading, the mutator",
+        "the strict scanner under instrumentation, three fifths; then the mutator",
     ),
     Entry(
         "prekey_message",
@@ -156,7 +156,7 @@ _LIST: Final = (
         ("boundary-message",),
         ("PAR-01", "PAR-02", "PAR-03", "PAR-04"),
         "pawl_gate.fuzzing.codecs:prekey_message",
-        "two strict scans under instrumentation, the second reading, the mutator",
+        "two strict scans under instrumentation, three fifths; then the mutator",
     ),
     Entry(
         "group_message",
@@ -164,7 +164,7 @@ _LIST: Final = (
         ("boundary-message",),
         ("PAR-01", "PAR-02", "PAR-03"),
         "pawl_gate.fuzzing.codecs:group_message",
-        "the strict scanner under instrumentation, the second reading, the mutator",
+        "the strict scanner under instrumentation, three fifths; then the mutator",
     ),
     Entry(
         "distribution",
@@ -172,7 +172,7 @@ _LIST: Final = (
         ("boundary-message",),
         ("PAR-01", "PAR-02", "PAR-03", "PAR-05"),
         "pawl_gate.fuzzing.codecs:distribution",
-        "the strict scanner under instrumentation, the second reading, the mutator",
+        "the strict scanner under instrumentation, three fifths; then the mutator",
     ),
     Entry(
         "sealed_message",
