@@ -465,6 +465,16 @@ VERBS = [
 """Those of `Sessions`, with the driver's own `hello`."""
 
 
+def sizes(kept: list[list[int]]) -> dict[str, int]:
+    """What `observe` counts of a record: for each session, the current one first, the kept keys of each chain."""
+    return {
+        "sessions": len(kept) - 1,
+        "chains": max(map(len, kept)),
+        "kept_chain": max((count for chains in kept for count in chains), default=0),
+        "kept_session": max(map(sum, kept)),
+    }
+
+
 def coded(error: Exception, types: list[tuple[type[Exception], str]], texts: list[tuple[str, str]]) -> str:
     """Our code for what a peer threw, by its type or by how its text begins; "unknown" where neither tells."""
     for type_, code in types:

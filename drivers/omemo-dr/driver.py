@@ -34,7 +34,7 @@ from omemo_dr.state.prekeyrecord import PreKeyRecord
 from omemo_dr.state.sessionrecord import SessionRecord
 from omemo_dr.state.signedprekeyrecord import SignedPreKeyRecord
 from omemo_dr.util.keyhelper import KeyHelper
-from in_python import VERBS, Party, Sessions, coded, serve
+from in_python import VERBS, Party, Sessions, coded, serve, sizes
 from peer import Store, UnknownPreKey, UnknownSignedPreKey, bundle_of, pair_of
 
 HELLO = {
@@ -87,21 +87,15 @@ TYPES: list[tuple[type[Exception], str]] = [
 
 def sessions_in(record: SessionRecord) -> dict[str, int]:
     """Sessions, chains and kept keys of a record."""
-    former = record.get_previous_session_states()
-    states = [state.get_structure() for state in (record.get_session_state(), *former)]
-    kept = [[len(chain.messageKeys) for chain in state.receiverChains] for state in states]
-    return {
-        "sessions": len(former),
-        "chains": max(map(len, kept)),
-        "kept_chain": max((count for chains in kept for count in chains), default=0),
-        "kept_session": max(map(sum, kept)),
-    }
+    states = [state.get_structure() for state in (record.get_session_state(), *record.get_previous_session_states())]
+    return sizes([[len(chain.messageKeys) for chain in state.receiverChains] for state in states])
 
 
 class Counted(Store):
     """Counts a session's record when it is stored, so that it need not be read again for that."""
 
-    def store_session(self, name: str, device_id: int, record: SessionRecord) -> None:  # noqa: D102 - the peer's
+    def store_session(self, name: str, device_id: int, record: SessionRecord) -> None:
+        """Store the sessions with a device, and count what is in them."""
         super().store_session(name, device_id, record)
         self.rows.counts[f"{SESSION}{name}.{device_id}"] = sessions_in(record)
 

@@ -42,42 +42,52 @@ class Store:
         self.rows = rows
         self.trusts = trusts
 
-    def get_identity_key_pair(self) -> IdentityKeyPair:  # noqa: D102 - the peer's
+    def get_identity_key_pair(self) -> IdentityKeyPair:
+        """The identity of this device."""
         return IdentityKeyPair.from_bytes(self.rows.load("identity"))
 
-    def get_our_device_id(self) -> int:  # noqa: D102 - the peer's
+    def get_our_device_id(self) -> int:
+        """The number of this device."""
         return int.from_bytes(self.rows.load("registration") or b"", "big")
 
-    def is_trusted_identity(self, name: str, key: IdentityKey) -> bool:  # noqa: D102 - the peer's
+    def is_trusted_identity(self, name: str, key: IdentityKey) -> bool:
+        """Whether the key is the pinned one, or may be."""
         pin = self.rows.load(f"pin/{name}")
         return self.trusts if pin is None else pin == key.serialize()
 
-    def save_identity(self, name: str, key: IdentityKey) -> None:  # noqa: D102 - the peer's
+    def save_identity(self, name: str, key: IdentityKey) -> None:
+        """Pin the key."""
         self.rows.store(f"pin/{name}", key.serialize())
 
-    def load_pre_key(self, number: int) -> PreKeyRecord:  # noqa: D102 - the peer's
+    def load_pre_key(self, number: int) -> PreKeyRecord:
+        """A one-time prekey. Raises: UnknownPreKey."""
         record = self.rows.load(f"prekey/{number}")
         if record is None:
             raise UnknownPreKey(f"no prekey {number}")
         return PreKeyRecord.from_bytes(record)
 
-    def remove_pre_key(self, number: int) -> None:  # noqa: D102 - the peer's
+    def remove_pre_key(self, number: int) -> None:
+        """A one-time prekey was used."""
         self.rows.remove(f"prekey/{number}")
 
-    def load_signed_pre_key(self, number: int) -> SignedPreKeyRecord:  # noqa: D102 - the peer's
+    def load_signed_pre_key(self, number: int) -> SignedPreKeyRecord:
+        """A signed prekey. Raises: UnknownSignedPreKey."""
         record = self.rows.load(f"signed/{number}")
         if record is None:
             raise UnknownSignedPreKey(f"no signed prekey {number}")
         return SignedPreKeyRecord.from_bytes(record)
 
-    def load_session(self, name: str, device_id: int) -> SessionRecord:  # noqa: D102 - the peer's
+    def load_session(self, name: str, device_id: int) -> SessionRecord:
+        """The sessions with a device; an empty record where there are none."""
         record = self.rows.load(f"session/{name}.{device_id}")
         return SessionRecord() if record is None else SessionRecord(serialized=record)
 
-    def store_session(self, name: str, device_id: int, record: SessionRecord) -> None:  # noqa: D102 - the peer's
+    def store_session(self, name: str, device_id: int, record: SessionRecord) -> None:
+        """Store the sessions with a device."""
         self.rows.store(f"session/{name}.{device_id}", record.serialize())
 
-    def contains_session(self, name: str, device_id: int) -> bool:  # noqa: D102 - the peer's
+    def contains_session(self, name: str, device_id: int) -> bool:
+        """Whether there is a session with a device."""
         return self.rows.load(f"session/{name}.{device_id}") is not None
 
 

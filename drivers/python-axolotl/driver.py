@@ -38,7 +38,7 @@ from axolotl.state.signedprekeyrecord import SignedPreKeyRecord
 from axolotl.untrustedidentityexception import UntrustedIdentityException
 from axolotl.util.keyhelper import KeyHelper
 from google.protobuf.message import DecodeError
-from in_python import VERBS, Party, Sessions, ask, coded, raw, serve
+from in_python import VERBS, Party, Sessions, ask, coded, raw, serve, sizes
 from rows_in_python import Rows
 from peer import Chains, Store, UnknownPreKey, UnknownSignedPreKey, bundle_of, pair_of
 
@@ -100,21 +100,15 @@ TYPES: list[tuple[type[Exception], str]] = [
 
 def sessions_in(record: SessionRecord) -> dict[str, int]:
     """Sessions, chains and kept keys of a record."""
-    former = record.getPreviousSessionStates()
-    states = [state.getStructure() for state in (record.getSessionState(), *former)]
-    kept = [[len(chain.messageKeys) for chain in state.receiverChains] for state in states]
-    return {
-        "sessions": len(former),
-        "chains": max(map(len, kept)),
-        "kept_chain": max((count for chains in kept for count in chains), default=0),
-        "kept_session": max(map(sum, kept)),
-    }
+    states = [state.getStructure() for state in (record.getSessionState(), *record.getPreviousSessionStates())]
+    return sizes([[len(chain.messageKeys) for chain in state.receiverChains] for state in states])
 
 
 class Counted(Store):
     """Counts a session's record when it is stored, so that it need not be read again for that."""
 
-    def storeSession(self, name: str, device_id: int, record: SessionRecord) -> None:  # noqa: D102, N802 - the peer's
+    def storeSession(self, name: str, device_id: int, record: SessionRecord) -> None:  # noqa: N802 - its name in the peer's interface
+        """Store the sessions with a device, and count what is in them."""
         super().storeSession(name, device_id, record)
         self.rows.counts[f"{SESSION}{name}.{device_id}"] = sessions_in(record)
 

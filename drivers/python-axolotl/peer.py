@@ -56,20 +56,25 @@ class Store(AxolotlStore):
         self.trusts = trusts
         self.answers_none = answers_none
 
-    def getIdentityKeyPair(self) -> IdentityKeyPair:  # noqa: D102, N802 - the peer's
+    def getIdentityKeyPair(self) -> IdentityKeyPair:  # noqa: N802 - its name in the peer's interface
+        """The identity of this device."""
         return IdentityKeyPair(serialized=self.rows.load("identity"))
 
-    def getLocalRegistrationId(self) -> int:  # noqa: D102, N802 - the peer's
+    def getLocalRegistrationId(self) -> int:  # noqa: N802 - its name in the peer's interface
+        """The number of this device."""
         return int.from_bytes(self.rows.load("registration") or b"", "big")
 
-    def isTrustedIdentity(self, name: str, key: IdentityKey) -> bool:  # noqa: D102, N802 - the peer's
+    def isTrustedIdentity(self, name: str, key: IdentityKey) -> bool:  # noqa: N802 - its name in the peer's interface
+        """Whether the key is the pinned one, or may be."""
         pin = self.rows.load(f"pin/{name}")
         return self.trusts if pin is None else pin == key.serialize()
 
-    def saveIdentity(self, name: str, key: IdentityKey) -> None:  # noqa: D102, N802 - the peer's
+    def saveIdentity(self, name: str, key: IdentityKey) -> None:  # noqa: N802 - its name in the peer's interface
+        """Pin the key."""
         self.rows.store(f"pin/{name}", key.serialize())
 
-    def loadPreKey(self, number: int) -> PreKeyRecord | WithoutPreKey:  # noqa: D102, N802 - the peer's
+    def loadPreKey(self, number: int) -> PreKeyRecord | WithoutPreKey:  # noqa: N802 - its name in the peer's interface
+        """A one-time prekey. Raises: UnknownPreKey."""
         record = self.rows.load(f"prekey/{number}")
         if record is None and number == 0 and self.answers_none:
             return WithoutPreKey()
@@ -77,23 +82,28 @@ class Store(AxolotlStore):
             raise UnknownPreKey(f"no prekey {number}")
         return PreKeyRecord(serialized=record)
 
-    def removePreKey(self, number: int) -> None:  # noqa: D102, N802 - the peer's
+    def removePreKey(self, number: int) -> None:  # noqa: N802 - its name in the peer's interface
+        """A one-time prekey was used."""
         self.rows.remove(f"prekey/{number}")
 
-    def loadSignedPreKey(self, number: int) -> SignedPreKeyRecord:  # noqa: D102, N802 - the peer's
+    def loadSignedPreKey(self, number: int) -> SignedPreKeyRecord:  # noqa: N802 - its name in the peer's interface
+        """A signed prekey. Raises: UnknownSignedPreKey."""
         record = self.rows.load(f"signed/{number}")
         if record is None:
             raise UnknownSignedPreKey(f"no signed prekey {number}")
         return SignedPreKeyRecord(serialized=record)
 
-    def loadSession(self, name: str, device_id: int) -> SessionRecord:  # noqa: D102, N802 - the peer's
+    def loadSession(self, name: str, device_id: int) -> SessionRecord:  # noqa: N802 - its name in the peer's interface
+        """The sessions with a device; an empty record where there are none."""
         record = self.rows.load(f"session/{name}.{device_id}")
         return SessionRecord() if record is None else SessionRecord(serialized=record)
 
-    def storeSession(self, name: str, device_id: int, record: SessionRecord) -> None:  # noqa: D102, N802 - the peer's
+    def storeSession(self, name: str, device_id: int, record: SessionRecord) -> None:  # noqa: N802 - its name in the peer's interface
+        """Store the sessions with a device."""
         self.rows.store(f"session/{name}.{device_id}", record.serialize())
 
-    def containsSession(self, name: str, device_id: int) -> bool:  # noqa: D102, N802 - the peer's
+    def containsSession(self, name: str, device_id: int) -> bool:  # noqa: N802 - its name in the peer's interface
+        """Whether there is a session with a device."""
         return self.rows.load(f"session/{name}.{device_id}") is not None
 
 
@@ -103,11 +113,13 @@ class Chains(SenderKeyStore):
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
 
-    def loadSenderKey(self, name: SenderKeyName) -> SenderKeyRecord:  # noqa: D102, N802 - the peer's
+    def loadSenderKey(self, name: SenderKeyName) -> SenderKeyRecord:  # noqa: N802 - its name in the peer's interface
+        """The chains of a sender in a group."""
         record = self.rows.load(f"chains/{name.serialize()}")
         return SenderKeyRecord(serialized=record)
 
-    def storeSenderKey(self, name: SenderKeyName, record: SenderKeyRecord) -> None:  # noqa: D102, N802 - the peer's
+    def storeSenderKey(self, name: SenderKeyName, record: SenderKeyRecord) -> None:  # noqa: N802 - its name in the peer's interface
+        """Store the chains of a sender in a group."""
         self.rows.store(f"chains/{name.serialize()}", record.serialize())
 
 

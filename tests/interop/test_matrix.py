@@ -171,7 +171,7 @@ class Deaf(InProcessTarget):
         self.which, self.outcome, self.read = which, outcome, 0
 
     def world(self, seed: int) -> Any:
-        world = super().world(seed)
+        world: Any = super().world(seed)
         right = world.decrypt
 
         def decrypt(*given: Any) -> bytes:
@@ -179,7 +179,7 @@ class Deaf(InProcessTarget):
             self.read += 1
             return self.outcome(plaintext) if self.read == self.which else plaintext
 
-        world.decrypt = decrypt  # type: ignore[method-assign]
+        world.decrypt = decrypt
         return world
 
 

@@ -136,7 +136,9 @@ def test_a_worker_that_dies_before_its_answer_is_committed_is_replaced_as_one_th
             alice, bob = await talking(pool)
             store = alice._desk.device._store
             [pid] = pool.worker_pids()
-            given = pool._places[0].worker._given  # type: ignore[union-attr]
+            worker = pool._places[0].worker
+            assert worker is not None
+            given = worker._given
             task = asyncio.create_task(alice.encrypt(BOB, b"!slow"))
             await until(lambda: len(given) == 1)
             with store.transaction():

@@ -16,7 +16,8 @@ class Ended(Exception):
 class Dying(Store):
     """A store whose process ends before a prekey is removed."""
 
-    def remove_pre_key(self, number: int) -> None:  # noqa: D102 - the peer's
+    def remove_pre_key(self, number: int) -> None:
+        """End here."""
         raise Ended
 
 

@@ -16,7 +16,8 @@ class Ended(Exception):
 class Dying(Store):
     """A store whose process ends before a prekey is removed."""
 
-    def removePreKey(self, number: int) -> None:  # noqa: D102, N802 - the peer's
+    def removePreKey(self, number: int) -> None:  # noqa: N802 - its name in the peer's interface
+        """End here."""
         raise Ended
 
 
