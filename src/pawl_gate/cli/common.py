@@ -7,11 +7,14 @@ import json
 import shlex
 import sys
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from pawl_gate.visible import visible
 from pawl_spec import trace as traces
 from pawl_spec.trace import Trace, TraceError
+
+if TYPE_CHECKING:
+    from _typeshed import SupportsWrite
 
 MAX_TRACE_BYTES: Final = 1 << 20
 """Bytes of a trace file: several times the longest trace."""
@@ -44,6 +47,14 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Say what is wrong, and where help is; exit code 2."""
         self.exit(USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
+
+    def print_help(self, file: SupportsWrite[str] | None = None) -> None:
+        """Print the help as any report is printed. Raises: Unwritten, BrokenPipeError."""
+        # Whether argparse itself looks away from a full disk depends on Python's release.
+        if file is None:
+            print_all(self.format_help())
+        else:
+            super().print_help(file)
 
 
 # -- options -----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Any, Final
 
 from pawl_gate.trials import Unavailable
 
@@ -43,7 +43,9 @@ class Server:
         # The path of a socket has at most some 100 bytes.
         self.folder = Path(tempfile.mkdtemp(prefix="pawl-pg-", dir=place))
         # The server refuses to run as root.
-        self._as = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        self._as: dict[str, Any] = {}
+        if os.geteuid() == 0:
+            self._as = {"user": "postgres", "group": "postgres", "extra_groups": []}
         if self._as:
             shutil.chown(self.folder, "postgres")
         self._run("initdb", "-D", self.data, "-A", "trust", "-U", "pawl", "--no-sync", "-E", "UTF8", "--locale=C")
@@ -65,11 +67,12 @@ class Server:
 
     def _run(self, program: str, *arguments: str) -> None:
         subprocess.run(  # noqa: S603 - the server's own programs
-            [*self._as, str(self._programs / program), *arguments],
+            [str(self._programs / program), *arguments],
             check=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             cwd="/",
+            **self._as,
         )
 
     def start(self, options: str = "") -> None:
